@@ -1,0 +1,97 @@
+# Each target is one line that calls gears or a tool; the logic lives there. SITE=, JOB=1 and ARGS="…" are passed on.
+
+GEARS = .venv/bin/gears
+PYTHON_HERE = .venv/bin/python
+
+.DEFAULT_GOAL := help
+
+# What a person types. ------------------------------------------------------------------------------------------------
+
+help: FORCE ## what can be typed here
+	@awk -F ' *## ' '/^[a-z%-]+:.*## / { sub(/:.*/, "", $$1); gsub(/%/, "NAME", $$1); printf "  make %-20s %s\n", $$1, $$2 }' Makefile
+
+init: FORCE ## make the environment (.venv), or bring it up to date
+	@envs/init.sh
+
+fini: FORCE ## remove the environment
+	@envs/init.sh remove
+
+env: base-env ## what the environment is made of, and how to use it
+	@envs/init.sh show
+
+lab: base-env ## start JupyterLab on this machine, or find the one that runs
+	@$(GEARS) lab $(if $(JOB),--job) $(ARGS) $(SITE)
+
+lab-shutdown: base-env ## stop it, and leave nothing behind
+	@$(GEARS) stop $(ARGS) $(SITE)
+
+%-lab: base-env ## the same at a site, e.g. make andes-lab; JOB=1: as a batch job
+	@$(GEARS) lab $(if $(JOB),--job) $(ARGS) '$*'
+
+%-lab-shutdown: base-env ## stop the lab of a site, its hop and its job
+	@$(GEARS) stop $(ARGS) '$*'
+
+ssh-config: base-env ## print the block for ~/.ssh/config on the laptop; SITE=NAME for one site
+	@$(GEARS) ssh-config $(ARGS) $(SITE)
+
+password: base-env ## set JupyterLab's password
+	@$(GEARS) password $(ARGS)
+
+status: base-env ## what is up, and what to do if it is not; SITE=NAME
+	@$(GEARS) status $(ARGS) $(SITE)
+
+doctor: base-env ## probe every hop and setting: cause and cure of each failure; SITE=NAME
+	@$(GEARS) doctor $(ARGS) $(SITE)
+
+# For those who work on gears. ----------------------------------------------------------------------------------------
+
+test: test-env ## every test; as root also those in the test centre; ARGS="-k hop" for some
+	@$(PYTHON_HERE) -m pytest $(ARGS)
+
+check: check-lint check-format check-types check-shell ## every gate that is quick; make -k check goes on after a failure
+
+format: format-lint format-code ## format the code, and mend what lint can mend
+
+docs: test-env ## check the links and the commands in README and docs
+	@$(PYTHON_HERE) -m pytest tests/test_docs.py $(ARGS)
+
+centre: test-env ## a small HPC centre on this machine, to try gears without an account (root)
+	@$(PYTHON_HERE) -m tests.centre $(ARGS)
+
+bench: test-env ## measure: start, throughput, latency, as ratios in one run (root)
+	@$(PYTHON_HERE) -m tests.bench $(ARGS)
+
+lock: FORCE ## choose new versions for the lock files (needs uv; UPGRADE=1 for the newest)
+	@envs/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean: FORCE ## remove caches
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache build dist && find gears tests -name __pycache__ -prune -exec rm -rf {} +
+
+# What those stand on. ------------------------------------------------------------------------------------------------
+
+check-lint: test-env
+	@$(PYTHON_HERE) -m ruff check .
+
+check-format: test-env
+	@$(PYTHON_HERE) -m ruff format --check .
+
+check-types: test-env
+	@$(PYTHON_HERE) -m mypy
+
+check-shell: test-env
+	@.venv/bin/shellcheck $(wildcard .ci/run envs/*.sh tests/*.sh tests/*/*.sh)
+
+format-lint: test-env
+	@$(PYTHON_HERE) -m ruff check --fix-only .
+
+format-code: test-env
+	@$(PYTHON_HERE) -m ruff format .
+
+base-env: FORCE
+	@envs/init.sh --quiet
+
+test-env: FORCE
+	@envs/init.sh --quiet test
+
+# A prerequisite that is never there: .PHONY does nothing for patterns, and a file named `lab` must not hide a target.
+FORCE:

@@ -1,0 +1,275 @@
+#!/bin/sh
+# Makes the environment of this checkout, <checkout>/.venv, from the lock files beside this script.
+#
+#   envs/init.sh [--quiet] [base|test]   make or update it; returns at once when it is current
+#   envs/init.sh show                    what it is made of
+#   envs/init.sh remove                  take it away
+#
+# A stamp in .venv says what it was made from; it is removed before anything is touched and written last, so whatever
+# was interrupted is made anew. Honours PYTHON=, and the settings of uv and pip for mirrors and proxies.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+venv=$root/.venv
+log=$root/run/env.log
+lock=$root/run/env.lock
+quiet=
+
+say() { printf 'gears: %s\n' "$*"; }
+die() { printf 'gears: %s\n' "$@" >&2; exit 1; }
+
+# --- Is it current? -----------------------------------------------------------------------------------------------
+
+# The settings of tools, last in pyproject.toml, make no difference to an environment.
+checksum_of() { sed '/^\[tool/,$d' "$root/pyproject.toml" | cat "$root/envs/$1.lock.txt" - | cksum; }
+
+# A stamp is four lines: checksum, checkout, interpreter, host.
+read_stamp() {
+    stamp_checksum='' stamp_root='' stamp_python='' stamp_host=''
+    [ -f "$venv/gears-$1.stamp" ] || return 1
+    { read -r stamp_checksum && read -r stamp_root && read -r stamp_python && read -r stamp_host; } <"$venv/gears-$1.stamp"
+}
+
+write_stamp() {
+    printf '%s\n' "$(checksum_of "$1")" "$root" "$(readlink -f "$venv/bin/python")" "$(uname -nm)" >"$venv/gears-$1.stamp"
+}
+
+# Scripts of an environment name its directory and its interpreter: neither may have moved.
+is_usable() {
+    [ -x "$venv/bin/python" ] && [ "$stamp_root" -ef "$root" ] && [ "$stamp_python" = "$(readlink -f "$venv/bin/python")" ]
+}
+
+is_current() { read_stamp "$1" && [ "$stamp_checksum" = "$(checksum_of "$1")" ] && is_usable; }
+
+# --- Checks before anything is touched ----------------------------------------------------------------------------
+
+check_directory() {
+    [ -d "$root/run" ] || mkdir -m 700 "$root/run" || die "can't make $root/run"
+    { [ -w "$root" ] && [ -w "$root/run" ]; } || die "$root is not writable for $(id -un): clone gears into your own home directory"
+    available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
+    case $kind in base) needed_mb=300 ;; *) needed_mb=600 ;; esac
+    [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
+        die "the environment takes $needed_mb MB; $root has $available_mb MB left: make room there, or clone gears elsewhere"
+}
+
+# In a home shared by unlike hosts, making it anew here would take it from under a lab there.
+check_host() {
+    read_stamp base || return 0
+    [ "$stamp_host" = "$(uname -nm)" ] || is_usable ||
+        die "$venv was made on ${stamp_host% *} with $stamp_python, which does not work on $(uname -n)." \
+            "Clone gears once more for this host, and name that directory as lab.root in the site's profile;" \
+            "or, if the other host needs it no more: make fini init"
+}
+
+# Sets python, python_version and has_venv; what was looked at is left in found.
+find_python() {
+    python='' found=''
+    if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3.14 python3.13 python3.12 python3.11 python3; fi
+    for candidate; do
+        path=$(command -v "$candidate") || continue
+        version=$("$path" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+        found="$found $path ($version)"
+        "$path" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || continue
+        python=$path python_version=$version has_venv=yes
+        if "$path" -c 'import venv; from ensurepip import version' 2>/dev/null; then return; fi
+        has_venv=no
+        [ -z "$uv" ] || return 0 # which needs neither
+    done
+    [ -n "$python" ]
+}
+
+die_without_venv() {
+    die "$python ($python_version) lacks the modules venv and ensurepip. As administrator:" \
+        "    apt install python3-venv        (Debian, Ubuntu; for another version than the system's: python${python_version%.*}-venv)" \
+        "or, without: uv, which brings its own Python: https://docs.astral.sh/uv/getting-started/installation/" \
+        "then again: make init"
+}
+
+die_without_python() {
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or newer; found:${found:- nothing}"
+    die "Python 3.11 or newer is needed; found:${found:- none}" \
+        "Where there are environment modules: module load python, then again: make init; or name one: make init PYTHON=/path/to/python3" \
+        "or, without an administrator: uv, which brings its own Python: https://docs.astral.sh/uv/getting-started/installation/"
+}
+
+choose_maker() {
+    uv=$(command -v uv) || uv=
+    if find_python; then
+        [ -n "$uv" ] || [ "$has_venv" = yes ] || die_without_venv
+    elif [ -z "$uv" ] || [ -n "${PYTHON:-}" ]; then
+        die_without_python
+    fi
+}
+
+# --- One at a time ------------------------------------------------------------------------------------------------
+
+die_of_waiting() { die "another make init has been at work for half an hour; end it, or if there is none: rm -r $lock*"; }
+
+# The kernel gives the lock back however we end; what pip we leave behind keeps it until it is done.
+take_lock() {
+    if command -v flock >/dev/null; then
+        (umask 077 && : >>"$lock")
+        exec 9>>"$lock"
+        answer=0; flock -n 9 || answer=$?
+        if [ $answer -eq 1 ]; then
+            say "another make init is at work; waiting for it"
+            answer=0; flock -w 1800 9 || answer=$?
+        fi
+        case $answer in 0) return ;; 1) die_of_waiting ;; esac
+    fi
+    take_lock_directory
+}
+
+# Where there is no flock, or a home that can't lock.
+take_lock_directory() {
+    turns=0
+    until mkdir "$lock.d" 2>/dev/null; do
+        if remove_stale_lock; then continue; fi
+        [ $turns -gt 0 ] || say "another make init is at work; waiting for it"
+        turns=$((turns + 1))
+        [ $turns -lt 900 ] || die_of_waiting
+        sleep 2
+    done
+    trap 'rm -rf "$lock.d"' EXIT
+    printf '%s\n%s\n' "$(uname -n)" $$ >"$lock.d/owner"
+}
+
+is_stale() {
+    if { read -r owner_host && read -r owner_pid; } 2>/dev/null <"$lock.d/owner"; then
+        [ "$owner_host" = "$(uname -n)" ] || return 1
+        case $(ps -o args= -p "$owner_pid") in *init.sh*) return 1 ;; esac
+    else
+        [ -n "$(find "$lock.d" -prune -mmin +1 2>/dev/null)" ]
+    fi
+}
+
+# Only who made `breaker` may remove the directory, and looks once more: the owner may have changed meanwhile.
+remove_stale_lock() {
+    is_stale && mkdir "$lock.d/breaker" 2>/dev/null || return 1
+    if is_stale; then rm -rf "$lock.d"; else rmdir "$lock.d/breaker"; return 1; fi
+}
+
+# --- Making it ----------------------------------------------------------------------------------------------------
+
+# logged WHAT COMMAND…: its output goes to the log, and the end of it to the screen if it fails.
+logged() {
+    doing=$1; shift
+    printf '\n== %s\n' "$*" >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null || die_of_failure
+}
+
+log_says() { tail -n 60 "$log" | grep -qiE "$1"; }
+
+die_of_failure() {
+    printf 'gears: %s failed. The last lines of %s:\n' "$doing" "$log" >&2
+    tail -n 12 "$log" | sed 's/^/    /' >&2
+    if log_says 'no space left|quota exceeded'; then
+        die "The disk or your quota is full: make room (du -sh ~/.cache), then again: make init"
+    elif log_says 'certificate'; then
+        die "The package index shows a certificate that is not trusted here; a proxy of your centre may stand in between." \
+            "export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt (uv) or PIP_CERT=… (pip), then again: make init"
+    elif log_says 'resol|not known|unreachable|timed out|connect|sending request|failed to fetch|from versions: none'; then
+        die "The package index can't be reached from here. Behind a proxy: export https_proxy=http://HOST:PORT" \
+            "With a mirror: export PIP_INDEX_URL=… (uv: UV_DEFAULT_INDEX=…). Then again: make init"
+    fi
+    die "Mend what it says, then again: make init"
+}
+
+# Set aside first: on NFS a file that is in use makes the removal of its directory fail.
+remove_environment() {
+    [ ! -e "$venv" ] || mv "$venv" "$venv.old.$$"
+    rm -rf "$venv".old.* 2>/dev/null || say "files still in use were left in $venv.old.$$; the next make init removes them"
+}
+
+make_environment() {
+    remove_environment
+    if [ -n "$uv" ]; then
+        say "making .venv with $uv and ${python:-a Python that it brings}"
+        logged "uv venv" "$uv" venv --no-project --python "${python:->=3.11,<3.15}" "$venv"
+    else
+        say "making .venv with $python ($python_version)"
+        logged "python -m venv" "$python" -m venv "$venv"
+    fi
+}
+
+install() {
+    if [ -n "$uv" ]; then
+        logged "uv pip install" "$uv" pip install --python "$venv/bin/python" "$@"
+    else
+        logged "pip install" "$venv/bin/python" -m pip install --no-compile --disable-pip-version-check "$@"
+    fi
+}
+
+install_packages() {
+    say "installing $(grep -c '^[a-z].*==' "$root/envs/$kind.lock.txt") packages: about a minute; follow it with: tail -f $log"
+    install --require-hashes -r "$root/envs/$kind.lock.txt"
+    install --no-build-isolation --no-deps -e "$root"
+}
+
+# JupyterLab starts in two thirds of the time. Some packages carry files that are not meant to compile.
+compile_packages() {
+    say "compiling them: some seconds"
+    "$venv/bin/python" -m compileall -q -j 4 "$venv/lib" "$root/gears" >>"$log" 2>&1 </dev/null || :
+}
+
+make_current() {
+    began=$(date +%s)
+    if ! { read_stamp base && is_usable; }; then make_environment; fi
+    rm -f "$venv"/gears-*.stamp
+    install_packages
+    compile_packages
+    write_stamp base
+    [ "$kind" = base ] || write_stamp "$kind"
+    say "the environment is ready in $venv ($(($(date +%s) - began)) s)"
+}
+
+# --- Commands -----------------------------------------------------------------------------------------------------
+
+note_missing_tmux() {
+    command -v tmux >/dev/null ||
+        say "tmux is not here; make lab will need it: apt install tmux (Debian, Ubuntu), or without an administrator: conda install -c conda-forge tmux"
+}
+
+say_current() { [ -n "$quiet" ] || say "the environment is current: $venv"; }
+
+command_init() {
+    if is_current "$kind"; then say_current; return; fi
+    check_directory
+    note_missing_tmux
+    choose_maker
+    take_lock
+    if is_current "$kind"; then say_current; return; fi # another run made it while this one waited
+    check_host
+    (umask 077 && : >"$log")
+    make_current
+}
+
+command_show() {
+    is_current base || die "there is no current environment: make init"
+    say "$venv, made on ${stamp_host% *} with $stamp_python ($("$venv/bin/python" -V))"
+    grep -E '^(ipykernel|jinja2|jupyter-server|jupyterlab|libtmux)==' "$root/envs/base.lock.txt" | sed 's/ .*//; s/^/    /'
+    say "to use it in a shell: . $venv/bin/activate"
+}
+
+command_remove() {
+    if [ ! -e "$venv" ]; then say "there is no environment"; return; fi
+    take_lock
+    remove_environment
+    say "removed $venv"
+}
+
+# What a site's modules or a user's settings say of other Pythons has no business in this one.
+unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX VIRTUAL_ENV
+export PIP_USER=0 PYTHONNOUSERSITE=1
+# Readable by others as the person's umask has it, writable by nobody else.
+umask go-w
+trap 'say "interrupted; again: make init" >&2; exit 130' INT TERM
+
+if [ "${1:-}" = --quiet ]; then quiet=yes; shift; fi
+kind=${1:-base}
+case $kind in
+    base | test) command_init ;;
+    show) command_show ;;
+    remove) command_remove ;;
+    *) die "usage: envs/init.sh [--quiet] [base|test] | show | remove" ;;
+esac

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Writes the lock files from pyproject.toml; needs uv. `--upgrade` takes the newest versions, else only what changed.
+#
+# One lock holds for Python 3.11 and later on Linux and macOS, with hashes, and is read by uv and by pip. It names no
+# index: each site may have its mirror. test is base and more, at the same versions.
+set -eu
+cd "$(dirname "$0")/.."
+
+compile() {
+    output=$1; shift
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+        --custom-compile-command "make lock" --output-file "$output" pyproject.toml "$@" >/dev/null
+}
+
+compile envs/base.lock.txt --group build "$@"
+compile envs/test.lock.txt --group build --group test --constraint envs/base.lock.txt "$@"

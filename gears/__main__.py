@@ -1,0 +1,5 @@
+"""`python -m gears`."""
+
+from gears.cli import main
+
+raise SystemExit(main())
