@@ -1,0 +1,64 @@
+"""Fixtures of the test centre. Where it can't run, its tests are skipped, or fail under GEARS_TEST_STRICT=1."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.centre import Centre, CentreUnavailable
+
+# Started by nohup, as some continuous integrations do, all that the tests start would outlive its terminal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+OpenCentre = Callable[..., Centre]
+Took = Callable[[str, float], None]
+
+
+def skip_or_fail(reason: str) -> None:
+    if os.environ.get("GEARS_TEST_STRICT") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under GEARS_TEST_STRICT=1 every skip is a failure, whoever asked for it."""
+    report = yield
+    if report.skipped and os.environ.get("GEARS_TEST_STRICT") == "1":
+        report.outcome, report.longrepr = "failed", f"skipped, which strict tests may not be: {report.longrepr}"
+    return report
+
+
+def _enter(stack: ExitStack, **options: Any) -> Centre:
+    try:
+        return stack.enter_context(Centre(**options))
+    except CentreUnavailable as unavailable:
+        skip_or_fail(str(unavailable))
+        raise
+
+
+@pytest.fixture(scope="module")
+def centre(request: pytest.FixtureRequest) -> Iterator[Centre]:
+    """A centre shared by the tests of a module, with the options in its `CENTRE`: leave it as you found it."""
+    with ExitStack() as stack:
+        yield _enter(stack, **getattr(request.module, "CENTRE", {}))
+
+
+@pytest.fixture
+def open_centre() -> Iterator[OpenCentre]:
+    """Boot a centre with options, for one test: `open_centre(totp={"hub"})`."""
+    with ExitStack() as stack:
+        yield lambda **options: _enter(stack, **options)
+
+
+@pytest.fixture
+def took(capsys: pytest.CaptureFixture[str]) -> Iterator[Took]:
+    """`took(what, began)` shows what has passed since `began` (time.monotonic), whether or not the test passes."""
+    lines: list[str] = []
+    yield lambda what, began: lines.append(f"{what}: {time.monotonic() - began:.2f} s")
+    with capsys.disabled():
+        print("".join(f"\n  {line}" for line in lines), end=" ")
