@@ -1,0 +1,141 @@
+"""Whether a word may stand in a path, an ssh option, an ssh configuration or a job script.
+
+Each check returns the value it was given, or raises ValueError with the reason. What passes needs no
+quoting in any of those places. Nothing here touches the system.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+Check = Callable[[object], Any]
+
+SITE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+_USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+_HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
+_PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
+_TEMPLATE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\})+)+|/)/?"
+_LONGEST_TEXT = 500
+
+
+def word(regex: str, meaning: str) -> Check:
+    """A check for text that is, whole, what `regex` says. `meaning` ends the sentence "… is not"."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"must be text in quotes, not {_kind(value)}")
+        if not re.fullmatch(regex, value):
+            raise ValueError(f"{_short(value)} is not {meaning}")
+        return value
+
+    return check
+
+
+def one_of(*choices: str) -> Check:
+    def check(value: object) -> object:
+        if value not in choices:
+            raise ValueError(f"{_short(value)} is not one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+def many(check_item: Check) -> Check:
+    """A check for a list; the value comes back as a tuple."""
+
+    def check(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"must be a list in brackets, not {_kind(value)}")
+        return tuple(check_item(item) for item in value)
+
+    return check
+
+
+def optional(check_value: Check) -> Check:
+    """As `check_value`, and "" for absent: so a later profile can take back what an earlier one set."""
+    return lambda value: None if value == "" else check_value(value)
+
+
+def or_empty(check_value: Check) -> Check:
+    return lambda value: value if value == "" else check_value(value)
+
+
+def port(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"must be a whole number, not {_kind(value)}")
+    if not 1024 <= value <= 65535:
+        raise ValueError(f"{value} is not a port between 1024 and 65535")
+    return value
+
+
+def text(value: object) -> str:
+    """One line a person reads or a scheduler gets verbatim: no control characters."""
+    if not isinstance(value, str):
+        raise ValueError(f"must be text in quotes, not {_kind(value)}")
+    if not value.isprintable():
+        raise ValueError(f"{_short(value)} holds a line break or another control character")
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError(f"is {len(value)} characters long; at most {_LONGEST_TEXT}")
+    return value
+
+
+def walltime(value: object) -> str:
+    clock: str = word(r"(?:\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d", "a time such as 01:30:00 or 2-00:00:00")(value)
+    if not re.search("[1-9]", clock):
+        raise ValueError("must be longer than nothing")
+    return clock
+
+
+def setting(value: object) -> object:
+    """What other programs define: any value that TOML and JSON share, with text as strict as `text`."""
+    match value:
+        case bool() | int() | float():
+            return value
+        case str():
+            return text(value)
+        case list() | tuple():
+            return [setting(item) for item in value]
+        case dict():
+            return {setting_name(key): setting(item) for key, item in value.items()}
+    raise ValueError(f"must be text, a number, true, false, a list or a table, not {_kind(value)}")
+
+
+def path(value: object) -> str:
+    return _no_way_up(word(_PATH, "an absolute path, or one from ~, of letters, digits and ._+@,=-")(value))
+
+
+def template_path(value: object) -> str:
+    """As `path`; `{user}` in it stands for the name of the person there."""
+    meaning = "an absolute path, or one from ~, of letters, digits, ._+@,=- and {user}"
+    return _no_way_up(word(_TEMPLATE_PATH, meaning)(value))
+
+
+def host_local(value: object) -> str:
+    if isinstance(value, str) and value.startswith("~"):
+        raise ValueError("must be on a disk of the host's own, so not in the home directory")
+    return path(value)
+
+
+def _no_way_up(value: str) -> str:
+    if ".." in value.split("/"):
+        raise ValueError(f"{_short(value)} goes up with ..")
+    return value
+
+
+def _kind(value: object) -> str:
+    kinds = {str: "text", bool: "true or false", int: "a number", float: "a number with a point", list: "a list"}
+    return kinds.get(type(value), "a table" if isinstance(value, dict) else f"a {type(value).__name__}")
+
+
+def _short(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"
+
+
+site_name = word(SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -")
+setting_name = word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a key: letters, digits, _, . and -")
+user = word(_USER, "a user's name: letters, digits, _, . and -, not beginning with -")
+host = word(_HOST, "a host name: letters, digits, ., - and _")
+jump = word(rf"(?:{_USER}@)?{_HOST}", "HOST or USER@HOST")
+pattern = word(r"[A-Za-z0-9*?\[][A-Za-z0-9._*?\[\]!-]{0,252}", "a pattern for host names such as login*")
+job_word = word(r"[A-Za-z0-9_][A-Za-z0-9_.,@+-]{0,63}", "a name a scheduler knows: letters, digits and _.,@+-")

@@ -1,0 +1,20 @@
+"""Templates to text: the shell loops and the waiting page. Pure. An undefined name is an error, not a gap."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+
+def render(template: str, /, **values: Any) -> str:
+    """The template of that name under `templates/`, filled in. Shell templates quote each value with `|q`."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("gears"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=template.endswith(".html.j2"),
+        keep_trailing_newline=True,
+    )
+    environment.filters["q"] = lambda value: shlex.quote(str(value))
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,193 @@
+"""Every path gears uses, and no other module invents one. Pure: nothing here touches a disk (`store` does).
+
+In the home, the same on every host that shares it      On local disk, the same name on every host
+    run/<site>.sck   → never-changing link ───────────▶  <local>/<site>.sck  → switched link, to one of
+    run/<site>/        records, logs, token              <local>/<site>.{wait,hop,lab}.*.sck
+    run/id             the unguessable part of <local>   <local>/<site>/      locks, fifos, scripts, runtime/
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears.errors import UnsafePath
+
+MAX_SOCKET_PATH = 107
+"""Bytes in `sockaddr_un.sun_path` on Linux, less the closing NUL (unix(7))."""
+
+MAX_FORWARD_PATH = 103
+"""Longest socket path OpenSSH forwards: `ssh -L` refused 105 bytes and more when tried, macOS has 104 with the NUL."""
+
+KERNEL_SOCKET_SUFFIX = "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-5"
+"""What jupyter_client appends to JUPYTER_RUNTIME_DIR for a kernel's ipc sockets."""
+
+
+def gears_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$GEARS_HOME`, else the checkout this package runs from, else `~/gears`."""
+    if named := environ.get("GEARS_HOME"):
+        return Path(named).expanduser()
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else Path("~/gears").expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """The paths of one site. `home` is $GEARS_HOME; `local` the host-local directory."""
+
+    home: Path
+    site: str
+    local: Path
+
+    # --- in the home -------------------------------------------------------------------------
+    @property
+    def run(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def fixed(self) -> Path:
+        """The fixed path: what the laptop's stanza names."""
+        return self.run / f"{self.site}.sck"
+
+    @property
+    def records(self) -> Path:
+        return self.run / self.site
+
+    @property
+    def lab_record(self) -> Path:
+        return self.records / "lab.json"
+
+    @property
+    def state(self) -> Path:
+        return self.records / "state.json"
+
+    @property
+    def pin(self) -> Path:
+        """Which host of a round-robin alias answered, and is dialled from then on."""
+        return self.records / "pin.json"
+
+    @property
+    def token(self) -> Path:
+        return self.records / "token"
+
+    @property
+    def cookie_secret(self) -> Path:
+        """In the home, so that a browser stays logged in when the lab moves to another host."""
+        return self.records / "cookie-secret"
+
+    def log(self, what: str) -> Path:
+        """`what` is lab, hop or keeper."""
+        return self.records / f"{what}.log"
+
+    # --- on this host ------------------------------------------------------------------------
+    @property
+    def link(self) -> Path:
+        """The switched link; the target of the fixed path and of the hop before this host."""
+        return self.local / f"{self.site}.sck"
+
+    def socket(self, what: str, number: int) -> Path:
+        """A real socket, under a name used once: what is wait (number: pid), hop or lab (number: turn)."""
+        return self.local / f"{self.site}.{what}.{number}.sck"
+
+    @property
+    def held(self) -> Path:
+        """The waiting page's socket that the hop's loop holds open (`keeper.hold`)."""
+        return self.socket("wait", 0)
+
+    @property
+    def here(self) -> Path:
+        return self.local / self.site
+
+    @property
+    def runtime(self) -> Path:
+        return self.here / "runtime"
+
+    @property
+    def lab_here(self) -> Path:
+        """The lab's record on the host it runs on; `lab_record` is its copy in the home."""
+        return self.here / "lab.json"
+
+    @property
+    def loop(self) -> Path:
+        """Pid and start time of the shell loop, written by the loop itself."""
+        return self.here / "loop"
+
+    @property
+    def route(self) -> Path:
+        """The resolved profile and route that the loop on this host was started with."""
+        return self.here / "route.json"
+
+    @property
+    def turn(self) -> Path:
+        return self.here / "turn.json"
+
+    @property
+    def up(self) -> Path:
+        """Written by the keeper when a turn's way came up: its number, since when, how many before it."""
+        return self.here / "up.json"
+
+    @property
+    def given_up(self) -> Path:
+        """Why the keeper ended an ssh: nobody answered its prompt, or its forwards are forbidden."""
+        return self.here / "given-up.json"
+
+    @property
+    def keeper(self) -> Path:
+        """Locked by the keeper while it lives; holds its pid and start time."""
+        return self.here / "keeper"
+
+    @property
+    def start_lock(self) -> Path:
+        return self.local / f"{self.site}.lock"
+
+    @property
+    def ask(self) -> Path:
+        """A fifo: the loop waits here for a person. It has a reader only while one is wanted."""
+        return self.here / "ask"
+
+    @property
+    def hop_in(self) -> Path:
+        """A fifo: the standard input of the hop's remote command."""
+        return self.here / "hop.in"
+
+    @property
+    def hop_out(self) -> Path:
+        return self.here / "hop.out"
+
+    @property
+    def hop_err(self) -> Path:
+        return self.here / "hop.err"
+
+    @property
+    def remote_ends(self) -> Path:
+        """One file per hop that ends on this host: pid and start time of its remote command."""
+        return self.here / "remote"
+
+    def script(self, what: str) -> Path:
+        return self.here / f"{what}.sh"
+
+
+def plan_local(base: str, user: str, identifier: str) -> Path:
+    """The host-local directory: the same name on every host, unguessable by its random part."""
+    return Path(base) / f"gears-{user}-{identifier}"
+
+
+def check_lengths(paths: RunDir) -> None:
+    """Refuse paths that the kernel, ssh or Jupyter would refuse later, when a passcode has been spent.
+
+    Raises UnsafePath, with the path and the cure.
+    """
+    limits = [
+        (paths.fixed, MAX_FORWARD_PATH, "move gears to a shorter path, or set GEARS_HOME"),
+        (paths.socket("wait", 4194304), MAX_FORWARD_PATH, "set `local` in the site's profile to a shorter directory"),
+        (
+            Path(f"{paths.runtime}{KERNEL_SOCKET_SUFFIX}"),
+            MAX_SOCKET_PATH,
+            "set `local` in the site's profile to a shorter directory",
+        ),
+    ]
+    for path, limit, cure in limits:
+        if (length := len(os.fsencode(path))) > limit:
+            raise UnsafePath(f"{path}: {length} bytes, and a socket's path may have {limit}", next=cure)

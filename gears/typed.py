@@ -1,0 +1,30 @@
+"""The commands that messages name, as they can be typed on this host.
+
+In a fresh clone `gears` is on nobody's PATH: `gears status` in a message would send a person to "command not found".
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+COMMANDS = "lab|stop|status|ssh-config|password|url|logs|attach|doctor|sites"
+
+
+def typed(text: str) -> str:
+    """`text` with each `gears COMMAND` by the path of this gears, unless `gears` alone would find it."""
+    word = _word()
+    return text if word == "gears" else re.sub(rf"(?<![\w/.-])gears (?=(?:{COMMANDS})\b)", f"{word} ", text)
+
+
+def _word() -> str:
+    mine = Path(sys.executable).with_name("gears")
+    found = shutil.which("gears")
+    if not mine.exists() or (found and Path(found).resolve() == mine.resolve()):
+        return "gears"
+    try:
+        return f"~/{mine.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(mine)

@@ -1,0 +1,133 @@
+"""Which way leads to a lab, and what this host is on it."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from gears import here
+from gears.here import Here
+from gears.route import Route, plan_route
+from gears.sites import Front, Lab, Site, load_site
+
+LOOPBACK = (socket.AF_INET, "127.0.0.1")
+FOREIGN = (socket.AF_INET, "198.51.100.7")  # RFC 5737: nobody's
+
+
+def host(*names: str) -> Here:
+    return Here(names[0], names, user="alice", home="/home/alice")
+
+
+def test_without_hosts_the_lab_is_here():
+    site = Site(name="x")
+    assert plan_route(site, host("box"), here_is_lab=False) == Route(
+        site, kind="local", role="lab", here="box", front="box", lab="box"
+    )
+
+
+def test_with_a_front_before_the_lab_host_it_is_a_relay():
+    site = load_site("andes")
+    assert plan_route(site, host("hub4"), here_is_lab=False) == Route(
+        site, kind="relay", role="front", here="hub4", front="hub.ccs.ornl.gov", lab="andes"
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [("andes-login3",), ("andes-login3.olcf.ornl.gov", "andes-login3"), ("x", "andes-login1")]
+)
+def test_a_host_that_matches_is_the_lab_host(names):
+    assert plan_route(load_site("andes"), host(*names), here_is_lab=False).role == "lab"
+
+
+def test_a_host_whose_address_says_so_is_the_lab_host():
+    assert plan_route(load_site("andes"), host("unheard-of"), here_is_lab=True).role == "lab"
+
+
+def test_patterns_are_compared_without_regard_to_case():
+    site = Site(name="x", lab=Lab(host="login", match=("Login*",)))
+    assert plan_route(site, host("login1"), here_is_lab=False).role == "lab"
+
+
+@pytest.mark.parametrize("front", [None, "server"])
+def test_where_the_lab_host_is_the_front_a_laptop_is_elsewhere(front):
+    site = Site(name="x", front=Front(host=front, jump=("login",)), lab=Lab(host="server"))
+    assert plan_route(site, host("laptop"), here_is_lab=False) == Route(
+        site, kind="proxy", role="elsewhere", here="laptop", front="server", lab="server"
+    )
+    assert plan_route(site, host("server"), here_is_lab=True).role == "lab"
+
+
+def test_this_host_has_its_short_name_and_the_full_one_if_asked(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "Login1.Cluster")
+    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("login1.cluster.example.org"))  # no resolver of ours
+    assert here.this_host().names == ("login1.cluster", "login1")
+    assert here.this_host(full_name=True).names == ("login1.cluster", "login1", "login1.cluster.example.org")
+
+
+@pytest.mark.parametrize(
+    ("hostname", "canonical", "full"),
+    [
+        ("box", "box.example.org", "box.example.org"),
+        ("box.example.org", "box.example.org", "box.example.org"),
+        ("box", "", "box"),
+        ("box", "localhost.localdomain", "box"),  # of a hosts file that has one line for all
+    ],
+)
+def test_the_full_name_is_what_others_can_dial(monkeypatch, hostname, canonical, full):
+    monkeypatch.setattr(socket, "gethostname", lambda: hostname)
+    monkeypatch.setattr(here, "_resolve", lambda _: here._Found(canonical))  # no resolver of ours
+    assert here.this_host(full_name=True).full_name == full
+
+
+def test_only_an_address_of_this_machine_is_ours():
+    assert here._is_ours(LOOPBACK)
+    assert not here._is_ours(FOREIGN)
+
+
+def test_where_any_address_can_be_bound_the_way_to_it_tells(monkeypatch):
+    monkeypatch.setattr(here, "_can_bind", lambda *_: True)  # net.ipv4.ip_nonlocal_bind, which the test can't set
+    assert here._is_ours(LOOPBACK)
+    assert not here._is_ours(FOREIGN)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "ours", "expected"),
+    [
+        ((FOREIGN,), [], False),
+        ((FOREIGN,), [FOREIGN], True),
+        (((socket.AF_INET, "198.51.100.8"), FOREIGN), [FOREIGN], True),  # an alias for several hosts
+        ((LOOPBACK,), [LOOPBACK], False),  # /etc/hosts says so of any name
+        ((), [], False),
+    ],
+)
+def test_a_name_is_me_if_an_address_of_it_is(monkeypatch, addresses, ours, expected):
+    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("", addresses))  # no resolver of ours
+    monkeypatch.setattr(here, "_is_ours", lambda address: address in ours)
+    assert here.is_me("login", host("box")) is expected
+
+
+def test_my_own_name_is_me_where_only_the_hosts_file_knows_it(monkeypatch):
+    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("", ((socket.AF_INET, "127.0.1.1"),)))
+    assert here.is_me("Box", host("box"))
+    assert here.is_me("localhost", host("box"))
+
+
+def test_a_name_that_nobody_knows_is_not_me():
+    assert not here.is_me("no-such-host.invalid", host("box"))
+    assert not here.is_me("a..b", host("box"))
+
+
+def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
+    release = threading.Event()
+
+    def hang(*_, **__):
+        release.wait(20)
+        raise socket.gaierror
+
+    monkeypatch.setattr(here, "LOOKUP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(socket, "getaddrinfo", hang)  # no name servers in a test
+    began = time.monotonic()
+    assert not here.is_me("login", host("box"))
+    assert time.monotonic() - began < 5
+    release.set()
