@@ -1,0 +1,114 @@
+"""The only door to other programs: an argument list, a time limit, and errors in our own words."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from gears.errors import CommandFailed, CommandTimeout, MissingProgram
+
+PACKAGES = {"ssh": "openssh-client", "tmux": "tmux", "git": "git", "flock": "util-linux"}
+"""Debian's names; other systems use the same or nearly the same."""
+
+
+def run(argv: Sequence[str], *, timeout_s: float, check: bool = True, env: Mapping[str, str] | None = None) -> str:
+    """Standard output of `argv`, run without a terminal.
+
+    Raises MissingProgram, CommandTimeout (the program is killed), or with `check` CommandFailed, which holds its
+    standard error.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+            env=dict(env) if env is not None else None,
+        )
+    except FileNotFoundError as exc:
+        raise missing(argv[0]) from exc
+    except subprocess.TimeoutExpired as exc:
+        raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", next="gears doctor") from exc
+    if check and done.returncode != 0:
+        words = done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}"
+        raise CommandFailed(f"{argv[0]}: {words}", stderr=done.stderr)
+    return done.stdout
+
+
+def run_in_terminal(argv: Sequence[str], *, timeout_s: float) -> int:
+    """The exit status of `argv`, run in the person's own terminal, where it may ask. 255 when its time is over."""
+    try:
+        return subprocess.run(argv, check=False, timeout=timeout_s).returncode
+    except FileNotFoundError as exc:
+        raise missing(argv[0]) from exc
+    except subprocess.TimeoutExpired:
+        return 255
+
+
+class Conversation:
+    """A program whose standard input stays open while its output is read. The block's end kills it, if it still runs.
+
+    Raises MissingProgram.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
+        except FileNotFoundError as exc:
+            raise missing(argv[0]) from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def read_line(self, beginning: str, *, timeout_s: float) -> str:
+        """The first line that begins so; empty where none came in time, or before the output ended."""
+        assert self._process.stdout is not None
+        output, text, deadline = self._process.stdout.fileno(), b"", time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0 and select.select([output], [], [], left_s)[0]:
+            if not (read := os.read(output, 65536)):
+                break
+            text += read
+            for line in text.splitlines(keepends=True):
+                if line.startswith(beginning.encode()) and line.endswith(b"\n"):
+                    return line.decode(errors="replace")
+        return ""
+
+    def end(self, *, timeout_s: float) -> tuple[int | None, str]:
+        """Close its input and let it end: its exit status, None where it did not in time, and its standard error."""
+        try:
+            _, errors = self._process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return None, self._process.communicate()[1].decode(errors="replace")
+        return self._process.returncode, errors.decode(errors="replace")
+
+
+def find_program(name: str) -> str:
+    """The path of a program, or MissingProgram."""
+    if path := shutil.which(name):
+        return path
+    raise missing(name)
+
+
+def missing(name: str) -> MissingProgram:
+    package = PACKAGES.get(name, name)
+    return MissingProgram(
+        f"{name} is not installed on this machine",
+        next=f"sudo apt install {package}   (or ask the centre for {package})",
+    )

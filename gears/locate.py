@@ -1,0 +1,82 @@
+"""Where we are: the site's profile, and what this host is to it; the paths that go with both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gears import checks, store
+from gears.errors import NothingRunning, UsageError
+from gears.here import Here, is_me, this_host
+from gears.route import Route, matches, plan_route
+from gears.rundir import RunDir, gears_home
+from gears.sites import Site, from_json, load_site, to_json
+
+
+def locate(name: str, *, directory: str | None = None) -> Route:
+    """The site's profile and the route as seen from this host. May ask the resolver, for 3 s at most.
+
+    `directory`: where the lab starts, in place of the profile's. Raises UsageError, ProfileError.
+    """
+    site = load_site(name)
+    return route_of(with_directory(site, directory) if directory else site)
+
+
+def with_directory(site: Site, directory: str) -> Site:
+    """The site with another directory for its lab. UsageError where that can't be one."""
+    try:
+        return replace(site, lab=replace(site.lab, directory=checks.path(directory)))
+    except ValueError as exc:
+        raise UsageError(f"--dir {directory}: {exc}", next=f"gears lab {site.name} --dir ~/…") from exc
+
+
+def route_of(site: Site) -> Route:
+    here = this_host()
+    if (known := _known_role(site, here)) is not None:
+        at_lab = known == "lab"
+    else:
+        at_lab = site.lab.host is not None and not matches(site, here) and is_me(site.lab.host, here)
+    return plan_route(site, here, here_is_lab=at_lab)
+
+
+def _known_role(site: Site, here: Here) -> str | None:
+    """What this host was to the site when its loop was started: spares the resolver, which may be slow."""
+    paths = store.find_rundir(gears_home(), site.name, site.local, here.user)
+    record = store.read_record(paths.route) if paths else {}
+    same = record.get("here") == here.hostname and record.get("lab_host") == site.lab.host
+    return str(record.get("role")) if same else None
+
+
+def lab_route(site: Site) -> Route:
+    """The route as a hop's remote command takes it: whatever names this host has, the lab is here."""
+    route = route_of(site)
+    return Route(site, route.kind, "lab", route.here, front=route.front, lab=route.here)
+
+
+def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
+    """Make and check the site's directories. Raises UnsafePath."""
+    return store.open_rundir(gears_home(), route.site.name, route.site.local, this_host().user, local=local)
+
+
+def find_paths(route: Route) -> RunDir | None:
+    """The site's paths if it was ever started from this home; makes nothing."""
+    return store.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
+
+
+def save_route(route: Route, paths: RunDir) -> None:
+    """What the loop on this host needs to know, whatever becomes of the profile meanwhile."""
+    record = {name: getattr(route, name) for name in ("kind", "role", "here", "front", "lab")}
+    record["lab_host"] = route.site.lab.host
+    store.write_record(
+        paths.route, record | {"home": str(paths.home), "local": str(paths.local), "site": to_json(route.site)}
+    )
+
+
+def saved_route(here: Path) -> tuple[Route, RunDir]:
+    """The route and paths a loop was started with. Raises NothingRunning where they are gone."""
+    record = store.read_record(here / "route.json")
+    if not record:
+        raise NothingRunning(f"{here}: no route is recorded here", next="gears status")
+    site = from_json(record["site"])
+    route = Route(site, record["kind"], record["role"], record["here"], front=record["front"], lab=record["lab"])
+    return route, RunDir(Path(record["home"]), site.name, Path(record["local"]))

@@ -1,0 +1,125 @@
+"""Which process is which: host + pid + start time. The only place that signals one by number.
+
+A pid alone is reused; a name is anybody's. We signal only what matches in all three and belongs to us.
+Start times are field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boot.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of ours on `host`. `start`: clock ticks since boot, as text."""
+
+    host: str
+    pid: int
+    start: str
+
+    def alive(self) -> bool | None:
+        """True or False for this host's processes, None for another host's: it can't be known from here."""
+        if self.host != socket.gethostname():
+            return None
+        return start_time(self.pid) == self.start
+
+    def signal(self, number: int) -> bool:
+        """Send, if it is provably the process meant and ours. False when it is gone. Safe to repeat."""
+        if not self.alive() or not _is_ours(self.pid):
+            return False
+        try:
+            fd = os.pidfd_open(self.pid)
+        except OSError:
+            return False
+        try:
+            if start_time(self.pid) != self.start:
+                return False
+            signal.pidfd_send_signal(fd, number)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def end(self, timeout_s: float = 10.0) -> bool:
+        """SIGTERM, then SIGKILL after `timeout_s`. True once it is gone."""
+        for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 2.0)):
+            if not self.signal(number):
+                return True
+            deadline = time.monotonic() + wait_s
+            while self.alive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        return not self.alive()
+
+
+def this_process() -> Process:
+    return Process(socket.gethostname(), os.getpid(), start_time(os.getpid()) or "")
+
+
+def start_time(pid: int) -> str | None:
+    """Clock ticks since boot at which `pid` started; None when there is none, or only its corpse (a zombie)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(")") + 2 :].split()
+    state, start = fields[0], fields[19]
+    return None if state in "ZX" else start
+
+
+def parse(text: str) -> Process | None:
+    """A process from the one line `host pid start` that loops and keepers write; None for anything else."""
+    words = text.split()
+    if len(words) != 3 or not words[1].isdigit():
+        return None
+    return Process(words[0], int(words[1]), words[2])
+
+
+def read(path: Path) -> Process | None:
+    try:
+        return parse(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def line(process: Process) -> str:
+    return f"{process.host} {process.pid} {process.start}\n"
+
+
+def _is_ours(pid: int) -> bool:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def children(parent: Process) -> list[Process]:
+    """The live children of a process of this host."""
+    if not parent.alive():
+        return []
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _parent(int(entry.name)) == parent.pid and (start := start_time(int(entry.name))):
+            found.append(Process(parent.host, int(entry.name), start))
+    return found
+
+
+def name(pid: int) -> str:
+    """The program's name as the kernel has it (at most 15 characters); empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat[stat.rindex(")") + 2 :].split()[1])
