@@ -1,0 +1,83 @@
+"""The server extension: JupyterLab listens on gears' socket itself, and writes down where and what it is.
+
+It runs inside JupyterLab, so it imports nothing slow. In a server that gears did not start it does nothing. The two are
+told apart by environment variables, which a lab keeps from its terminals and kernels, so from servers started there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from gears import process, store
+
+OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE")
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": "gears.lab.extension"}]
+
+
+def _load_jupyter_server_extension(serverapp: Any) -> None:
+    """Before the server is bound: settle how one logs in, and what a hangup does."""
+    if "GEARS_LAB_SOCKET" not in os.environ:
+        return
+    keep_out_of_logs(store.read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip())
+    if has_password(serverapp):
+        serverapp.identity_provider.token = ""
+    # A handler, since programs in terminals inherit a signal that is ignored, as the loop has it: they'd outlive them.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+async def _start_jupyter_server_extension(serverapp: Any) -> None:
+    """Once the server is bound: listen on the socket beside the port, then write the record."""
+    path, records, _ = (os.environ.pop(name, "") for name in OWN_VARIABLES)
+    if not path:
+        return
+    if not serverapp.sock:
+        from tornado.netutil import bind_unix_socket
+
+        serverapp.http_server.add_socket(bind_unix_socket(path, mode=0o600))
+    record = describe(serverapp, path)
+    for name in filter(None, records.split(":")):
+        store.write_record(Path(name), record)
+
+
+def describe(serverapp: Any, path: str) -> store.Record:
+    """The lab's record: where it runs, what it listens on, and how one logs in."""
+    import jupyterlab
+
+    me = process.this_process()
+    return {
+        "site": os.environ.get("GEARS_SITE"),
+        "host": me.host,
+        "pid": me.pid,
+        "start": me.start,
+        "port": None if serverapp.sock else serverapp.port,
+        "socket": path,
+        "version": jupyterlab.__version__,
+        "started": store.utc_now(),
+        "login": "password" if has_password(serverapp) else "token",
+    }
+
+
+def has_password(serverapp: Any) -> bool:
+    return bool(getattr(serverapp.identity_provider, "hashed_password", ""))
+
+
+def keep_out_of_logs(secret: str) -> None:
+    """No log of this process shows `secret` from now on: of a request that fails, tornado logs the whole address."""
+    make_record = logging.getLogRecordFactory()
+
+    def make_clean_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # a wrong format is for the handler to complain of
+            if secret and secret in (text := record.getMessage()):
+                record.msg, record.args = text.replace(secret, "[token]"), None
+        return record
+
+    logging.setLogRecordFactory(make_clean_record)

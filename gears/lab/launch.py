@@ -1,0 +1,46 @@
+"""How JupyterLab is started: argument list and environment. Pure; no secret is in either."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from gears.rundir import RunDir
+from gears.sites import Site
+
+CONFIG = Path(__file__).parent / "etc"
+"""A Jupyter configuration directory that switches our extension on, beside whatever the person has."""
+
+
+def plan_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
+    """JupyterLab's argument list, less the socket or port, which each turn of the loop chooses.
+
+    ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in the
+    home, so that an open tab stays logged in when the lab comes back, on another host too.
+    """
+    command = [
+        *(sys.executable, "-P", "-m", "gears.lab"),  # -P: nothing is imported from the directory it is started in
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port_retries=0",
+        f"--ServerApp.root_dir={Path(site.lab.directory).expanduser()}",
+        f"--ServerApp.cookie_secret_file={paths.cookie_secret}",
+        "--KernelManager.transport=ipc",
+    ]
+    if site.lab.listen == "socket":
+        command.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
+    return [*command, "--allow-root"] if root else command
+
+
+def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What is set for JupyterLab, and so for its terminals and kernels."""
+    theirs = environ.get("JUPYTER_CONFIG_PATH")
+    return {
+        "JUPYTER_RUNTIME_DIR": str(paths.runtime),
+        "JUPYTER_CONFIG_PATH": f"{CONFIG}:{theirs}" if theirs else str(CONFIG),
+        "JUPYTER_TOKEN_FILE": str(paths.token),
+        "GEARS_SITE": site.name,
+        "GEARS_LAB_RECORDS": f"{paths.lab_here}:{paths.lab_record}",
+    }
