@@ -1,0 +1,233 @@
+"""A hop: one ssh process with one session, a forward to the next host's socket beside the remote command.
+
+Plans the command line (`plan_hop`) and says why an ssh ended (`why_ended`). ssh exits 255 for every failure of its own,
+so the reason is read from its standard error, in its English, which ssh never translates.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears.command import run
+from gears.errors import CommandFailed
+from gears.rundir import RunDir
+from gears.sites import Site, to_json
+
+REPORT = '{"gears":'
+"""Begins the one line of JSON with which the remote command answers; start-up files may print before it."""
+
+ENDED = 4
+"""Exit status of the remote command when the lab was stopped on purpose."""
+
+FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """How to dial the next host. `options` go before the host's name; the loop adds how, where and the forward."""
+
+    host: str
+    key_alias: str
+    options: tuple[str, ...]
+    forward_to: Path
+    remote: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why an ssh ended. kind: login, refused, hostkey, unknown-host, network, forward, remote, config or stopped.
+
+    Only `network` is dialled again by itself; the others want a person, or nobody.
+    """
+
+    kind: str
+    reason: str
+    next: str | None = None
+
+
+def plan_hop(site: Site, paths: RunDir, gears: str) -> Hop:
+    """The hop from this host to the site's lab host. `gears`: the command on the lab host.
+
+    Asks `ssh -G` what the person's configuration says of the host. Raises CommandFailed with ssh's words where that is
+    wrong, MissingProgram without ssh.
+    """
+    host = str(site.lab.host)
+    effective = _effective_options(host)
+    options = {
+        "ConnectTimeout": "5",
+        "ServerAliveInterval": "5",
+        "ServerAliveCountMax": "2",
+        "TCPKeepAlive": "yes",
+        "ExitOnForwardFailure": "yes",
+        "StreamLocalBindMask": "0177",
+        "StreamLocalBindUnlink": "no",
+        "ControlMaster": "no",
+        "ControlPath": "none",
+        "RequestTTY": "no",
+        "ForwardX11": "no",
+        "ForwardAgent": "no",
+        "PermitLocalCommand": "no",
+        "NumberOfPasswordPrompts": "1",
+        "Ciphers": _prefer_fast(effective.get("ciphers", "")),
+    }
+    return Hop(
+        host=host,
+        key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
+        options=tuple(f"{name}={value}" for name, value in options.items() if value),
+        forward_to=paths.link,
+        remote=remote_command(site, paths, gears),
+    )
+
+
+def remote_command(site: Site, paths: RunDir, gears: str) -> str:
+    """What the lab host runs. Where it does not share our home, and so our profiles, the resolved one is handed over.
+
+    Every word is safe in any login shell, and none is secret: processes' arguments can be read by all users of a host.
+    """
+    command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
+    if site.lab.home == "shared":
+        return command
+    return f"{command} --profile {base64.urlsafe_b64encode(to_json(site).encode()).decode()}"
+
+
+def remote_gears(site: Site, home: Path, executable: str) -> str:
+    """gears on the lab host: under the profile's `lab.root`, else at the same path as here (`executable`).
+
+    A leading ~ is left to the remote shell.
+    """
+    if site.lab.root:
+        return f"{site.lab.root}/.venv/bin/gears"
+    given = f"env GEARS_HOME={shlex.quote(str(home))} " if os.environ.get("GEARS_HOME") else ""
+    return f"{given}{shlex.quote(executable)}"
+
+
+def _effective_options(host: str) -> dict[str, str]:
+    try:
+        said = run(["ssh", "-G", host], timeout_s=10)
+    except CommandFailed as exc:
+        raise CommandFailed(f"ssh's configuration: {exc.stderr.strip() or exc}", next="ssh -G " + host) from exc
+    pairs = (line.partition(" ") for line in said.splitlines())
+    return {name: value for name, _, value in pairs}
+
+
+def _prefer_fast(ciphers: str) -> str:
+    """The same ciphers, AES-GCM first: nothing is added to what the person's or the site's configuration allows."""
+    allowed = [cipher for cipher in ciphers.split(",") if cipher]
+    fast = [cipher for cipher in FAST_CIPHERS if cipher in allowed]
+    return ",".join(fast + [cipher for cipher in allowed if cipher not in fast])
+
+
+# --- why it ended ----------------------------------------------------------------------------
+
+
+def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool) -> Ended:
+    """Say why ssh ended. `asked`: a person was at its prompt."""
+    again = f"gears lab {site}"
+    if status == ENDED:
+        return Ended("stopped", "the lab was stopped on its host", again)
+    if 128 < status < 255:
+        return _killed(status - 128, host, again, asked)
+    if status != 255:
+        return _remote_ended(status, stderr, site, host)
+    for pattern, kind, reason, cure in _REASONS:
+        if re.search(pattern, stderr, re.IGNORECASE):
+            return Ended(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
+    if found := re.search(r"Permission denied \(([^)]*)\)", stderr):
+        return _denied(found[1], host, again, asked)
+    return Ended("network", f"{host}: {_last_line(stderr) or 'the connection ended'}", again)
+
+
+_REASONS: list[tuple[str, str, str, str]] = [
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "hostkey",
+        "the host key of {host} has changed: somebody may be listening in, or the centre has new keys",
+        "ask the centre whether it has new keys; if so: ssh-keygen -R {host} && {again}",
+    ),
+    (
+        r"Host key verification failed|No .* host key is known for",
+        "hostkey-unknown",
+        "the host key of {host} is not known yet",
+        "{again}   (in a terminal: ssh asks once; or first: ssh {host})",
+    ),
+    (
+        r"Could not resolve hostname",
+        "unknown-host",
+        "no host is known by the name {host}",
+        "ssh {host}   (on a laptop: type this on the front instead; else check lab.host in the profile)",
+    ),
+    (
+        r"unix_listener|cannot listen to|Could not request local forwarding|Bad local forwarding",
+        "forward",
+        "ssh could not bind the hop's socket",
+        "gears doctor {site}",
+    ),
+    (
+        r"Bad configuration option|Bad SSH2 cipher|terminating, \d+ bad configuration|no argument after keyword"
+        r"|Bad owner or permissions",
+        "config",
+        "ssh does not accept its configuration",
+        "ssh -G {host}",
+    ),
+    (
+        r"Too many authentication failures|no mutual signature|Unable to negotiate|no matching",
+        "refused",
+        "{host} and this ssh do not agree",
+        "ssh -v {host}",
+    ),
+]
+
+
+def _denied(methods: str, host: str, again: str, asked: bool) -> Ended:
+    """`methods`: what the server would still take; without a key among them ours was accepted, or is not asked for."""
+    wants_person = "keyboard-interactive" in methods or "password" in methods
+    if wants_person and asked:
+        return Ended("login", f"{host} did not accept the passcode (one try was made, none is made by itself)", again)
+    if wants_person:
+        return Ended("login", f"{host} wants a passcode", f"{again}   (in a terminal)")
+    return Ended(
+        "refused",
+        f"{host} refused the login key ({methods})",
+        f"ssh {host}   (ssh-copy-id {host} brings the key there)",
+    )
+
+
+def _killed(signal: int, host: str, again: str, asked: bool) -> Ended:
+    """Once connected, ssh answers a signal with 255; before, at its prompt, it dies of what a person sends it."""
+    if asked and signal in (1, 2, 15):
+        return Ended("login", f"the login to {host} was broken off", again)
+    return Ended("network", f"{host}: ssh was killed by signal {signal}", again)
+
+
+def _remote_ended(status: int, stderr: str, site: str, host: str) -> Ended:
+    if status in (126, 127):
+        cure = f"ssh {host}   (there: git clone … gears && cd gears && make init; or set lab.root in the profile)"
+        return Ended("remote", f"gears is not installed on {host}: {_last_line(stderr)}", cure)
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not re.match(r"channel \d+: ", line)]
+    cures = [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
+    reason = " ".join(line.removeprefix("gears: ") for line in lines[-3:] if not line.startswith("next: "))
+    following = f"ssh {host}   (there: {cures[-1]})" if cures else f"gears logs {site}"
+    return Ended("remote", f"{host}: {reason or f'the remote command ended with {status}'}", following)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def read_report(text: str) -> dict[str, object]:
+    """The remote command's newest answer in what it printed; empty while there is none."""
+    for line in reversed(text.splitlines()):
+        if line.startswith(REPORT):
+            try:
+                found = json.loads(line)["gears"]
+            except (ValueError, KeyError):
+                return {}
+            return found if isinstance(found, dict) else {}
+    return {}

@@ -1,0 +1,230 @@
+"""The keeper's life: take the lock, serve the waiting page at the fixed path, probe, switch, make sure, leave.
+
+At most one lives per host and site. It is a child of no one that matters: when the loop is gone, it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from gears import process, store
+from gears.hop import Ended, read_report
+from gears.keeper.hold import HELD_FD
+from gears.keeper.probe import Answer, probe
+from gears.keeper.serve import WaitingServer
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.status import observe
+
+PROMPT_S = 100.0
+"""For a person to answer ssh's prompt: under sshd's LoginGraceTime of 120 s, which ssh there does not notice.
+
+$GEARS_PROMPT_S, where the loop was started, makes it shorter for a host whose LoginGraceTime is.
+"""
+
+CLOSED_S = 10.0
+"""For the forwards of a connected ssh to be refused without a break, before it is put down to the far sshd for good."""
+
+
+def start_keeper(route: Route, paths: RunDir) -> None:
+    """Fork a keeper, unless one lives; return at once. Its guard starts it again should it be killed."""
+    if (lock := store.try_lock(paths.keeper)) is None:
+        return
+    os.close(lock)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if starter := os.fork():
+        os.waitpid(starter, 0)
+        return
+    status = 0
+    try:
+        os.setsid()  # it lives as long as the loop, not as the terminal of whoever started it
+        if os.fork() == 0:  # no child of ours: we may become a shell, which would leave it a zombie
+            status = 1
+            listener = held_listener(paths)
+            _redirect(paths.log("keeper"), listener)
+            status = _guard(route, paths, listener)
+    finally:
+        os._exit(status)
+
+
+def held_listener(paths: RunDir) -> socket.socket | None:
+    """The listening socket of the loop that started us (`hold`). None where a person's command did."""
+    try:
+        found = socket.socket(fileno=os.dup(HELD_FD))
+    except OSError:
+        return None
+    if found.family == socket.AF_UNIX and found.getsockname() == str(paths.held):
+        return found
+    found.close()
+    return None
+
+
+def _redirect(log: Path, listener: socket.socket | None) -> None:
+    """Nothing else of the caller's is kept open, nothing is printed into the person's terminal."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number, fd in enumerate((nothing, output, output)):
+        os.dup2(fd, number)
+    kept = listener.fileno() if listener else 64
+    os.closerange(3, kept)
+    os.closerange(kept + 1, 64)
+
+
+def _guard(route: Route, paths: RunDir, listener: socket.socket | None) -> int:
+    """Run keepers until one leaves by itself, is told to, or has no loop left to keep the way for."""
+    while True:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                keep(route, paths, listener)
+                status = 0
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(status) in (0, -signal.SIGTERM, -signal.SIGHUP):
+            return 0
+        time.sleep(0.2)
+        if not _loop_alive(paths, patient=False):
+            return 1
+
+
+def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
+    """Serve and probe until the way of the newest turn is up. Returns at once where another keeper lives.
+
+    A turn that begins while we are leaving finds our lock taken and starts no keeper of its own; so after letting go
+    of the lock we look whether the turn is still ours.
+    """
+    while (lock := store.try_lock(paths.keeper)) is not None:
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, process.line(process.this_process()).encode(), 0)
+            number = _keep_turn(route, paths, listener)
+        finally:
+            os.close(lock)
+        if number is None or store.read_record(paths.turn).get("number") == number:
+            return
+
+
+def _keep_turn(route: Route, paths: RunDir, listener: socket.socket | None) -> int | None:
+    """The number of the turn whose way came up; None when there is no loop to keep the way for."""
+    own = paths.held if listener else paths.socket("wait", os.getpid())
+    for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
+        stale.unlink(missing_ok=True)
+    server = WaitingServer(own, observe(route, paths, answer=Answer("refused", {})).as_record(), listener)
+    store.switch(paths.link, own)
+    number = _watch(route, paths, server)
+    server.leave()
+    return number
+
+
+def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
+    born = began = time.monotonic()
+    number, closed_since = -1, math.inf
+    while _loop_alive(paths, patient=time.monotonic() - born < 5):
+        turn = store.read_record(paths.turn)
+        if turn.get("number") != number:
+            began, number = time.monotonic(), int(turn.get("number", 0))
+        candidate = paths.socket(str(turn.get("what")), number)
+        answer = probe(candidate)
+        if answer.kind == "jupyter" and _switch_over(route, paths, candidate, number):
+            return number
+        store.ensure_link(paths.link, server.path)
+        _show(route, paths, server, answer)
+        closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
+        if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > _prompt_s():
+            _give_up(paths, _unanswered(route))
+        if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
+            _give_up(paths, Ended("forward", server.status["reason"], server.status["next"]))
+        time.sleep(_pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused"))
+    return None
+
+
+def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:
+    """Between two probes: short where a lab is about to answer, longer the longer nothing changes."""
+    if age_s < 15 or (listening and turn_s < 60):
+        return 0.1
+    return 0.5 if turn_s < 600 else 2.0
+
+
+def _loop_alive(paths: RunDir, *, patient: bool) -> bool:
+    """A loop writes down who it is a moment after it was started; until then its turn's keeper is patient."""
+    loop = process.read(paths.loop)
+    return bool(loop and loop.alive()) or (patient and paths.here.exists())
+
+
+def _switch_over(route: Route, paths: RunDir, candidate: Path, number: int) -> bool:
+    """Let the fixed path lead to the lab, and write down that it does, if it answers there too."""
+    store.switch(paths.link, candidate)
+    if probe(paths.link).kind != "jupyter":
+        return False
+    before = store.read_record(paths.up)
+    times = int(before.get("times", 0)) + 1
+    store.write_record(paths.up, {"number": number, "since": store.utc_now(), "times": times})
+    _note_report(route, paths)
+    _note_state(route, paths)
+    return True
+
+
+def _show(route: Route, paths: RunDir, server: WaitingServer, answer: Answer) -> None:
+    status = observe(route, paths, answer=answer).as_record()
+    if status != server.status:
+        server.status = status
+        _note_report(route, paths)
+        with contextlib.suppress(OSError):
+            store.write_record(_state_file(route, paths), status)
+
+
+def _note_state(route: Route, paths: RunDir) -> None:
+    with contextlib.suppress(OSError):
+        store.write_record(_state_file(route, paths), observe(route, paths).as_record())
+
+
+def _state_file(route: Route, paths: RunDir) -> Path:
+    """In the home the front's view stands; the lab host of a relay keeps its own beside its sockets."""
+    return paths.here / "state.json" if route.kind == "relay" and route.role == "lab" else paths.state
+
+
+def _note_report(route: Route, paths: RunDir) -> None:
+    """Keep what the lab host told: which host of an alias answered, to be dialled from now on, and what it can't leave
+    in a home that is not ours."""
+    report = read_report(store.read_text(paths.hop_out))
+    if report.get("token"):
+        store.write_private(paths.token, str(report["token"]))
+    lab = report.get("lab")
+    if isinstance(lab, dict) and route.site.lab.home == "separate":
+        store.write_record(paths.lab_record, lab)
+    pin = {"host": report.get("host"), "address": report.get("address")}
+    if pin["address"] and store.read_record(paths.pin) != pin:
+        with contextlib.suppress(OSError):
+            store.write_record(paths.pin, pin)
+
+
+def _prompt_s() -> float:
+    try:
+        return min(PROMPT_S, float(os.environ.get("GEARS_PROMPT_S", PROMPT_S)))
+    except ValueError:
+        return PROMPT_S
+
+
+def _unanswered(route: Route) -> Ended:
+    site = route.site.name
+    return Ended("login", f"nobody typed the passcode for {route.lab} in time", f"gears lab {site}   (in a terminal)")
+
+
+def _give_up(paths: RunDir, ended: Ended) -> None:
+    """End an ssh that will never lead to the lab. The loop's next turn tells why."""
+    loop = process.read(paths.loop)
+    for child in process.children(loop) if loop else []:
+        if process.name(child.pid) == "ssh":
+            store.write_record(paths.given_up, asdict(ended))
+            child.signal(signal.SIGTERM)

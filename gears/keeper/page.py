@@ -1,0 +1,38 @@
+"""The waiting page: HTML for a browser, JSON for programs. What is up, what is tried, what failed, what to type.
+
+It holds no secret, loads nothing from anywhere, and asks again by itself: the next answer may already be JupyterLab.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gears.render import render
+
+RELOAD_S = 2
+MARKS = {"up": "✓", "trying": "…", "waiting": "·", "failed": "✗"}
+HEADINGS = {
+    "needs-login": "a person has to log in",
+    "failed": "this did not work",
+    "unknown": "not reachable at the moment",
+}
+
+
+def as_json(status: dict[str, Any]) -> bytes:
+    return json.dumps({"gears": status}).encode()
+
+
+def as_html(status: dict[str, Any]) -> bytes:
+    """`status`: a Status as a record. What stands in parentheses at the end of its `next` is not to be typed."""
+    command, _, note = (status["next"] or "").partition("   (")
+    text = render(
+        "waiting.html.j2",
+        status=status,
+        heading=HEADINGS.get(status["state"], f"{status['state']}…"),
+        marks=MARKS,
+        command=command,
+        note=note.removesuffix(")"),
+        reload_s=RELOAD_S,
+    )
+    return text.encode()

@@ -1,0 +1,94 @@
+"""Ask a socket what is behind it: one GET /api. Reads only; answers within the time limit."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found behind a socket.
+
+    kind: `jupyter` (a lab), `waiting` (a waiting page; `content` is its JSON), `refused` (no such socket, or nobody
+    listens), `closed` (accepted, then closed without a word: what ssh does where the far end can't be reached),
+    `silent` (no answer in time), or `other` (an answer that is neither; `content` says which status).
+    """
+
+    kind: str
+    content: dict[str, Any]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+def probe(path: Path, *, timeout_s: float = TIMEOUT_S) -> Answer:
+    """What answers behind `path`. Never raises for anything the other end does."""
+    try:
+        status, content = get_json(path, "/api", timeout_s=timeout_s)
+    except TimeoutError:
+        return Answer("silent", {})
+    except (ConnectionRefusedError, FileNotFoundError):
+        return Answer("refused", {})
+    except (OSError, http.client.HTTPException):
+        return Answer("closed", {})
+    if status == 200 and "version" in content:
+        return Answer("jupyter", content)
+    if status == 503 and "gears" in content:
+        return Answer("waiting", content)
+    return Answer("other", {"status": status})
+
+
+def get_json(path: Path, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S) -> tuple[int, dict[str, Any]]:
+    """Status and JSON object (empty where the body is none) of a GET. Raises what http.client and the socket raise."""
+    return request_json(path, "GET", target, token=token, timeout_s=timeout_s)
+
+
+def request_json(
+    path: Path, method: str, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
+) -> tuple[int, dict[str, Any]]:
+    headers = {"Accept": "application/json", "Connection": "close"}
+    if token:
+        headers["Authorization"] = f"token {token}"
+    connection = UnixConnection(path, timeout_s)
+    try:
+        connection.request(method, target, headers=headers)
+        response = connection.getresponse()
+        return response.status, _object(response.read(1_000_000))
+    finally:
+        connection.close()
+
+
+def connects(path: Path, *, timeout_s: float = 1.0) -> bool:
+    """Whether somebody listens there. Existence of the file proves nothing; this does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+        trial.settimeout(timeout_s)
+        try:
+            trial.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

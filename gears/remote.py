@@ -1,0 +1,121 @@
+"""The lab host's end of a hop: what `ssh` runs there.
+
+It makes sure of the lab, reports in lines of JSON, and becomes a shell that only waits for the end of the connection.
+Whatever happens to it, to the hop or to the front: the lab, in tmux, is not touched.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from gears import process, store
+from gears.errors import UsageError
+from gears.hop import ENDED
+from gears.keeper.probe import connects
+from gears.locate import lab_route, open_paths
+from gears.loop import loop_alive, start_loop, this_gears, wait_for
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.sites import Site, from_json
+from gears.status import observe
+from gears.stop import stop_lab
+from gears.workflow import prepare
+
+
+def read_profile(word: str) -> Site:
+    """The profile that the front handed over (`hop.remote_command`). UsageError where it can't be read."""
+    try:
+        return from_json(base64.urlsafe_b64decode(word).decode())
+    except ValueError as exc:
+        raise UsageError(f"_serve: the profile can't be read: {exc}") from exc
+
+
+def serve(site: Site, local: Path, again: list[str], *, asked: bool) -> int:
+    """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold: ENDED.
+
+    Unasked, a lab that was stopped on purpose is not started again. `again`: the arguments this was called with.
+    """
+    route = lab_route(site)
+    if not asked and ended_on_purpose(route):
+        return ENDED
+    paths = prepare(route, local=local)
+    left = left_behind(route, paths)
+    note_end(paths)
+    if asked and observe(route, paths).state == "failed":
+        store.write_fifo(paths.ask, "again")
+    started = start_loop(route, paths, local=local)
+    wait_for(lambda: connects(paths.link), timeout_s=10)
+    report(route, paths, left, started=started)
+    wait_for(lambda: observe(route, paths).state in ("up", "failed", "stopped"), timeout_s=60, every_s=0.2)
+    report(route, paths, left, started=started)
+    return hold(route, paths, again)
+
+
+def serve_stop(site: Site, local: Path) -> int:
+    """The front's `gears stop`. Its exit status is what the front's loop takes as the end."""
+    route = lab_route(site)
+    paths = open_paths(route, local=local)
+    (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
+    stop_lab(route, paths)
+    return ENDED
+
+
+def ended_on_purpose(route: Route) -> bool:
+    paths = open_paths(route)
+    return bool(store.read_record(paths.lab_record).get("ended")) and not loop_alive(paths)
+
+
+def left_behind(route: Route, paths: RunDir) -> str | None:
+    """Another host on which a lab of this site was started and not stopped."""
+    record = store.read_record(paths.lab_record)
+    if not record or record.get("ended") or record.get("host") in (None, route.here):
+        return None
+    return str(record["host"])
+
+
+def note_end(paths: RunDir) -> None:
+    """Write down who waits here for the front, so that it can be told when the lab is shut down."""
+    for file in paths.remote_ends.iterdir():
+        found = process.read(file)
+        if not found or not found.alive():
+            file.unlink(missing_ok=True)
+    store.write_private(paths.remote_ends / str(os.getpid()), process.line(process.this_process()))
+
+
+def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
+    """One line of JSON for the front's keeper, found there by how it begins (`hop.REPORT`)."""
+    status = observe(route, paths)
+    lab = store.read_record(paths.lab_here)
+    if lab and not lab.get("ended") and store.read_record(paths.lab_record) != lab:
+        store.write_record(paths.lab_record, lab)
+    connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third
+    found = {
+        "host": route.here,
+        "address": connection[2] if len(connection) == 4 else None,
+        "serving": connects(paths.link),
+        "state": status.state,
+        "reason": status.reason,
+        "lab": lab or None,
+        "left": left,
+        "started": started,
+    }
+    if route.site.lab.home == "separate":  # else the front reads the same file
+        found["token"] = store.read_text(paths.token).strip()
+    sys.stdout.write(json.dumps({"gears": found}, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def hold(route: Route, paths: RunDir, again: list[str]) -> int:
+    """Become a shell that waits for the end of the connection, and for a word from the front."""
+    from gears.render import render
+
+    serve_again = shlex.join([this_gears(), *again])
+    store.write_private(
+        paths.script("remote"), render("remote.sh.j2", site=route.site.name, ended=ENDED, serve=serve_again)
+    )
+    os.execv("/bin/sh", ["sh", str(paths.script("remote"))])

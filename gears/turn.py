@@ -1,0 +1,222 @@
+"""What a shell loop does next: called once between two runs of its command, answers in one line, and leaves.
+
+    dial NUMBER PAUSE batch|asked|person ADDRESS     the hop: dial after PAUSE seconds (ADDRESS or -)
+    run NUMBER PAUSE PORT                            the lab: start JupyterLab
+    ask                                              wait at the fifo for a person
+    stop                                             all is over
+
+It also starts the keeper, which then answers at the fixed path until the way is up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import time
+from pathlib import Path
+
+from gears import process, store
+from gears.hop import Ended, why_ended
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.store import Record
+
+NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
+"""Before the next dial while only the network is missing. ssh's own ConnectTimeout comes on top."""
+
+CRASH_WINDOW_S = 600
+MOST_CRASHES = 5
+"""JupyterLab is started again this often within the window, then a person is asked."""
+
+MOST_LOG_BYTES = 5_000_000
+LOG_MARK = "gears: JupyterLab is started"
+PERSON_WORDS = ("start", "again", "person")
+
+
+def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
+    """Decide after `word`: `start` (a new loop), `again` or `person` (somebody came), or an exit status.
+
+    Writes the turn's record before the keeper may start: whoever reads it sees the turn that is coming.
+    """
+    last = store.read_record(paths.turn)
+    ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
+    was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
+    if what == "hop":
+        turn = plan_hop_turn(last, word, ended, was_up)
+    else:
+        turn = plan_lab_turn(last, ended, was_up, now=time.time())
+    store.write_record(paths.turn, turn)
+    return _carry_out(route, paths, what, turn)
+
+
+# --- deciding: pure --------------------------------------------------------------------------
+
+
+def plan_hop_turn(last: Record, word: str, ended: Ended | None, was_up: bool) -> Record:
+    """The next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
+    number = int(last.get("number", 0)) + 1
+    ever_up = was_up or (bool(last.get("ever_up")) and word != "start")
+    turn: Record = {"number": number, "what": "hop", "ever_up": ever_up, "failures": 0, "ended": _record(ended)}
+    if ended is None:
+        return turn | {"plan": "dial", "how": "person" if word == "person" else "asked", "pause_s": 0.0}
+    if ended.kind == "stopped":
+        return turn | {"plan": "stop"}
+    if ended.kind == "network" or (ended.kind == "unknown-host" and ever_up):
+        failures = 0 if was_up else int(last.get("failures", 0)) + 1
+        pause_s = NETWORK_PAUSES_S[min(failures, len(NETWORK_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
+        how = "batch" if ever_up else "asked"
+        return turn | {"plan": "dial", "how": how, "failures": failures, "pause_s": round(pause_s, 2)}
+    return turn | {"plan": "ask"}
+
+
+def plan_lab_turn(last: Record, ended: Ended | None, was_up: bool, *, now: float) -> Record:
+    """The next turn of a lab: one that was shut down is over, one that died is started again, within bounds."""
+    turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "lab", "ended": _record(ended)}
+    if ended is None:
+        return turn | {"plan": "run", "pause_s": 0.0, "crashes": []}
+    if ended.kind == "stopped":
+        return turn | {"plan": "stop"}
+    crashes = [when for when in last.get("crashes", []) if when > now - CRASH_WINDOW_S] + [now]
+    never_up = 0 if was_up else int(last.get("never_up", 0)) + 1
+    turn |= {"crashes": crashes, "never_up": never_up}
+    if len(crashes) > MOST_CRASHES or never_up >= 3:
+        return turn | {"plan": "ask"}
+    return turn | {"plan": "run", "pause_s": float(2 ** (len(crashes) - 1) - 1)}
+
+
+def _record(ended: Ended | None) -> Record | None:
+    return None if ended is None else {"kind": ended.kind, "reason": ended.reason, "next": ended.next}
+
+
+# --- carrying out ----------------------------------------------------------------------------
+
+
+def _why(route: Route, paths: RunDir, what: str, status: int, last: Record) -> Ended:
+    site = route.site.name
+    if what == "lab":
+        return why_lab_ended(status, paths, site)
+    host = str(route.site.lab.host)
+    if given_up := store.read_record(paths.given_up):
+        return Ended(**given_up)
+    asked = last.get("how") == "person"
+    return why_ended(status, store.read_text(paths.hop_err), site=site, host=host, asked=asked)
+
+
+def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:
+    """0 and the end by SIGTERM or SIGINT are somebody's wish (File ▸ Shut Down, `gears stop`), the rest is a death."""
+    if status in (0, 130, 143):
+        return Ended("stopped", "JupyterLab was shut down", f"gears lab {site}")
+    words = store.read_text(paths.log("lab")).rpartition(LOG_MARK)[2].partition("\n")[2]
+    lines = [line for line in words.splitlines() if line.strip()]
+    how = f"was killed by signal {status - 128}" if status > 128 else f"ended with {status}"
+    return Ended("died", "JupyterLab " + how + ":\n" + "\n".join(lines[-5:]), f"gears logs {site}")
+
+
+def _carry_out(route: Route, paths: RunDir, what: str, turn: Record) -> str:
+    if turn["plan"] == "stop":
+        finish(paths, what)
+        return "stop"
+    paths.given_up.unlink(missing_ok=True)
+    for fifo in (paths.ask, paths.hop_in):
+        store.ensure_fifo(fifo)
+    from gears.keeper.keep import start_keeper
+
+    if turn["plan"] == "ask":
+        start_keeper(route, paths)
+        return "ask"
+    for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
+        stale.unlink(missing_ok=True)
+    if what == "hop":
+        for file in (paths.hop_out, paths.hop_err):
+            store.write_private(file, "")
+    start_keeper(route, paths)
+    begin_log(paths.log(what), f"{LOG_MARK}, {store.utc_now()}\n" if what == "lab" else "")
+    if what == "lab":
+        return f"run {turn['number']} {turn['pause_s']} {choose_port(paths)}"
+    address = store.read_record(paths.pin).get("address") or "-"
+    return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {address}"
+
+
+def choose_port(paths: RunDir) -> int:
+    """The port of last time where it is free, so that a tab on this machine finds the lab again; else 0: any."""
+    port = store.read_record(paths.lab_record).get("port")
+    if not isinstance(port, int):
+        return 0
+    with socket.socket() as trial, contextlib.suppress(OSError):
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        trial.bind(("127.0.0.1", port))
+        return port
+    return 0
+
+
+def finish(paths: RunDir, what: str) -> None:
+    """After the last turn: hops that end here are told, and no socket, link or file of this host is left."""
+    if what == "lab":
+        mark_ended(paths, socket.gethostname())
+        for file in paths.remote_ends.glob("*"):
+            if remote := process.read(file):
+                remote.signal(15)
+    else:
+        mark_ended(paths, store.read_record(paths.pin).get("host"))
+    with contextlib.suppress(FileNotFoundError):
+        if (lock := store.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and clears up
+            clean(paths)
+            leave(paths)
+            os.close(lock)
+
+
+def mark_ended(paths: RunDir, host: object) -> None:
+    """Note in the home that the lab ended on purpose, unless the record speaks of the lab of another host."""
+    record = store.read_record(paths.lab_record)
+    if record and record.get("host") == host and not record.get("ended"):
+        store.write_record(paths.lab_record, record | {"ended": store.utc_now()})
+
+
+def clean(paths: RunDir) -> None:
+    """Remove what a site has on this host. Only called when nothing of it runs here any more.
+
+    The fixed link goes too, unless a lab that was started on another host of the same home may be using it.
+    """
+    lab = store.read_record(paths.lab_record)
+    if lab.get("ended") or lab.get("host") in (None, socket.gethostname()):
+        paths.fixed.unlink(missing_ok=True)
+    if keeper := process.read(paths.keeper):
+        keeper.end(timeout_s=3)
+    for path in [paths.link, *paths.local.glob(f"{paths.site}.*.sck")]:
+        path.unlink(missing_ok=True)
+    _remove_tree(paths.here)
+    _remove_aliases(paths)
+
+
+def _remove_aliases(paths: RunDir) -> None:
+    """The directories that fronts with homes of their own call by another name (`store.open_rundir`)."""
+    for directory in paths.local.parent.glob(f"{paths.local.name.rpartition('-')[0]}-*"):
+        link = directory / paths.link.name
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(paths.link):
+                link.unlink()
+                directory.rmdir()
+
+
+def leave(paths: RunDir) -> None:
+    """Remove the start lock, which the caller holds, and the host-local directory when no other site uses it."""
+    paths.start_lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.local.rmdir()
+
+
+def _remove_tree(directory: Path) -> None:
+    import shutil
+
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def begin_log(log: Path, line: str) -> None:
+    """One old log is kept: a log that grew past the bound becomes it. `line` tells where the next run begins."""
+    with contextlib.suppress(OSError):
+        if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
+            log.replace(log.with_suffix(".log.1"))
+        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as file:
+            file.write(line)
