@@ -1,0 +1,92 @@
+"""The words of the command line. Which function carries out a command is for `cli` to know."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TypeAlias
+
+from gears import __version__
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gears",
+        description="A JupyterLab on an HPC centre, in your own browser, at an address that never changes.",
+        epilog="SITE defaults to $GEARS_SITE, else `site` in ~/.config/gears/config.toml, else local.",
+    )
+    parser.add_argument("--version", action="version", version=f"gears {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    lab = _command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it")
+    lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
+    lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
+    lab.add_argument("--json", action="store_true", help="print the status as JSON")
+
+    _command(commands, "stop", "stop the lab and its hop, and nothing else of yours")
+
+    status = _command(commands, "status", "what is up, where, and what to do if it is not")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--watch", action="store_true", help="show every change until interrupted")
+
+    stanza = _command(commands, "ssh-config", "the block for ~/.ssh/config on your laptop")
+    stanza.add_argument("--port", type=int, help="the laptop's port (default: the profile's)")
+    stanza.add_argument("--user", help="your name on the front (default: the one you have here)")
+    stanza.add_argument("--write", action="store_true", help="put it into this machine's ~/.ssh/config")
+
+    _command(commands, "password", "set JupyterLab's password", site=False)
+    _command(commands, "url", "the address to open")
+    logs = _command(commands, "logs", "the logs of a site")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
+    _command(commands, "attach", "show the tmux session of a site (leave it with Ctrl-b d)")
+    doctor = _command(commands, "doctor", "probe every hop and setting; say the cause and the cure")
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    _add_sites(commands)
+    _add_inner(commands)
+    return parser
+
+
+def _command(
+    commands: Commands, name: str, help: str, *, site: bool = True, does: str | None = None
+) -> argparse.ArgumentParser:
+    """A command, and under `command` the name by which `cli` finds its function: its own, or `does`."""
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(command=does or name)
+    if site:
+        parser.add_argument("site", nargs="?", metavar="SITE")
+    return parser
+
+
+def _add_sites(commands: Commands) -> None:
+    sites = _command(commands, "sites", "the site profiles", site=False, does="sites list")
+    verbs = sites.add_subparsers(metavar="list|show NAME|new NAME")
+    _command(verbs, "list", "the sites that are known, and where from", site=False, does="sites list")
+    show = _command(verbs, "show", "the profile in force, each key with its file", site=False, does="sites show")
+    new = _command(verbs, "new", "a new profile, to be filled in", site=False, does="sites new")
+    for verb in (show, new):
+        verb.add_argument("name", metavar="NAME")
+
+
+def _add_inner(commands: Commands) -> None:
+    """What the loops and the hops call; no person types these."""
+    turn = commands.add_parser("_turn")
+    turn.set_defaults(command="_turn")
+    turn.add_argument("here")
+    turn.add_argument("what", choices=("hop", "lab"))
+    turn.add_argument("word")
+    turn.add_argument("loop", type=int)
+    serve = commands.add_parser("_serve")
+    serve.set_defaults(command="_serve")
+    serve.add_argument("site")
+    serve.add_argument("--profile", help="the resolved profile, as base64 of its JSON")
+    serve.add_argument("--local", required=True)
+    serve.add_argument("--dir")
+    serve.add_argument("--asked", action="store_true")
+    serve.add_argument("--stop", action="store_true")
+    examine = commands.add_parser("_examine")
+    examine.set_defaults(command="_examine")
+    examine.add_argument("site")
+    examine.add_argument("--profile", required=True)
+    examine.add_argument("--directory")
+    examine.add_argument("--mark")

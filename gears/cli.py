@@ -1,0 +1,284 @@
+"""The command line: parse, call one workflow, print, exit. Nothing else prints or exits.
+
+Imports stand in the functions that need them: most commands answer with few modules loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gears.arguments import build_parser
+from gears.errors import GearsError, Interrupted, NothingRunning, UsageError
+
+if TYPE_CHECKING:
+    from gears.route import Route
+    from gears.status import Status
+
+Command = Callable[[argparse.Namespace], int]
+
+STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
+"""`gears status` answers by its exit status as well; what is up, or on its way, is 0."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit statuses are those of `gears.errors`."""
+    args = build_parser().parse_args(argv)
+    try:
+        return COMMANDS[args.command](args)
+    except GearsError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        return _complain(Interrupted("interrupted; what was started goes on", next="gears status"))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _complain(error: GearsError) -> int:
+    _say(str(error))
+    return error.exit_code
+
+
+def site_name(args: argparse.Namespace) -> str:
+    from gears.sites import default_site
+
+    return args.site or default_site()
+
+
+def do_lab(args: argparse.Namespace) -> int:
+    from gears import workflow
+    from gears.locate import locate
+
+    route = locate(site_name(args), directory=args.dir)
+    root = os.geteuid() == 0 and route.role == "lab"
+    if root:
+        _say("you are root: JupyterLab and everything in its notebooks will have root's rights on this machine")
+    status = workflow.bring_up(route, say=_say, wait=not args.no_wait)
+    if args.json:
+        print(json.dumps(workflow.look(route)))
+    elif status.state == "up":
+        _show(_how_to_reach(route, status))
+    else:
+        from gears.status import as_text
+
+        _show(as_text(workflow.look(route)))
+    return 0
+
+
+def _how_to_reach(route: Route, status: Status) -> str:
+    from gears.addresses import with_token
+
+    site, lab = route.site.name, status.lab or {}
+    host = lab.get("host") or (status.hops[-1]["to"] if status.hops else route.here)
+    password = lab.get("login") == "password"
+    log_in = "with your password" if password else "with the token in the address   (a password: gears password)"
+    lines = [
+        f"JupyterLab of {site} is up on {host}.",
+        f"  open     {with_token(site, status.url or '', lab)}",
+        f"  log in   {log_in}",
+        f"  laptop   gears ssh-config {site}   prints the stanza for ~/.ssh/config; then: ssh {site}-jupyter",
+        f"  stop     gears stop {site}",
+    ]
+    if route.kind == "local":
+        here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
+        lines.insert(2, here)
+    if route.kind == "relay" and route.role == "lab":
+        lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
+    return "\n".join(lines)
+
+
+def do_stop(args: argparse.Namespace) -> int:
+    from gears.locate import locate
+    from gears.stop import stop
+
+    name = site_name(args)
+    ran = stop(locate(name), say=_say)
+    print(f"{name}: stopped" if ran else f"{name}: nothing was running")
+    return 0
+
+
+def do_status(args: argparse.Namespace) -> int:
+    import time
+
+    from gears import workflow
+    from gears.locate import locate
+    from gears.status import as_text
+
+    route = locate(site_name(args))
+    shown = None
+    while True:
+        record = workflow.look(route)
+        if record != shown:
+            print(json.dumps(record) if args.json else as_text(record), flush=True)
+            shown = record
+        if not args.watch:
+            return STATUS_EXITS.get(record["state"], 0)
+        time.sleep(2.0)
+
+
+def do_ssh_config(args: argparse.Namespace) -> int:
+    from gears import addresses
+
+    if args.write:
+        for line in addresses.write_stanzas(args.site, port=args.port, user=args.user):
+            print(line)
+    else:
+        print(addresses.stanzas(args.site, port=args.port, user=args.user), end="")
+    return 0
+
+
+def do_password(_args: argparse.Namespace) -> int:
+    from gears.lab.password import ask_password, set_password
+
+    if not sys.stdin.isatty():
+        raise UsageError("a password is asked for in a terminal, and there is none", next="gears password")
+    path = set_password(ask_password())
+    _show(f"The password is set (hashed, in {path}); a lab that runs goes on with what it had.")
+    _show("  next: gears stop SITE; gears lab SITE   (its kernels end)")
+    return 0
+
+
+def do_url(args: argparse.Namespace) -> int:
+    from gears import workflow
+    from gears.addresses import with_token
+    from gears.locate import locate
+
+    name = site_name(args)
+    record = workflow.look(locate(name))
+    if not record["url"]:
+        raise NothingRunning(
+            f"{name} is {record['state']}: {record['reason'] or 'nothing runs'}", next=f"gears lab {name}"
+        )
+    print(with_token(name, record["url"], record["lab"] or {}))
+    return 0
+
+
+def do_logs(args: argparse.Namespace) -> int:
+    from gears.logs import show_logs
+
+    for line in show_logs(site_name(args), follow=args.follow):
+        print(line, end="", flush=args.follow)
+    return 0
+
+
+def do_attach(args: argparse.Namespace) -> int:
+    from gears import tmux
+    from gears.sites import load_site
+
+    name = load_site(site_name(args)).name
+    if not tmux.has_session(name):
+        raise NothingRunning(f"no tmux session {name} on this host", next=f"gears lab {name}")
+    if not sys.stdin.isatty():
+        raise UsageError("attach wants a terminal", next=" ".join(tmux.attach_command(name)))
+    return tmux.attach(name).wait()
+
+
+def do_doctor(args: argparse.Namespace) -> int:
+    from gears import doctor
+    from gears.locate import locate
+
+    findings = doctor.examine(locate(site_name(args)))
+    _show(json.dumps([finding.as_record() for finding in findings]) if args.json else doctor.as_text(findings))
+    return 1 if any(finding.level == "failed" for finding in findings) else 0
+
+
+def do_sites_list(_args: argparse.Namespace) -> int:
+    from gears.sites import site_names
+
+    for name, source in site_names():
+        print(f"{name:12} {source}")
+    return 0
+
+
+def do_sites_show(args: argparse.Namespace) -> int:
+    from gears.sitefile import render_toml
+    from gears.sites import load_site
+
+    print(render_toml(load_site(args.name)), end="")
+    return 0
+
+
+def do_sites_new(args: argparse.Namespace) -> int:
+    from gears.sitefile import new_site
+
+    _show(f"Written: {new_site(args.name)}\n  next: edit it, then: gears sites show {args.name}")
+    return 0
+
+
+def do_turn(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gears import loop, turn
+    from gears.locate import saved_route
+
+    route, paths = saved_route(Path(args.here))
+    loop.check_loop(paths, args.loop)
+    print(turn.next_turn(route, paths, args.what, args.word))
+    return 0
+
+
+def do_serve(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gears import remote
+    from gears.locate import with_directory
+    from gears.sites import load_site
+
+    site = remote.read_profile(args.profile) if args.profile else load_site(args.site)
+    site = with_directory(site, args.dir) if args.dir else site
+    if args.stop:
+        return remote.serve_stop(site, Path(args.local))
+    given = {"--local": args.local, "--dir": args.dir, "--profile": args.profile}
+    again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
+    return remote.serve(site, Path(args.local), again, asked=args.asked)
+
+
+def do_examine(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from gears.doctor import far_end
+    from gears.remote import read_profile
+
+    far_end.answer(
+        read_profile(args.profile),
+        directory=Path(args.directory) if args.directory else None,
+        mark=Path(args.mark) if args.mark else None,
+    )
+    return 0
+
+
+def _show(words: str) -> None:
+    from gears.typed import typed
+
+    print(typed(words))
+
+
+def _say(words: str) -> None:
+    """Progress and complaints: what is no answer goes to standard error."""
+    from gears.typed import typed
+
+    print(f"gears: {typed(words)}", file=sys.stderr, flush=True)
+
+
+COMMANDS: dict[str, Command] = {
+    "lab": do_lab,
+    "stop": do_stop,
+    "status": do_status,
+    "ssh-config": do_ssh_config,
+    "password": do_password,
+    "url": do_url,
+    "logs": do_logs,
+    "attach": do_attach,
+    "doctor": do_doctor,
+    "sites list": do_sites_list,
+    "sites show": do_sites_show,
+    "sites new": do_sites_new,
+    "_turn": do_turn,
+    "_serve": do_serve,
+    "_examine": do_examine,
+}

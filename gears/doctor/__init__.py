@@ -1,0 +1,103 @@
+"""`gears doctor`: every hop and setting of a route probed; for each failure its cause and its cure.
+
+Takes 15 s at most, and leaves everything as it was: what it makes to try a thing out it removes again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from gears.doctor.finding import Finding, as_text, failed, ok, warning
+from gears.doctor.leftovers import check_leftovers
+from gears.doctor.logout import check_logout
+from gears.doctor.modes import check_home_modes, check_local_modes, check_path_lengths, check_ssh_modes
+from gears.doctor.programs import check_ssh, check_terminal, check_tmux
+from gears.doctor.space import check_home_space, check_local_space
+from gears.doctor.sshd import check_forwarding
+from gears.errors import GearsError
+from gears.here import this_host
+from gears.locate import find_paths
+from gears.route import Route
+from gears.rundir import RunDir, gears_home, plan_local
+from gears.status import Status, observe
+
+__all__ = ["Finding", "as_text", "examine", "examine_host"]
+
+MOST_S = 11.0
+"""For all but the resolver, which `locate` gives 3 s."""
+
+Probe = Callable[[Route, RunDir], Iterable[Finding]]
+
+HOST_PROBES: dict[str, Probe] = {
+    "ssh": check_ssh,
+    "tmux": check_tmux,
+    "paths": check_path_lengths,
+    "modes on this host": check_local_modes,
+    "room on this host": check_local_space,
+    "logout": check_logout,
+    "leftovers": check_leftovers,
+}
+HOME_PROBES: dict[str, Probe] = {
+    "modes in the home": check_home_modes,
+    "modes of the keys": check_ssh_modes,
+    "room in the home": check_home_space,
+}
+PERSONS_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": check_forwarding}
+"""Where the person is, or where the laptop's ssh lands."""
+
+
+def examine(route: Route) -> list[Finding]:
+    """All that can be probed from this host, without asking a person for anything."""
+    until = time.monotonic() + MOST_S
+    if route.role == "elsewhere":
+        from gears.doctor.laptop import examine_laptop
+
+        far = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)
+        return [*_probe({"ssh": check_ssh, "modes of the keys": check_ssh_modes}, route), *far]
+    findings = examine_host(route, PERSONS_PROBES)
+    status = observe(route, paths_of(route))
+    if route.role == "front":
+        findings += _probe({"login": lambda route, paths: _next(route, paths, status, until)}, route)
+    return [*findings, replace(judge_state(status), host=route.here)]
+
+
+def examine_host(route: Route, more: dict[str, Probe] | None = None, *, home: bool = True) -> list[Finding]:
+    """This host alone. Without `home` what another host that shares it has seen already is left out."""
+    return _probe(HOST_PROBES | (HOME_PROBES if home else {}) | (more or {}), route)
+
+
+def paths_of(route: Route) -> RunDir:
+    """The site's paths, or those it would have; nothing is made."""
+    local = plan_local(route.site.local, this_host().user, "0" * 8)
+    return find_paths(route) or RunDir(gears_home(), route.site.name, local)
+
+
+def judge_state(status: Status) -> Finding:
+    """What `gears status` says, as a finding."""
+    seen = f"{status.site} is {status.state}" + (f": {status.reason}" if status.reason else "")
+    if status.state in ("up", "stopped", "starting"):
+        return ok("lab", seen)
+    judged = warning if status.state in ("connecting", "needs-login") else failed
+    return judged("lab", seen, status.next or f"gears logs {status.site}")
+
+
+def _next(route: Route, paths: RunDir, status: Status, until: float) -> list[Finding]:
+    from gears.doctor.far import examine_next
+
+    return examine_next(route, paths, status, until=until)
+
+
+def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
+    """Run them one after another. What one refuses is its finding, and the next ones are run all the same."""
+    paths, findings = paths_of(route), []
+    for what, probe in probes.items():
+        try:
+            findings += list(probe(route, paths))
+        except GearsError as exc:
+            findings.append(failed(what, exc.message, exc.next or f"gears logs {route.site.name}"))
+        except OSError as exc:
+            findings.append(warning(what, f"can't be looked at: {exc}", f"ls -ld {exc.filename or Path.home()}"))
+    return [found if found.host else replace(found, host=route.here) for found in findings]

@@ -1,0 +1,216 @@
+"""The next host: dialled once without a person, examined there, and a forward to a socket known to be alive."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gears import __version__, store
+from gears.command import Conversation
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
+from gears.doctor.sshd import cure_for
+from gears.hop import REPORT, Ended, plan_hop, read_report, remote_gears, why_ended
+from gears.keeper.probe import UnixConnection
+from gears.loop import this_gears
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.sites import Site, to_json
+from gears.status import FORBIDDING, Status
+
+ALIVE = b"alive\n"
+"""What the far end says to whoever gets through to its socket."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came of dialling. `report`: the far end's, empty where there is none; then `ended` says why.
+
+    `forwarded`: whether its socket answered through ssh; None where that was not tried. `skew_s`: its clock less ours.
+    """
+
+    report: Record
+    ended: Ended | None
+    forwarded: bool | None = None
+    skew_s: float = 0.0
+
+
+def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -> list[Finding]:
+    """The way to the lab host, and what is found there. Raises GearsError before it dials.
+
+    `until`: when to give up, on time.monotonic()'s clock.
+    """
+    pin = store.read_record(paths.pin)
+    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
+    options = [f"-o{option}" for option in hop.options]
+    if address := pin.get("address"):
+        options += [f"-oHostName={address}", f"-oHostKeyAlias={hop.key_alias}"]
+    host = str(pin.get("host") or hop.host)
+    gears = remote_gears(route.site, paths.home, this_gears())
+    with _private_directory(Path(route.site.local)) as directory, _mark(paths) as mark:
+        forward = ["-L", f"{directory}/near.sck:{directory}/far.sck"] if directory else []
+        remote = far_command(gears, route.site, directory=directory, mark=mark)
+        argv = ["ssh", "-T", "-oBatchMode=yes", *options, *forward, hop.host, remote]
+        call = dial(argv, route.site, host, directory, until=until)
+    return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
+
+
+def far_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
+    """`gears _examine` on the far host; each word is safe in any login shell."""
+    words = [gears, "_examine", site.name, "--profile", urlsafe_b64encode(to_json(site).encode()).decode()]
+    words += ["--directory", str(directory)] if directory else []
+    return " ".join(words + (["--mark", str(mark)] if mark else []))
+
+
+def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, until: float) -> Call:
+    """Take the far end's report, try the forward while the far end lives, and let it go."""
+    forwarded = None
+    with Conversation(argv) as ssh:
+        report: Record = read_report(ssh.read_line(REPORT, timeout_s=until - time.monotonic()))
+        now = time.time()
+        if report and directory:
+            forwarded = _hear(directory / "near.sck")
+        status, stderr = ssh.end(timeout_s=2.0 if report else max(0.5, until - time.monotonic()))
+    if report:
+        return Call(report, None, forwarded, float(report.get("time", now)) - now)
+    if status is None:
+        return Call({}, Ended("network", f"{host} said nothing in time", f"ssh -v {host}"))
+    return Call({}, why_ended(status, stderr, site=site.name, host=host, asked=False))
+
+
+def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
+    """The far end's own findings, and what only both ends together can tell. `up`: the hop was logged in before."""
+    if call.ended is not None:
+        return [replace(_judge_end(call.ended, route, up=up), host=host)]
+    host = str(call.report.get("host", host))
+    both = [
+        ok("login", "without a passcode"),
+        _judge_version(str(call.report.get("version"))),
+        _judge_clock(call.skew_s),
+        *(_judge_home(call.report.get("shared"), route.site) if route.kind == "relay" else []),
+        *_judge_forward(call),
+    ]
+    return [replace(found, host=host) for found in both] + [Finding(**found) for found in call.report["findings"]]
+
+
+def _judge_end(ended: Ended, route: Route, *, up: bool) -> Finding:
+    cure = ended.next or f"gears logs {route.site.name}"
+    if ended.kind == "login" and up:
+        return ok("login", "wants a passcode, which the hop was given; not looked into any further")
+    if ended.kind == "login":
+        return warning("login", f"{ended.reason} beside the key; not looked into any further", cure)
+    if ended.kind == "network":
+        cure = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries others behind that name)"
+    if ended.kind == "unknown-host" and route.role == "front":
+        site = route.site.name
+        cure = f"check lab.host in the profile; on your laptop: ssh {site}-jupyter   (there: gears doctor {site})"
+    return failed("gears" if ended.kind == "remote" else "login", ended.reason, cure)
+
+
+def _judge_version(version: str) -> Finding:
+    if version == __version__:
+        return ok("gears", f"{version}, as here")
+    return warning("gears", f"{version}, but {__version__} here", "git pull && make init   (on the older one)")
+
+
+def _judge_clock(skew_s: float) -> Finding:
+    if abs(skew_s) < MOST_SKEW_S:
+        return ok("clock", f"differs from this host's by less than {MOST_SKEW_S} s")
+    ahead = "ahead of" if skew_s > 0 else "behind"
+    cause = f"{abs(skew_s):.0f} s {ahead} this host's: where a clock is wrong, passcodes fail"
+    return failed("clock", cause, "compare both with your phone (date -u), and tell the centre which one is wrong")
+
+
+def _judge_home(shared: bool | None, site: Site) -> Iterator[Finding]:
+    if shared is None:  # no file could be made here to look for there
+        return
+    is_so = "shared" if shared else "separate"
+    if site.lab.home == is_so:
+        yield ok("home", f"{is_so}, as the profile says")
+        return
+    cause = f"lab.home is {site.lab.home} in the profile, but the home there is {is_so} from here"
+    cure = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{is_so}"; then gears lab {site.name}'
+    yield (warning if shared else failed)("home", cause, cure)
+
+
+def _judge_forward(call: Call) -> Iterator[Finding]:
+    forbidden = [str(words) for words in call.report.get("forbidden") or []]
+    if call.forwarded or (call.forwarded is None and call.report.get("forbidden") == []):
+        yield ok("forwarding", "sshd allows it")
+    elif forbidden:
+        yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", cure_for(forbidden))
+    elif call.forwarded is False:
+        cure = (
+            "ask the centre to set in sshd_config, for you: AllowTcpForwarding local, AllowStreamLocalForwarding local"
+        )
+        yield failed("forwarding", f"sshd forbids it, by one of {FORBIDDING}", cure)
+
+
+def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:
+    """Where nobody got in, the lab itself may tell the time."""
+    if call.ended is not None and status.state == "up":
+        with contextlib.suppress(OSError, ValueError):
+            yield replace(_judge_clock(_lab_time(paths.link) - time.time()), host=host)
+
+
+def _lab_time(path: Path) -> float:
+    """Of the lab's `Date` (RFC 9110, 6.6.1), which has whole seconds. ValueError where it has none."""
+    from email.utils import parsedate_to_datetime
+
+    connection = UnixConnection(path, 2.0)
+    try:
+        connection.request("GET", "/api", headers={"Connection": "close"})
+        return parsedate_to_datetime(connection.getresponse().getheader("Date", "")).timestamp()
+    finally:
+        connection.close()
+
+
+def _hear(path: Path) -> bool:
+    """Whether the far end's socket answers through ssh. 2 s at most."""
+    with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
+        trial.settimeout(2.0)
+        trial.connect(str(path))
+        return trial.recv(len(ALIVE)) == ALIVE
+    return False
+
+
+@contextlib.contextmanager
+def _private_directory(base: Path) -> Iterator[Path | None]:
+    """A directory of our own for the probe's socket, of the same name on the far host; None where there is no room."""
+    directory: Path | None = base / f"gears-doctor-{secrets.token_hex(6)}"
+    try:
+        assert directory is not None
+        directory.mkdir(mode=0o700)
+    except OSError:
+        directory = None
+    try:
+        yield directory
+    finally:
+        if directory:
+            (directory / "near.sck").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def _mark(paths: RunDir) -> Iterator[Path | None]:
+    """A file in this home for the far end to look for; None where none can be made."""
+    try:
+        mark, _ = write_mark(first_directory(paths.run, paths.home, Path.home()))
+    except OSError:
+        yield None
+        return
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""On the laptop of a proxy route: its stanza, its port, and the way through the jump hosts."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gears.command import Conversation, run
+from gears.doctor.far import dial, far_command, judge
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.here import this_host
+from gears.route import Route
+from gears.stanza import alias, assumed_root
+
+
+def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
+    """The stanza's own ssh is used, so that its jump hosts and options are what is probed. Raises GearsError."""
+    name = alias(route.site.name)
+    effective = run(["ssh", "-G", name], timeout_s=3)
+    forward = re.search(r"^localforward (?:\S*:)?\[?(\d+)\]? (\S+)$", effective, re.MULTILINE)
+    if not forward:
+        cure = f"gears ssh-config {route.site.name} --write"
+        yield failed("stanza", f"~/.ssh/config has no `Host {name}` with a LocalForward", cure)
+        return
+    yield ok("stanza", f"`ssh {name}` forwards port {forward[1]} to {forward[2]}")
+    yield _check_port(int(forward[1]), route)
+    yield from _examine_through(name, route, effective, until=until)
+
+
+def _check_port(port: int, route: Route) -> Finding:
+    """Who answers at the laptop's port: the lab or the waiting page through ssh, nobody, or something else."""
+    site = route.site.name
+    if _is_free(port):
+        return ok("port", f"{port} is free: `ssh {alias(site)}` will listen there")
+    status = _ask(port)
+    if status in (200, 503):
+        return ok("port", f"{port} leads to {'a lab' if status == 200 else 'the waiting page'}")
+    cause = f"something else than `ssh {alias(site)}` listens on port {port}"
+    return warning("port", cause, f"ss -ltnp 'sport = :{port}'   (or: gears ssh-config {site} --port N --write)")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _ask(port: int) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", "/api", headers={"Accept": "application/json", "Connection": "close"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def _examine_through(name: str, route: Route, effective: str, *, until: float) -> Iterator[Finding]:
+    """One session without forwards: the stanza's own port may be in use."""
+    user = route.site.front.user or this_host().user
+    remote = far_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
+    options = ["-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oConnectTimeout=5"]
+    call = dial(["ssh", *options, name, remote], route.site, route.front, None, until=until)
+    if call.ended and call.ended.kind == "network":
+        yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
+    yield from judge(call, route, route.front)
+
+
+def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[Finding]:
+    """Why the last jump host let nothing through: the stanza has it say nothing (`ssh -q`), so it is asked again."""
+    settings = dict(line.split(" ", 1) for line in effective.splitlines() if " " in line)
+    through = settings.get("proxycommand") or settings.get("proxyjump", "")
+    jump = re.search(r"(?:^ssh -q -W \S+ |^|,)([^\s,]+)$", through)
+    if not jump or timeout_s <= 0:
+        return
+    target = f"{settings['hostname']}:{settings['port']}"
+    with Conversation(["ssh", "-oBatchMode=yes", "-oConnectTimeout=5", "-W", target, jump[1]]) as ssh:
+        _, stderr = ssh.end(timeout_s=timeout_s)
+    if "administratively prohibited" in stderr:
+        cause = f"it forbids forwarding to {target} (AllowTcpForwarding, PermitOpen or DisableForwarding)"
+        cure = f'in ~/.config/gears/sites/{route.site.name}.toml, under [front]: proxy = "nc"; gears ssh-config --write'
+        yield replace(failed("jump host", cause, cure), host=jump[1])

@@ -1,0 +1,75 @@
+"""Whether tmux outlives the last logout: systemd-logind's KillUserProcesses, lingering, and where our loop runs.
+
+Lingering alone does not help: what was started in a login session ends with it. Only what the user's own manager runs
+stays (logind.conf(5), KillUserProcesses).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gears import process
+from gears.doctor.finding import Finding, failed, ok
+from gears.here import this_host
+from gears.route import Route
+from gears.rundir import RunDir
+
+CONFIGURATION = ("/usr/lib/systemd", "/run/systemd", "/etc/systemd")
+LINGER = Path("/var/lib/systemd/linger")
+YES = ("yes", "true", "1", "on", "y", "t")
+
+
+def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
+    user = this_host().user
+    if not is_killed(_settings(), user):
+        yield ok("logout", "nothing of yours is ended at logout (KillUserProcesses)")
+    elif (LINGER / user).exists() and _in_user_manager(paths):
+        yield ok("logout", "KillUserProcesses=yes, but gears runs under your lingering manager")
+    else:
+        cure = f"loginctl enable-linger && systemd-run --user --scope gears lab {route.site.name}"
+        yield failed("logout", "systemd-logind ends all of yours at logout, tmux too: KillUserProcesses=yes", cure)
+
+
+def is_killed(settings: dict[str, str], user: str) -> bool:
+    if settings.get("KillUserProcesses", "no").lower() not in YES:
+        return False
+    only = settings.get("KillOnlyUsers", "").split()
+    excluded = settings.get("KillExcludeUsers", "root").split()
+    return user not in excluded and (not only or user in only)
+
+
+def _settings() -> dict[str, str]:
+    """As systemd merges them: the main file, then all drop-ins in the order of their names, later ones winning.
+
+    The main file as it is shipped shows in comments what was built in.
+    """
+    drop_ins: dict[str, Path] = {}
+    for directory in CONFIGURATION:
+        drop_ins |= {file.name: file for file in Path(directory, "logind.conf.d").glob("*.conf")}
+    main = [file for directory in CONFIGURATION if (file := Path(directory, "logind.conf")).is_file()][-1:]
+    settings = {name: value for file in main for name, value in _read(file, comments=True).items()}
+    for file in [*main, *(drop_ins[name] for name in sorted(drop_ins))]:
+        settings |= _read(file)
+    return settings
+
+
+def _read(file: Path, *, comments: bool = False) -> dict[str, str]:
+    """The settings, or those in comments."""
+    try:
+        text = file.read_text(errors="replace")
+    except OSError:
+        return {}
+    mark = "#" if comments else ""
+    return dict(re.findall(rf"^{mark}[ \t]*(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE))
+
+
+def _in_user_manager(paths: RunDir) -> bool:
+    loop = process.read(paths.loop)
+    if not loop or not loop.alive():
+        return False
+    try:
+        return "/user@" in Path(f"/proc/{loop.pid}/cgroup").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,101 @@
+"""What is so, looked at from this host: the things themselves, not what was written about them.
+
+A process is asked by its pid and start time, a socket by a request. `status` says what follows from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears import process, store
+from gears.hop import read_report
+from gears.keeper.probe import Answer, get_json, probe
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.store import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was looked at, before anything is concluded from it."""
+
+    loop_alive: bool
+    turn: Record
+    up: Record
+    leads_to: str | None  # wait, hop, lab; None: nowhere
+    answer: Answer
+    report: Record  # the remote command's answer
+    report_age_s: float
+    lab: Record  # the newest record of a lab, from this host or from the home
+    lab_alive: bool | None  # None: it is on another host
+
+
+def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
+    loop = process.read(paths.loop)
+    turn = store.read_record(paths.turn)
+    dialled = route.role == "front" and turn.get("plan") == "dial"
+    report = read_report(store.read_text(paths.hop_out)) if dialled else {}
+    lab = _newest_lab(route, paths, report)
+    return Facts(
+        loop_alive=bool(loop and loop.alive()),
+        turn=turn,
+        up=store.read_record(paths.up),
+        leads_to=leads_to(paths),
+        answer=answer or probe(paths.link),
+        report=report,
+        report_age_s=_age_s(paths.hop_out),
+        lab=lab,
+        lab_alive=_lab_process(lab),
+    )
+
+
+def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:
+    """This host's record; the home's, unless the site is this machine alone; what the lab host told of its own home."""
+    records = [store.read_record(paths.lab_here), store.read_record(paths.lab_record), record_in(report.get("lab"))]
+    if route.kind == "local":
+        del records[1:]
+    return next((lab for lab in records if isinstance(lab.get("host"), str) and isinstance(lab.get("pid"), int)), {})
+
+
+def leads_to(paths: RunDir) -> str | None:
+    """Where traffic through the fixed path goes on this host: to the waiting page, a hop or the lab itself."""
+    try:
+        name = os.path.basename(os.readlink(paths.link))
+    except OSError:
+        return None
+    found = re.fullmatch(re.escape(paths.site) + r"\.(wait|hop|lab)\.\d+\.sck", name)
+    return found[1] if found else None
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since the file was last written; 0 where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _lab_process(lab: Record) -> bool | None:
+    try:
+        return process.Process(lab["host"], lab["pid"], lab["start"]).alive()
+    except KeyError:
+        return False
+
+
+def record_in(value: object) -> Record:
+    """What was read where a record should be: that record, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def count_kernels(paths: RunDir) -> int | None:
+    """How many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
+    token = store.read_text(paths.token).strip()
+    try:
+        status, content = get_json(paths.link, "/api/status", token=token)
+    except OSError:
+        return None
+    return content.get("kernels") if status == 200 else None

@@ -1,0 +1,274 @@
+"""The status of a site, concluded from the facts: what the waiting page, `gears status` and `gears lab` show.
+
+What can't be seen from here is `unknown`, never `stopped`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gears.facts import Facts, gather, record_in
+from gears.keeper.probe import Answer
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.store import Record
+from gears.typed import typed
+
+FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or DisableForwarding"
+"""sshd_config(5): each of these can close the way, and ssh is told the same for all."""
+
+FORBIDDEN_AFTER_S = 2.0
+"""How long the far end must have been serving before a closed forward is put down to its sshd."""
+
+STATES = ("stopped", "starting", "queued", "connecting", "needs-login", "up", "failed", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of the waiting page. state: up, trying, waiting or failed."""
+
+    what: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """DESIGN's `gears status --json`, and the steps for the waiting page. `host`: where `next` is to be typed.
+
+    `turn`: the loop's, of which this speaks.
+    """
+
+    site: str
+    state: str
+    url: str | None
+    route: str
+    front: Record
+    hops: list[Record]
+    lab: Record | None
+    job: Record | None
+    reason: str | None
+    next: str | None
+    title: str
+    host: str
+    steps: list[Step]
+    turn: int | None
+
+    def as_record(self) -> Record:
+        return asdict(self)
+
+
+def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Status:
+    """Look, and conclude. Takes up to 3 s where something hangs. `answer`: what the keeper found behind its socket."""
+    facts = gather(route, paths, answer)
+    return conclude(route, paths, facts)
+
+
+def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
+    state, reason, following = CONCLUSIONS[route.role](route, facts)
+    up = state == "up"
+    return Status(
+        site=route.site.name,
+        state=state,
+        url=address(route, facts.lab) if up else None,
+        route=route.kind,
+        front={
+            "host": route.here if route.role == "front" or route.front == route.lab else route.front,
+            "socket": str(paths.fixed),
+            "leads_to": facts.leads_to,
+        },
+        hops=[_hop(route, facts)] if route.role == "front" else [],
+        lab=_lab(facts),
+        job=None,
+        reason=reason,
+        next=typed(following) if following else None,
+        title=route.site.title,
+        host=route.here,
+        steps=_steps(route, facts, state),
+        turn=facts.turn.get("number"),
+    )
+
+
+def address(route: Route, lab: Record) -> str:
+    """What to open, without a secret: the laptop's port, or for the site of this machine alone its own port."""
+    own_port = lab.get("port") if route.kind == "local" else None
+    return f"http://localhost:{own_port or route.site.laptop.port}/lab"
+
+
+Verdict = tuple[str, str | None, str | None]
+
+
+def _lab_state(route: Route, facts: Facts) -> Verdict:
+    site = route.site.name
+    again = f"gears lab {site}"
+    ended = record_in(facts.turn.get("ended"))
+    if facts.answer.kind == "jupyter":
+        return "up", None, None
+    if facts.loop_alive and facts.turn.get("plan") == "ask":
+        return "failed", ended.get("reason"), f"gears logs {site}; {again}"
+    if facts.answer.kind == "silent":
+        return "unknown", "JupyterLab does not answer", f"gears logs {site}"
+    if facts.loop_alive:
+        return "starting", ended.get("reason"), None
+    if facts.lab_alive:
+        return "unknown", "JupyterLab runs, but does not answer at the fixed path", again
+    if facts.lab and not facts.lab.get("ended") and facts.lab_alive is None:
+        reason = f"a lab was started on {facts.lab['host']}; from {route.here} it can't be seen whether it still runs"
+        return "unknown", reason, f"ssh {facts.lab['host']}   (there: gears status {site})"
+    return "stopped", None, again
+
+
+def _elsewhere_state(route: Route, facts: Facts) -> Verdict:
+    alias = f"{route.site.name}-jupyter"
+    if facts.answer.kind == "jupyter":
+        return "up", None, None
+    following = f"ssh {alias}   (there: gears status {route.site.name})"
+    return "unknown", f"the lab is on {route.lab}, and can't be seen from here", following
+
+
+def _front_state(route: Route, facts: Facts) -> Verdict:
+    site = route.site.name
+    again = f"gears lab {site}"
+    ended = record_in(facts.turn.get("ended"))
+    host = str(facts.report.get("host") or route.lab)
+    if facts.answer.kind == "jupyter":
+        return "up", None, None
+    if not facts.loop_alive:
+        return _without_hop(route, facts)
+    if facts.turn.get("plan") == "ask":
+        return _refusal(ended), ended.get("reason"), ended.get("next")
+    if facts.report:
+        return _behind_hop(route, facts, host, again)
+    if ended and facts.turn.get("ever_up"):
+        return (
+            "unknown",
+            ended.get("reason"),
+            f"{again}   (it is tried again by itself; this starts a lab elsewhere if need be)",
+        )
+    return "connecting", ended.get("reason"), again if ended else None
+
+
+def _refusal(ended: Record) -> str:
+    """The state where a person is wanted."""
+    return "needs-login" if ended.get("kind") in ("login", "hostkey-unknown") else "failed"
+
+
+CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere_state}
+
+
+def _without_hop(route: Route, facts: Facts) -> Verdict:
+    again = f"gears lab {route.site.name}"
+    if facts.lab and not facts.lab.get("ended"):
+        reason = f"no hop runs on {route.here}; the lab on {facts.lab.get('host')} may be running"
+        return "unknown", reason, again
+    return "stopped", None, again
+
+
+def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
+    """The hop is up, and JupyterLab does not answer through it. The page that answers is the lab host's or our own."""
+    page, own = _page(facts), _own_page(route, facts)
+    state = str(page.get("state") or facts.report.get("state"))
+    if own.get("state") == "failed":
+        return "failed", own.get("reason"), own.get("next")
+    if facts.answer.kind == "silent":
+        return "unknown", f"{host} does not answer; ssh finds out within 15 s whether the link is cut", again
+    if _forbidden(facts):
+        reason = f"sshd on {host} forbids forwarding to sockets ({FORBIDDING})"
+        return "failed", reason, f"gears doctor {route.site.name}"
+    if facts.answer.kind == "closed" and _was_up(facts):
+        return "unknown", f"the connection to {host} has just ended", again
+    if state == "failed":
+        return "failed", f"{host}: {page.get('reason') or facts.report.get('reason')}", again
+    return "starting", page.get("reason"), None
+
+
+def _page(facts: Facts) -> Record:
+    return record_in(facts.answer.content.get("gears")) if facts.answer.kind == "waiting" else {}
+
+
+def _own_page(route: Route, facts: Facts) -> Record:
+    """What this host's keeper says of this very turn."""
+    page = _page(facts)
+    return page if (page.get("host"), page.get("turn")) == (route.here, facts.turn.get("number")) else {}
+
+
+def _forbidden(facts: Facts) -> bool:
+    """Whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
+    served = bool(facts.report.get("serving")) and facts.report_age_s > FORBIDDEN_AFTER_S
+    return facts.answer.kind == "closed" and served and not _was_up(facts)
+
+
+def _was_up(facts: Facts) -> bool:
+    number = facts.turn.get("number")
+    return number is not None and facts.up.get("number") == number
+
+
+def _hop(route: Route, facts: Facts) -> Record:
+    state = _hop_state(route, facts)
+    return {
+        "from": route.here,
+        "to": facts.report.get("host") or facts.lab.get("host") or route.lab,
+        "state": state,
+        "since": facts.up.get("since") if state == "up" else None,
+        "reconnects": max(0, int(facts.up.get("times", 0)) - 1),
+    }
+
+
+def _hop_state(route: Route, facts: Facts) -> str:
+    if not facts.loop_alive:
+        return "stopped"
+    if facts.turn.get("plan") == "ask":
+        return _refusal(record_in(facts.turn.get("ended")))
+    if not facts.report and not _was_up(facts):
+        return "connecting"
+    shown = [hop.get("state") for hop in _own_page(route, facts).get("hops", [])]
+    return "failed" if _forbidden(facts) or "failed" in shown else "up"
+
+
+def _lab(facts: Facts) -> Record | None:
+    if not facts.lab or facts.lab.get("ended") or facts.lab_alive is False:
+        return None
+    shown = {key: facts.lab.get(key) for key in ("host", "pid", "port", "socket", "version", "started", "login")}
+    return shown | {"kernels": None}
+
+
+def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
+    lab = Step(
+        f"JupyterLab on {facts.report.get('host') or facts.lab.get('host') or route.lab}",
+        _lab_step(route, facts, state),
+    )
+    if route.role != "front":
+        return [lab]
+    hop = _hop(route, facts)["state"]
+    connection = "up" if hop == "up" else "failed" if hop in ("needs-login", "failed") else "trying"
+    return [Step(f"{route.here}: reached", "up"), Step(f"connection {route.here} → {route.lab}", connection), lab]
+
+
+def _lab_step(route: Route, facts: Facts, state: str) -> str:
+    if state == "up":
+        return "up"
+    reached = route.role != "front" or bool(facts.report)
+    if not reached:
+        return "waiting"
+    return "failed" if state == "failed" else "trying"
+
+
+def as_text(status: dict[str, Any]) -> str:
+    """For a person in a terminal."""
+    front, lab = status["front"], status["lab"]
+    lines = [f"{status['site']}: {status['state']}" + (f" – {status['reason']}" if status["reason"] else "")]
+    if status["url"]:
+        lines.append(f"  address  {status['url']}")
+    lines.append(f"  path     {front['socket']} on {status['host']} → {front['leads_to'] or 'nothing'}")
+    for hop in status["hops"]:
+        since = f" since {hop['since']}" if hop["since"] else ""
+        lines.append(
+            f"  hop      {hop['from']} → {hop['to']}: {hop['state']}{since}, reconnected {hop['reconnects']} times"
+        )
+    if lab:
+        kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
+        where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"
+        lines.append(f"  lab      JupyterLab {lab['version']} {where}{kernels}")
+    if status["next"]:
+        lines.append(f"  next:    {status['next']}")
+    return "\n".join(lines)

@@ -1,0 +1,140 @@
+"""`gears stop`: end the lab, its hop, and what they left on this host; nothing else of the person's."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+
+from gears import process, store
+from gears.command import run, run_in_terminal
+from gears.errors import CommandFailed, NothingRunning, NotReachable
+from gears.hop import read_report
+from gears.locate import find_paths
+from gears.loop import Say, this_gears, wait_for
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.status import Status, observe
+
+
+def stop(route: Route, *, say: Say) -> bool:
+    """End the lab, its hop, and what they left; nothing else of the person's. False where nothing ran.
+
+    Raises NotReachable where the lab's host can't be told; this host is cleared all the same.
+    """
+    paths = find_paths(route)
+    if paths is None or not paths.local.is_dir():
+        return False
+    if route.role == "lab":
+        return stop_lab(route, paths)
+    return stop_hop(route, paths, say=say)
+
+
+def stop_lab(route: Route, paths: RunDir) -> bool:
+    """JupyterLab is asked to end, and shuts its kernels down; its loop ends with it; what is left is cleared."""
+    from gears import tmux
+    from gears.turn import clean, leave, mark_ended
+
+    ran = False
+    with store.locked(paths.start_lock):
+        loop, lab = process.read(paths.loop), _lab_process(paths)
+        if lab and lab.alive():
+            ran = True
+            lab.end(timeout_s=20)
+        if loop and loop.alive():
+            ran = True
+            if not wait_for(lambda: not loop.alive(), timeout_s=3 if lab else 0):  # 0: JupyterLab is still starting
+                _end_tree(loop)
+        tmux.end_session(route.site.name)
+        mark_ended(paths, route.here)
+        clean(paths)
+        leave(paths)
+    return ran
+
+
+def _lab_process(paths: RunDir) -> process.Process | None:
+    record = store.read_record(paths.lab_here)
+    try:
+        return process.Process(record["host"], record["pid"], record["start"])
+    except KeyError:
+        return None
+
+
+def _end_tree(loop: process.Process) -> None:
+    """End a loop and what it runs: the loop first, or it would start its command again."""
+    running = process.children(loop)
+    loop.signal(signal.SIGKILL)
+    for child in running:
+        child.end(timeout_s=10)
+
+
+def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
+    from gears.turn import mark_ended
+
+    status = observe(route, paths)
+    loop = process.read(paths.loop)
+    alive = bool(loop and loop.alive())
+    told = _tell_lab_host(route, paths, status, say)
+    _clear_hop(route, paths)
+    if not told:
+        raise NotReachable(
+            f"{route.here} is cleared, but the lab on {status.hops[0]['to']} could not be told to stop",
+            next=f"ssh {status.hops[0]['to']}   (there: gears stop {route.site.name})",
+        )
+    if status.lab:
+        mark_ended(paths, status.lab["host"])
+    paths.pin.unlink(missing_ok=True)
+    return alive or status.state not in ("stopped",)
+
+
+def undo_start(route: Route, paths: RunDir, *, say: Say) -> None:
+    """After a hop that did not come up: end what its start began. A lab that ran before stays."""
+    if read_report(store.read_text(paths.hop_out)).get("started"):
+        _tell_lab_host(route, paths, observe(route, paths), say)
+    _clear_hop(route, paths)
+
+
+def _clear_hop(route: Route, paths: RunDir) -> None:
+    from gears import tmux
+    from gears.turn import clean, leave
+
+    with contextlib.suppress(NothingRunning), store.locked(paths.start_lock):  # the loop may have left it all clear
+        if (loop := process.read(paths.loop)) and loop.alive():
+            _end_tree(loop)
+        tmux.end_session(route.site.name)
+        clean(paths)
+        leave(paths)
+
+
+def _turned(paths: RunDir, number: object) -> bool:
+    return store.read_record(paths.turn).get("number") not in (None, number)
+
+
+def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> bool:
+    """Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal."""
+    loop = process.read(paths.loop)
+    connected = status.hops[0]["state"] in ("up", "failed")
+    if connected and loop and store.write_fifo(paths.hop_in, "stop"):
+        say(f"{status.hops[0]['to']}: stopping the lab")
+        number = store.read_record(paths.turn).get("number")
+        wait_for(lambda: not loop.alive() or _turned(paths, number), timeout_s=40, every_s=0.05)
+        if not loop.alive():
+            return True
+    elif status.state == "stopped" or (status.lab is None and not paths.lab_record.exists()):
+        return True
+    from gears.hop import plan_hop, remote_gears
+
+    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
+    options = [word for option in hop.options for word in ("-o", option)]
+    address = store.read_record(paths.pin).get("address")
+    if address:
+        options += ["-o", f"HostName={address}", "-o", f"HostKeyAlias={hop.key_alias}"]
+    command = ["ssh", "-T", *options, hop.host, f"{hop.remote} --stop || test $? = 4"]
+    say(f"{hop.host}: stopping the lab by an ssh of its own")
+    try:
+        if sys.stdin.isatty():
+            return run_in_terminal(command, timeout_s=180) == 0
+        run([*command[:1], "-o", "BatchMode=yes", *command[1:]], timeout_s=60)
+    except CommandFailed:
+        return False
+    return True

@@ -1,0 +1,191 @@
+"""Bring a lab up, and look at it: the steps of `gears lab` and `gears status`.
+
+Each step may be repeated, and each may be the last one a killed command made: the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from gears import store
+from gears.command import find_program
+from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
+from gears.facts import count_kernels
+from gears.hop import read_report
+from gears.keeper.keep import CLOSED_S, start_keeper
+from gears.keeper.probe import connects
+from gears.locate import find_paths, open_paths
+from gears.loop import Say, start_loop, wait_for
+from gears.route import Route
+from gears.rundir import RunDir, gears_home
+from gears.status import Status, observe
+from gears.stop import undo_start
+
+UP_TIMEOUT_S = 180.0
+LOOK_EVERY_S = 0.1
+MOVE_AFTER_S = 15.0
+"""How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
+
+
+def bring_up(route: Route, *, say: Say, wait: bool = True) -> Status:
+    """Make sure the lab of a site is up and reachable from here. Raises LoginNeeded, NotReachable, StartFailed."""
+    site = route.site.name
+    if route.role == "elsewhere":
+        raise UsageError(
+            f"{site}: its lab is started on {route.lab} itself",
+            next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
+        )
+    paths = prepare(route)
+    status = observe(route, paths)
+    if status.state == "up":
+        say(f"already up: {status.url}")
+        return status
+    started = start_loop(route, paths, say=say)
+    if not started:
+        start_keeper(route, paths)  # none lives where it was killed together with its guard
+    if not wait:
+        return observe(route, paths)
+    try:
+        return Waiting(route, paths, say, ask=not started).until_up()
+    except StartFailed:
+        if started:
+            undo_start(route, paths, say=say)
+        raise
+
+
+def prepare(route: Route, *, local: Path | None = None) -> RunDir:
+    """Programs, directories, token: everything that can be refused is refused here, before anything is started.
+
+    `local`: the host-local directory that the front has chosen.
+    """
+    find_program("tmux")
+    if route.role == "front":
+        find_program("ssh")
+    paths = open_paths(route, local=local)
+    if route.role == "lab":
+        store.ensure_secret(paths.token)
+    return paths
+
+
+class Waiting:
+    """A person's `gears lab`, waiting for the way to come up: tells what changes, and shows ssh's prompt."""
+
+    def __init__(self, route: Route, paths: RunDir, say: Say, *, ask: bool) -> None:
+        self.route, self.paths, self.say, self.site = route, paths, say, route.site.name
+        self.may_ask = True
+        self.wake = ask
+        self.began = time.monotonic()
+        self.said = ""
+        self.failed: str | None = None
+        self.failed_at = 0.0
+
+    def until_up(self) -> Status:
+        """Raises LoginNeeded, StartFailed, NotReachable after UP_TIMEOUT_S."""
+        status = observe(self.route, self.paths)
+        if self.wake and status.state == "failed":
+            self._retry(status)
+        while time.monotonic() - self.began < UP_TIMEOUT_S:
+            status = observe(self.route, self.paths)
+            if status.state == "up":
+                self._tell_left()
+                return status
+            self._tell(status)
+            if status.state == "needs-login" or self._at_prompt():
+                self._log_in(status)
+            elif status.state == "failed" and self._lasts(status):
+                no_way = bool(status.hops) and status.hops[0]["state"] == "failed"
+                raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
+            elif status.state == "stopped":
+                raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
+            self._move_on(status)
+            time.sleep(LOOK_EVERY_S)
+        reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
+        raise NotReachable(reason, next=f"gears status {self.site}; gears logs {self.site}")
+
+    def _tell(self, status: Status) -> None:
+        reason = f": {status.reason}" if status.reason else ""
+        words = f"{status.state}{reason}"
+        if words != self.said:
+            self.said = words
+            trying = next((step.what for step in status.steps if step.state == "trying"), "")
+            self.say(f"{words}" if reason else f"{status.state}: {trying}")
+
+    def _lasts(self, status: Status) -> bool:
+        """Whether a failure has stood for a second: a way that is just being switched can look like one."""
+        if self.failed != status.reason:
+            self.failed, self.failed_at = status.reason, time.monotonic()
+        return time.monotonic() - self.failed_at > 1.0
+
+    def _tell_left(self) -> None:
+        left = read_report(store.read_text(self.paths.hop_out)).get("left") if self.route.role == "front" else None
+        if left:
+            self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
+
+    def _retry(self, status: Status) -> None:
+        """A person came back to what had failed: here, or behind a hop that is up."""
+
+        def asks() -> bool:
+            return store.read_record(self.paths.turn).get("plan") == "ask"
+
+        hop = status.hops[0]["state"] if status.hops else ""
+        if hop == "up" and store.write_fifo(self.paths.hop_in, "again"):
+            wait_for(lambda: asks() or observe(self.route, self.paths).state != "failed", timeout_s=15, every_s=0.2)
+        if hop == "failed":
+            wait_for(asks, timeout_s=CLOSED_S + 5)
+        if asks():
+            self._wake("again")
+
+    def _wake(self, word: str) -> bool:
+        """Tell the waiting loop that somebody came, and let the new turn begin before looking again."""
+        number = store.read_record(self.paths.turn).get("number")
+
+        def turned() -> bool:
+            return store.read_record(self.paths.turn).get("number") != number
+
+        wait_for(lambda: turned() or store.write_fifo(self.paths.ask, word), timeout_s=5)  # it is about to listen
+        return wait_for(turned, timeout_s=10)
+
+    def _log_in(self, status: Status) -> None:
+        """Attach the person's terminal to the pane in which ssh asks, until it is connected or has failed. Once."""
+        can_ask = self.may_ask and sys.stdin.isatty() and sys.stdout.isatty()
+        if status.state == "needs-login" and not (can_ask and self._wake("person")):
+            raise LoginNeeded(status.reason or "a person has to log in", next=status.next)
+        if not can_ask:
+            return  # another terminal shows the prompt
+        from gears import tmux
+
+        self.may_ask = False
+        client = tmux.attach(self.site)
+        try:
+            wait_for(lambda: client.poll() is not None or not self._at_prompt(), timeout_s=150, every_s=0.1)
+        finally:
+            tmux.detach(self.site)
+            client.wait(timeout=10)
+
+    def _at_prompt(self) -> bool:
+        """Whether an ssh that may ask a person is dialling now."""
+        turn = store.read_record(self.paths.turn)
+        asking = turn.get("plan") == "dial" and turn.get("how") == "person"
+        return asking and not connects(self.paths.socket("hop", int(turn["number"])))
+
+    def _move_on(self, status: Status) -> None:
+        """Where the recorded login node stays out of reach, let the alias lead to another."""
+        if self.route.role == "front" and status.hops[0]["state"] == "connecting" and status.reason:
+            waited_s = time.monotonic() - self.began
+            if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
+                host = store.read_record(self.paths.pin).get("host")
+                self.say(f"{host} can't be reached, and is left as it is: trying others behind {self.route.lab}")
+                self.paths.pin.unlink(missing_ok=True)
+
+
+def look(route: Route) -> store.Record:
+    """The status as `--json` shows it. Makes nothing, and takes 3 s at most where something hangs."""
+    paths = find_paths(route) or RunDir(gears_home(), route.site.name, Path("/nonexistent"))
+    record = observe(route, paths).as_record()
+    if record["state"] == "up" and record["lab"]:
+        record["lab"]["kernels"] = count_kernels(paths)
+    for inner in ("steps", "title", "turn"):
+        del record[inner]
+    return record
