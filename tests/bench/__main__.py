@@ -1,0 +1,38 @@
+"""python -m tests.bench [NAME]… [--rounds N]: prints a Markdown table. Takes some five minutes in all."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+
+from tests.bench import commands, redial, start, traffic
+from tests.bench.rows import HEAD, Row
+from tests.centre import Centre, CentreUnavailable
+
+MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row]]] = {
+    "start": start.measure,
+    "traffic": traffic.measure,
+    "redial": redial.measure,
+    "commands": commands.measure,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(MEASUREMENTS)}; else all")
+    parser.add_argument("--rounds", type=int, default=5)
+    wanted = parser.parse_args()
+    if unknown := set(wanted.names) - set(MEASUREMENTS):
+        parser.error(f"no measurement is called {', '.join(unknown)}")
+    print(HEAD, flush=True)
+    for name in wanted.names or MEASUREMENTS:
+        with Centre() as centre:
+            for row in MEASUREMENTS[name](centre, wanted.rounds):
+                print(row, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except CentreUnavailable as unavailable:
+        sys.exit(str(unavailable))

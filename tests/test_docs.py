@@ -1,0 +1,279 @@
+"""README and docs say what is so: links lead somewhere, commands can be typed, tables are the code's.
+
+The steps that a page shows are run by test_docs_steps.py.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gears import cli, errors, sites, status
+from gears.arguments import build_parser
+from gears.here import Here
+from gears.route import plan_route
+from gears.rundir import RunDir
+from gears.stanza import plan_stanza
+from tests.pages import (
+    COMMANDS,
+    PAGES,
+    PROFILE,
+    ROOT,
+    anchors,
+    blocks,
+    code,
+    documented_files,
+    links,
+    prose,
+    sections,
+    table,
+    tables,
+)
+
+# --- links -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file) if file else page
+        assert path.exists(), f"{target} is not there"
+        assert not anchor or anchor in anchors(path), f"{target}: no such heading"
+
+
+def test_every_page_can_be_reached_and_every_picture_is_used() -> None:
+    reached = {ROOT / "README.md"}
+    for page in PAGES * 3:
+        if page in reached:
+            reached |= {(page.parent / target.partition("#")[0]).resolve() for target in links(page)}
+    assert {*PAGES, *(ROOT / "docs/images").iterdir()} <= reached
+
+
+def test_pictures_are_well_formed() -> None:
+    for picture in (ROOT / "docs/images").glob("*.svg"):
+        assert ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_pictures_are_small() -> None:
+    for picture in (ROOT / "docs/images").iterdir():
+        assert picture.suffix in (".svg", ".png")
+        assert picture.stat().st_size < 60_000
+
+
+# --- commands --------------------------------------------------------------------------------
+
+
+def typed_commands(page: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every gears and make command of a page, in shell blocks and between backticks, with where it stands."""
+    for block in blocks(page):
+        if block.kind == "sh":
+            for line in block.text.splitlines():
+                yield from ((f"{block}: {line.strip()}", words) for words in simple_commands(line))
+    for text in re.findall(r"`((?:gears|make) [^`]+)`", prose(page)):
+        if "…" not in text and not text.startswith("gears _"):
+            yield from ((f"{page.name}: {text}", words) for words in simple_commands(text))
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """The gears and make commands in a line of shell, those given to ssh included."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if set(word) <= set("&|;"):
+            yield from one_command(words)
+            words = []
+        else:
+            words.append(word)
+
+
+def one_command(words: list[str]) -> Iterator[list[str]]:
+    while words and re.match(r"\w+=", words[0]):
+        words = words[1:]
+    if words and words[0] == "ssh" and " " in words[-1]:
+        yield from simple_commands(words[-1])
+    elif words and Path(words[0]).name in ("gears", "make"):
+        yield [Path(words[0]).name, *("40000" if word == "N" else word for word in words[1:])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_can_be_typed(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for where, words in typed_commands(page):
+        try:
+            (check_make if words[0] == "make" else parse)(words[1:])
+        except SystemExit as exc:
+            pytest.fail(f"{where}\n{exc if exc.code != 2 else capsys.readouterr().err}")
+
+
+def parse(words: list[str]) -> None:
+    if words not in (["--version"], ["--help"]):
+        build_parser().parse_args(words)
+
+
+def check_make(words: list[str]) -> None:
+    """What make would run, it only prints; of that, gears' own commands are checked."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20)
+    if done.returncode != 0:
+        raise SystemExit(f"make {shlex.join(words)}: {done.stderr}")
+    for line in done.stdout.splitlines():
+        for command in simple_commands(line):
+            parse(command[1:])
+
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(found[0].choices) if found else {}
+
+
+def public_commands() -> dict[str, argparse.ArgumentParser]:
+    return {name: parser for name, parser in subparsers(build_parser()).items() if not name.startswith("_")}
+
+
+def test_every_command_has_its_section() -> None:
+    described = [heading.removeprefix("gears ") for heading in sections(COMMANDS) if heading.startswith("gears ")]
+    assert described == list(public_commands())
+
+
+@pytest.mark.parametrize("name", public_commands())
+def test_options_and_words_of_a_command_are_those_of_the_parser(name: str) -> None:
+    parser = public_commands()[name]
+    usage = " ".join(re.findall(r"^    (gears .+)$", sections(COMMANDS)[f"gears {name}"], re.MULTILINE))
+    explained = [row[0] for found in tables(COMMANDS) for row in found.rows if found.heading == f"gears {name}"]
+    options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    in_usage, in_table = (set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)) for text in (usage, " ".join(explained)))
+    assert in_usage <= in_table == options
+    assert ("[SITE]" in usage) == any(action.dest == "site" for action in parser._actions)
+    assert all(verb in usage for verb in subparsers(parser))
+
+
+def test_targets_of_make_are_all_there() -> None:
+    documented = {code(row[0])[0].removeprefix("make ") for row in table(COMMANDS, "Targets of make", "target")}
+    targets = re.findall(r"^([a-z%-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert documented == {target.replace("%", "NAME") for target in targets}
+
+
+# --- exit statuses, states -------------------------------------------------------------------
+
+
+def test_exit_statuses_are_those_of_the_errors() -> None:
+    documented = {int(row[0]): set(code(row[2])) for row in table(COMMANDS, "Exit statuses", "status")}
+    raised: dict[int, set[str]] = {0: set()}
+    tree = [errors.GearsError]
+    for error in tree:
+        raised.setdefault(error.exit_code, set()).add(error.__name__)
+        tree += error.__subclasses__()
+    assert documented == raised
+
+
+def test_states_and_their_exit_statuses() -> None:
+    documented = {code(row[0])[0]: int(row[2]) for row in table(COMMANDS, "gears status", "state")}
+    assert documented == {state: cli.STATUS_EXITS.get(state, 0) for state in status.STATES}
+
+
+# --- profiles --------------------------------------------------------------------------------
+
+
+def default(key: str) -> Any:
+    section, name = sites.split(key)
+    owner = sites.SECTIONS[section] if section else sites.Site
+    value = next(field.default for field in fields(owner) if field.name == name)
+    return None if value is MISSING else value
+
+
+def documented_default(cell: str) -> Any:
+    if cell == "absent":
+        return None
+    value = tomllib.loads(f"value = {code(cell)[0]}")["value"]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def test_keys_of_a_profile_and_their_defaults() -> None:
+    documented = {code(row[0])[0]: documented_default(row[1]) for row in table(PROFILE, "Keys", "key")}
+    opened = {f"{section}.*": None for section in sites.OPEN_SECTIONS}
+    assert documented == {key: default(key) for key in sites.CHECKS} | opened
+
+
+def test_choices_of_a_key_are_those_of_its_check() -> None:
+    for row in table(PROFILE, "Keys", "key"):
+        key, choices = code(row[0])[0], re.fullmatch(r'`"([^"`]+)"`(, `"[^"`]+"`)+', row[2])
+        if choices:
+            for choice in code(row[2]):
+                sites.CHECKS[key](json.loads(choice))
+            others = ", ".join(json.loads(choice) for choice in code(row[2]))
+            with pytest.raises(ValueError, match=f"is not one of {others}$"):
+                sites.CHECKS[key]("no-such-choice")
+
+
+def test_built_in_sites() -> None:
+    here = Here("somewhere", ("somewhere",), "alice", "/home/alice")
+    expected = {}
+    for name in sorted(path.stem for path in sites.BUILT_IN.glob("[!_]*.toml")):
+        site = sites.load_site(name, environ={"HOME": "/nonexistent"})
+        expected[name] = plan_route(site, here, here_is_lab=False).kind, site.laptop.port
+    rows = table(PROFILE, "Built-in sites", "name")
+    assert {code(row[0])[0]: (row[1].partition(",")[0], int(row[2])) for row in rows} == expected
+
+
+def test_profiles_shown_as_examples_pass_their_check(tmp_path: Path) -> None:
+    shown = [block for page in PAGES for block in blocks(page) if block.kind == "toml"]
+    directory = tmp_path / ".config/gears/sites"
+    directory.mkdir(parents=True)
+    for number, block in enumerate(shown):
+        if block.text.startswith("site ="):
+            (directory.parent / "config.toml").write_text(block.text)
+            assert sites.default_site({"HOME": str(tmp_path)}) == "mysite"
+        else:
+            (directory / f"x{number}.toml").write_text(block.text)
+            sites.load_site(f"x{number}", environ={"HOME": str(tmp_path)})
+    assert len(shown) > 5
+
+
+@pytest.mark.parametrize(("page", "name", "root"), [("relay", "andes", "/ccs/home"), ("proxy", "matagorda", "/home")])
+def test_stanzas_shown_are_those_that_are_printed(page: str, name: str, root: str) -> None:
+    site = sites.load_site(name, environ={"HOME": "/nonexistent"})
+    printed = plan_stanza(site, front_root=f"{root}/alice/gears", user="alice")
+    [shown] = [block.text for block in blocks(ROOT / f"docs/how-to/{page}.md") if block.kind == "sshconfig"]
+    assert printed.endswith(shown)
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_every_path_of_a_site_is_described() -> None:
+    paths = RunDir(Path("/H"), "SITE", Path("LOCAL"))
+    properties = [name for name, value in vars(RunDir).items() if isinstance(value, property)]
+    known = [getattr(paths, name) for name in properties]
+    known += [paths.log(what) for what in ("lab", "hop", "keeper")]
+    known += [paths.script(what) for what in ("lab", "hop", "remote")]
+    assert {str(path).removeprefix("/H/") for path in known} <= set(documented_files())
+
+
+# --- messages --------------------------------------------------------------------------------
+
+
+def test_messages_in_troubleshooting_are_those_of_the_source() -> None:
+    """`…` stands for what differs; blocks of other programs' messages are `console`."""
+    files = [*(ROOT / "gears").rglob("*.py"), *(ROOT / "gears").rglob("*.j2"), ROOT / "envs/init.sh"]
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(file.read_text() for file in files))
+    quoted = [
+        line
+        for block in blocks(ROOT / "docs/troubleshooting.md")
+        if block.kind == "text"
+        for line in block.text.splitlines()
+    ]
+    assert quoted
+    for line in quoted:
+        pattern = ".{0,80}?".join(re.escape(part) for part in line.split("…"))
+        assert re.search(pattern, source), f"no message of ours: {line}"

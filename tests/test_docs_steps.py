@@ -1,0 +1,117 @@
+"""The steps that README and docs show are run in the test centre, and what stands then is as the reference says.
+
+How a page marks a step is told in docs/developing.md, "Documentation".
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.centre import Centre, Host
+from tests.centre.accounts import USERS
+from tests.centre.homes import write_profile
+from tests.helpers import Lab, wait_until
+from tests.pages import COMMANDS, PAGES, ROOT, Block, blocks, code, documented_files, table
+
+STEPS = ["README.md", *(f"docs/how-to/{name}.md" for name in ("first-lab", "relay", "proxy", "own-site"))]
+"""In this order: the lab that one page leaves running is found by the next."""
+
+DONE_BEFORE = "git clone URL gears && "
+"""The users of the centre have a checkout, and no network to make another one's environment."""
+
+STANDINS = {
+    "matagorda": 'title = "A server behind a login node"\n[front]\njump = ["hub"]\n'
+    '[lab]\nhost = "login2"\nmatch = ["login2"]\n',
+}
+"""What the hosts of a page are in the centre."""
+
+
+def test_all_pages_with_steps_are_run() -> None:
+    assert [ROOT / name for name in STEPS if steps(ROOT / name)] == [ROOT / name for name in STEPS]
+    assert {page for page in PAGES if steps(page)} == {ROOT / name for name in STEPS}
+
+
+def steps(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.run]
+
+
+@pytest.fixture(scope="module")
+def stocked_centre(centre: Centre) -> Centre:
+    for host in (centre.laptop, centre.hub):  # the hub's home is that of the login nodes
+        for site, text in STANDINS.items():
+            write_profile(host.path("/home/alice"), USERS[0], site, text)
+    return centre
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_steps_of_a_page_work(name: str, stocked_centre: Centre) -> None:
+    centre, terminals, before = stocked_centre, [], ""
+    for block in steps(ROOT / name):
+        host_name, *rest = block.run.split(", ")
+        options = dict(option.split(": ", 1) for option in rest)
+        host = centre.hosts[host_name]
+        if site := options.get("stanza"):
+            printed = centre.hosts[before].run(f"gears/.venv/bin/gears ssh-config {site}", check=True).stdout
+            host.run("cat >>~/.ssh/config", input=printed, check=True)
+        if url := options.get("until"):
+            terminals.append(open_until(host, block, url))
+            if (name, site) == ("docs/how-to/relay.md", "andes"):
+                check_while_up(centre)
+        else:
+            done = host.run(block.text.replace(DONE_BEFORE, ""), timeout_s=120)
+            assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        before = host_name
+    for terminal in terminals:
+        terminal.close()
+
+
+def open_until(host: Host, block: Block, url: str) -> "pexpect.spawn[str]":
+    """Type the block into a terminal that stays open, and wait until JupyterLab answers at `url` on that host."""
+    found = re.fullmatch(r"http://localhost:(\d+)/api", url)
+    assert found, f"{block}: {url}"
+    terminal = host.spawn(block.text)
+    wait_until(Lab(host, int(found[1])).answers, 20, f"{block}: {url} answers")
+    return terminal
+
+
+def check_while_up(centre: Centre) -> None:
+    """The relay stands: its files and the fields of its status are those that the reference describes."""
+    for host in (centre.hub, centre.login1):
+        check_files(host, "andes|local")
+    printed = centre.hub.run("gears/.venv/bin/gears status andes --json", check=True).stdout
+    documented = {code(row[0])[0] for row in table(COMMANDS, "Fields of `--json`", "field")}
+    assert set(flatten(json.loads(printed))) == documented
+
+
+def flatten(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, list):
+        yield from flatten(value[0], f"{name}[]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from flatten(item, f"{name}.{key}" if name else key)
+    else:
+        yield name
+
+
+def check_files(host: Host, site: str) -> None:
+    """Every file on a host is described, with its kind and its mode."""
+    kinds = {"d": "directory", "f": "file", "s": "socket", "p": "fifo", "l": "link"}
+    local = host.run("readlink ~/gears/run/*.sck | xargs dirname").stdout.strip()
+    listed = host.run(["find", "/home/alice/gears/run", local, "-printf", "%y 0%m %p\n"], check=True).stdout
+    for kind, mode, path in (line.split() for line in listed.splitlines()):
+        name = path.replace("/home/alice/gears/", "").replace(local, "LOCAL")
+        matches = [known for known in documented_files() if re.fullmatch(as_pattern(known, site), name)]
+        assert matches, f"{host.name}: {path} is not described"
+        said_kind, said_mode = documented_files()[matches[0]]
+        assert said_kind in (kinds[kind], "any"), path
+        assert kind == "l" or said_mode in (mode, "any"), f"{host.name}: {path} is {mode}"
+
+
+def as_pattern(path: str, site: str) -> str:
+    pattern = re.escape(path).replace(r"\*", r"[^/]+").replace("SITE", f"(?:{site})")
+    return re.sub(r"\bN\b", r"\\d+", pattern)
