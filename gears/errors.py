@@ -6,7 +6,8 @@
     ├── UnsafePath          1   a path too long, open to others, or somebody else's
     ├── MissingProgram      1   a program gears stands on is absent or too old
     ├── CommandFailed       1   a program we ran said no
-    │   └── CommandTimeout  1   … or said nothing in its time
+    │   ├── CommandTimeout  1   … or said nothing in its time
+    │   └── SubmissionRefused 1 the scheduler does not take the job
     ├── StartFailed         1   no way leads to the lab, for a reason that waiting does not mend
     ├── LoginNeeded         3   a person has to log in
     ├── NothingRunning      4   there is nothing to act on
@@ -63,6 +64,10 @@ class CommandFailed(GearsError):
 
 class CommandTimeout(CommandFailed):
     """A program did not end in its time and was killed. Safe to repeat."""
+
+
+class SubmissionRefused(CommandFailed):
+    """The scheduler does not take the job as it is: account, queue, limits. Its own words are in the message."""
 
 
 class StartFailed(GearsError):
