@@ -1,0 +1,213 @@
+"""Slurm: sbatch, squeue, scancel. Written against 22.05; the fields of squeue are there since 17.11."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gears.command import run
+from gears.errors import CommandFailed, MissingProgram
+from gears.jobs import QUERY_S, SUBMIT_S, Job, JobSpec, clock, directive_lines
+from gears.jobs.answers import Plain, explain, quoted, refused, utc
+
+_FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
+"""squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
+
+_STATES = {
+    "PENDING": "PENDING",
+    "REQUEUED": "PENDING",
+    "REQUEUE_FED": "PENDING",
+    "CONFIGURING": "PENDING",  # it has nodes, but they boot: nothing of the job runs yet
+    "REQUEUE_HOLD": "HELD",
+    "RESV_DEL_HOLD": "HELD",
+    "SPECIAL_EXIT": "HELD",
+    "RUNNING": "RUNNING",
+    "RESIZING": "RUNNING",
+    "SIGNALING": "RUNNING",
+    # Its processes may still be ending, no job that comes after it begins, and how it ended is not told before it is
+    # over. So it is not yet: who submits another, or clears up, waits until Slurm itself has done.
+    "COMPLETING": "RUNNING",
+    "STAGE_OUT": "RUNNING",
+    "SUSPENDED": "SUSPENDED",
+    "STOPPED": "SUSPENDED",
+}
+
+_ENDS = {
+    "COMPLETED": "ended by itself",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+    "TIMEOUT": "ended by its walltime",
+    "DEADLINE": "ended by its deadline",
+    "NODE_FAIL": "node failure",
+    "BOOT_FAIL": "its node did not boot",
+    "OUT_OF_MEMORY": "it used more memory than it may",
+    "PREEMPTED": "another job took its place",
+    "REVOKED": "another cluster runs it",
+}
+
+_HELD = r"JobHeld.*|JobHoldMaxRequeue|.*\bheld\b.*|.*_held"
+
+_WHY: Plain = (
+    ("Resources", "waits for free nodes"),
+    ("Priority", "others come before it"),
+    ("Dependency", "waits for another job to end"),
+    ("DependencyNeverSatisfied", "waits for ever: what it depends on can't happen any more"),
+    ("JobHeldUser", "held by its owner; scontrol release lets it go"),
+    ("JobHeldAdmin", "held by an administrator"),
+    (_HELD, "held, because it could not be started"),
+    ("BeginTime", "may not begin yet, as for two minutes after a requeue"),
+    ("PartitionTimeLimit|(QOS|Assoc)MaxWall.*", "waits for ever: longer than it may be, see -t"),
+    ("PartitionNodeLimit|(QOS|Assoc)MaxNode.*", "waits for ever: more nodes than it may have, see -N"),
+    ("PartitionDown|PartitionInactive", "its queue is closed"),
+    ("(QOS|Assoc)Grp.*(Minutes|Billing).*", "the account has used up its time"),
+    ("(QOS|Assoc).*Limit", "a limit of the account or the user is reached"),
+    ("AccountNotAllowed|InvalidAccount|QOSNotAllowed|InvalidQOS", "waits for ever: not with this account, see -A"),
+    ("BadConstraints", "waits for ever: no node is like that"),
+    ("ReqNodeNotAvail.*", "nodes it needs are down, drained or reserved"),
+    ("Nodes required for job are DOWN.*", "nodes it needs are down, drained or reserved"),
+    ("Reservation", "waits for its reservation to begin"),
+    ("Licenses", "waits for a licence"),
+    ("Prolog", "its nodes are being made ready"),
+    ("None", "not looked at yet"),
+)
+
+_NOT_ASKED = (
+    # slurm_errno.c, and what its parts say when there is no configuration or no munged
+    r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode"
+    r"|Protocol authentication|temporarily|Rate limit|try again|Communication|Message (send|receive)|Unexpected message|Insane message"
+    r"|not respond|configuration source|Can't find an address|Munge|Job creation|queue full|submissions disabled"
+)
+_ACCOUNT = r"account\b(?!ing)"
+_QUEUE = r"partition|time limit|qos"
+
+
+def header(spec: JobSpec) -> list[str]:
+    """Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a
+    job that is requeued keeps its words."""
+    output = str(spec.log).replace("%", "%%")
+    lines = [f"#SBATCH --job-name={spec.name}"]
+    lines += [f"#SBATCH --account={spec.account}"] if spec.account else []
+    lines += [f"#SBATCH --partition={spec.queue}"] if spec.queue else []
+    lines += [f"#SBATCH --nodes={spec.nodes}"] if spec.nodes else []
+    lines += [f"#SBATCH --time={clock(spec.walltime_s)}"]
+    lines += [f"#SBATCH --output={quoted(output)}", "#SBATCH --open-mode=append"]
+    lines += [f"#SBATCH --dependency=afterany:{spec.after}"] if spec.after else []
+    return lines + directive_lines("#SBATCH", spec.directives)
+
+
+def submit(script: Path) -> str:
+    try:
+        said = run(["sbatch", "--parsable", str(script)], timeout_s=SUBMIT_S, env=_submit_environment(script))
+    except CommandFailed as failure:
+        if not failure.stderr or re.search(_NOT_ASKED, failure.stderr, re.IGNORECASE):
+            raise
+        raise refused(failure, _ACCOUNT, _QUEUE) from failure
+    # "123", or "123;cluster" in a federation; a site's own wrapper may say more before
+    if found := re.search(r"^(\d+)(;\S+)?$", said, re.MULTILINE):
+        return found[1]
+    raise CommandFailed(f"sbatch: no job id in its answer: {said.strip()!r}", next="squeue --me")
+
+
+def query(job: str) -> Job:
+    fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
+    try:
+        said = _squeue("--jobs", job, "--states", "all", "--Format", fields)
+    except MissingProgram as exc:
+        return Job(job, "UNKNOWN", reason=exc.message)
+    except CommandFailed as failure:
+        if re.search(r"Invalid job id", failure.stderr):
+            return Job(job, "GONE")
+        return Job(job, "UNKNOWN", reason=failure.message)
+    return _parse(job, said)
+
+
+def find(name: str) -> list[str] | None:
+    """squeue shows, unless asked for others, the jobs that are not over."""
+    try:
+        said = _squeue("--user", str(os.getuid()), "--name", name, "--format", "%A")
+    except (CommandFailed, MissingProgram):
+        return None
+    return said.split()
+
+
+def cancel(job: str) -> None:
+    """scancel(1) ends with 0 for a job that is over, in most versions."""
+    try:
+        run(["scancel", job], timeout_s=QUERY_S)
+    except CommandFailed as failure:
+        if not re.search(r"Invalid job id|already completing or completed", failure.stderr):
+            raise
+
+
+def _squeue(*options: str) -> str:
+    """`--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well.
+    With %s times are told in seconds since 1970, so no hour is told twice when summer ends."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+    env["SLURM_TIME_FORMAT"] = "%s"
+    return run(["squeue", "--noheader", "--all", *options], timeout_s=QUERY_S, env=env)
+
+
+def _submit_environment(script: Path) -> dict[str, str]:
+    """Without those of SBATCH_ACCOUNT and its like that would win over what the job script says (sbatch(1))."""
+    named = re.findall(r"^#SBATCH --([a-z-]+)=", script.read_text(encoding="utf-8"), re.MULTILINE)
+    variables = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
+    return {name: value for name, value in os.environ.items() if name not in variables}
+
+
+def _parse(job: str, said: str) -> Job:
+    line, values, start = said.split("\n")[0], {}, 0
+    for name, width in _FIELDS.items():
+        values[name] = line[start : start + width].strip()
+        start += width
+    word = values["state"]
+    if not word:
+        return Job(job, "GONE")
+    state = "ENDED" if word in _ENDS else _STATES.get(word, "UNKNOWN")
+    if state == "PENDING" and re.fullmatch(_HELD, values["reason"]):
+        state = "HELD"
+    waits = state in ("PENDING", "HELD")
+    return Job(
+        id=job,
+        state=state,
+        word=word,
+        reason=_reason(state, values),
+        node=None if values["batchhost"] in ("", "n/a", "(null)") else values["batchhost"],
+        starts=_time(values["starttime"]) if waits else None,
+        ends=None if waits else _time(values["endtime"]),
+    )
+
+
+def _reason(state: str, values: dict[str, str]) -> str:
+    word, reason = values["state"], values["reason"]
+    if state == "ENDED":
+        return f"{_ENDS[word]}{_failure(reason, values['exit_code']) if word == 'FAILED' else ''} ({word})"
+    if state == "UNKNOWN":
+        return f"squeue calls its state {word}, which gears does not know"
+    if word == "PENDING":
+        return explain(reason, _WHY)
+    if word == "CONFIGURING":
+        return "its nodes are being made ready (CONFIGURING)"
+    if word in ("COMPLETING", "STAGE_OUT"):
+        return f"it has ended, and is being cleared up ({word})"
+    return "" if state == "RUNNING" else f"{state.lower()} ({word})"
+
+
+def _failure(reason: str, code: str) -> str:
+    """Other ends than FAILED may still show why the job waited."""
+    return _exit(code) + ("" if reason in ("", "None", "NonZeroExitCode") else f", {reason}")
+
+
+def _exit(code: str) -> str:
+    """squeue's exit_code: "1:0" (status:signal) in newer versions, in others the status of wait(2) as one number."""
+    status, _, signal = code.partition(":")
+    if not signal and code.isdigit():
+        status, signal = str(int(code) >> 8), str(int(code) & 0x7F)
+    if signal.isdigit() and int(signal):
+        return f" by signal {signal}"
+    return f" with exit {status}" if status.isdigit() and int(status) else ""
+
+
+def _time(epoch: str) -> str | None:
+    """ "N/A", "Unknown" and "NONE" (no walltime) are no times."""
+    return utc(int(epoch)) if epoch.isdigit() else None
