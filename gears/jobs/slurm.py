@@ -74,9 +74,10 @@ _WHY: Plain = (
 
 _NOT_ASKED = (
     # slurm_errno.c, and what its parts say when there is no configuration or no munged
-    r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode"
-    r"|Protocol authentication|temporarily|Rate limit|try again|Communication|Message (send|receive)|Unexpected message"
-    r"|Insane message|not respond|configuration source|Can't find an address|Munge|Job creation|queue full|submissions disabled"
+    r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode|not respond"
+    r"|Protocol authentication|Munge|configuration source|Can't find an address"
+    r"|Communication|Message (send|receive)|Unexpected message|Insane message"
+    r"|temporarily|Rate limit|try again|Job creation|queue full|submissions disabled"
 )
 _ACCOUNT = r"account\b(?!ing)"
 _QUEUE = r"partition|time limit|qos"
