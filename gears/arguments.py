@@ -21,6 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     lab = _command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it")
     lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
+    _add_job_options(lab)
     lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
     lab.add_argument("--json", action="store_true", help="print the status as JSON")
 
@@ -45,6 +46,21 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sites(commands)
     _add_inner(commands)
     return parser
+
+
+def _add_job_options(lab: argparse.ArgumentParser) -> None:
+    job = lab.add_argument_group("as a batch job", "what is not said here is as the site's profile has it")
+    job.add_argument("--job", action="store_true", help="JupyterLab on a compute node, through the batch queue")
+    job.add_argument("-A", "--account", help="whom to charge")
+    job.add_argument("-n", "-N", "--nodes", type=int, help="how many nodes; JupyterLab runs on the first")
+    job.add_argument("-t", "--walltime", metavar="[D-]HH:MM:SS", help="for how long")
+    job.add_argument("-p", "--queue", help="queue or partition")
+    job.add_argument(
+        "--renew", type=int, nargs="?", const=1, metavar="TIMES", help="let another job take over at its end"
+    )
+    job.add_argument("--reach", choices=("ssh", "reverse"), help="how the login node gets to the compute node")
+    job.add_argument("--directive", action="append", dest="directives", metavar="LINE", help="a line for the scheduler")
+    job.add_argument("-v", "--verbose", action="store_true", help="show the job script")
 
 
 def _command(
@@ -73,7 +89,7 @@ def _add_inner(commands: Commands) -> None:
     turn = commands.add_parser("_turn")
     turn.set_defaults(command="_turn")
     turn.add_argument("here")
-    turn.add_argument("what", choices=("hop", "lab"))
+    turn.add_argument("what", choices=("hop", "lab", "job"))
     turn.add_argument("word")
     turn.add_argument("loop", type=int)
     serve = commands.add_parser("_serve")
@@ -82,6 +98,7 @@ def _add_inner(commands: Commands) -> None:
     serve.add_argument("--profile", help="the resolved profile, as base64 of its JSON")
     serve.add_argument("--local", required=True)
     serve.add_argument("--dir")
+    serve.add_argument("--job", action="store_true")
     serve.add_argument("--asked", action="store_true")
     serve.add_argument("--stop", action="store_true")
     examine = commands.add_parser("_examine")

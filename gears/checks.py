@@ -60,12 +60,15 @@ def or_empty(check_value: Check) -> Check:
     return lambda value: value if value == "" else check_value(value)
 
 
-def port(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"must be a whole number, not {_kind(value)}")
-    if not 1024 <= value <= 65535:
-        raise ValueError(f"{value} is not a port between 1024 and 65535")
-    return value
+def number(least: int, most: int, meaning: str = "number") -> Check:
+    def check(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"must be a whole number, not {_kind(value)}")
+        if not least <= value <= most:
+            raise ValueError(f"{value} is not a {meaning} between {least} and {most}")
+        return value
+
+    return check
 
 
 def text(value: object) -> str:
@@ -84,6 +87,21 @@ def walltime(value: object) -> str:
     if not re.search("[1-9]", clock):
         raise ValueError("must be longer than nothing")
     return clock
+
+
+def walltime_s(clock: str) -> int:
+    """Seconds in what `walltime` has let pass."""
+    days, _, rest = clock.rpartition("-")
+    hours, minutes, seconds = (int(part) for part in rest.split(":"))
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def directive(value: object) -> str:
+    """A line of a job script for the scheduler, such as --gres=gpu:1: nothing a shell would run."""
+    line = text(value)
+    if not re.match(r"-|#(?:SBATCH|PBS|BSUB|\$)\s*-", line):
+        raise ValueError(f"{_short(line)} is no directive: it must begin with - or with the scheduler's own prefix")
+    return line
 
 
 def setting(value: object) -> object:
@@ -132,6 +150,7 @@ def _short(value: object) -> str:
     return shown if len(shown) <= 60 else f"{shown[:57]}…"
 
 
+port = number(1024, 65535, "port")
 site_name = word(SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -")
 setting_name = word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a key: letters, digits, _, . and -")
 user = word(_USER, "a user's name: letters, digits, _, . and -, not beginning with -")

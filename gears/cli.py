@@ -55,10 +55,16 @@ def do_lab(args: argparse.Namespace) -> int:
     from gears.locate import locate
 
     route = locate(site_name(args), directory=args.dir)
+    if args.job:
+        route = _as_job(route, args)
+    elif unused := [option for key, option in _job_options().items() if getattr(args, key) is not None]:
+        raise UsageError(f"{unused[0]} is for a batch job", next=f"gears lab {route.site.name} --job {unused[0]} …")
     root = os.geteuid() == 0 and route.role == "lab"
     if root:
         _say("you are root: JupyterLab and everything in its notebooks will have root's rights on this machine")
     status = workflow.bring_up(route, say=_say, wait=not args.no_wait)
+    if args.verbose:
+        _say_script(route)
     if args.json:
         print(json.dumps(workflow.look(route)))
     elif status.state == "up":
@@ -68,6 +74,29 @@ def do_lab(args: argparse.Namespace) -> int:
 
         _show(as_text(workflow.look(route)))
     return 0
+
+
+def _as_job(route: Route, args: argparse.Namespace) -> Route:
+    from dataclasses import replace
+
+    from gears.jobs.request import with_request
+
+    request = {key: getattr(args, key) for key in _job_options()}
+    return replace(route, site=with_request(route.site, request), job=True)
+
+
+def _job_options() -> dict[str, str]:
+    from gears.jobs.request import OPTIONS
+
+    return OPTIONS
+
+
+def _say_script(route: Route) -> None:
+    from gears.locate import find_paths
+
+    paths = find_paths(route)
+    if paths and paths.job_script.exists():
+        _say(f"{paths.job_script}:\n{paths.job_script.read_text()}")
 
 
 def _how_to_reach(route: Route, status: Status) -> str:
@@ -87,6 +116,8 @@ def _how_to_reach(route: Route, status: Status) -> str:
     if route.kind == "local":
         here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
         lines.insert(2, here)
+    if status.job:
+        lines.insert(1, f"  job      {status.job['id']}, until {status.job['ends']}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
     return "\n".join(lines)
@@ -232,10 +263,10 @@ def do_serve(args: argparse.Namespace) -> int:
     site = remote.read_profile(args.profile) if args.profile else load_site(args.site)
     site = with_directory(site, args.dir) if args.dir else site
     if args.stop:
-        return remote.serve_stop(site, Path(args.local))
+        return remote.serve_stop(site, Path(args.local), say=_say)
     given = {"--local": args.local, "--dir": args.dir, "--profile": args.profile}
     again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
-    return remote.serve(site, Path(args.local), again, asked=args.asked)
+    return remote.serve(site, Path(args.local), again, asked=args.asked, job=args.job)
 
 
 def do_examine(args: argparse.Namespace) -> int:

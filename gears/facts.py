@@ -26,12 +26,19 @@ class Facts:
     loop_alive: bool
     turn: Record
     up: Record
-    leads_to: str | None  # wait, hop, lab; None: nowhere
+    leads_to: str | None  # wait, hop, job, lab; None: nowhere
     answer: Answer
     report: Record  # the remote command's answer
     report_age_s: float
     lab: Record  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
+    job: Record  # as it was last seen; empty where JupyterLab is no job
+
+    @property
+    def was_up(self) -> bool:
+        """Whether the turn of now has led to JupyterLab."""
+        number = self.turn.get("number")
+        return number is not None and self.up.get("number") == number
 
 
 def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
@@ -40,17 +47,25 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     dialled = route.role == "front" and turn.get("plan") == "dial"
     report = read_report(store.read_text(paths.hop_out)) if dialled else {}
     lab = _newest_lab(route, paths, report)
+    answer = answer or probe(paths.link)
     return Facts(
         loop_alive=bool(loop and loop.alive()),
         turn=turn,
         up=store.read_record(paths.up),
         leads_to=leads_to(paths),
-        answer=answer or probe(paths.link),
+        answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
         lab=lab,
         lab_alive=_lab_process(lab),
+        job=_job(paths, report, answer),
     )
+
+
+def _job(paths: RunDir, report: Record, answer: Answer) -> Record:
+    """The record in the home; without a shared one what the lab host shows on its page, or told as the hop came."""
+    page = record_in(answer.content.get("gears"))
+    return store.read_record(paths.job_record) or record_in(page.get("job")) or record_in(report.get("job"))
 
 
 def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:
@@ -62,12 +77,12 @@ def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:
 
 
 def leads_to(paths: RunDir) -> str | None:
-    """Where traffic through the fixed path goes on this host: to the waiting page, a hop or the lab itself."""
+    """Where traffic through the fixed path goes on this host: the waiting page, a hop, the job's, or the lab itself."""
     try:
         name = os.path.basename(os.readlink(paths.link))
     except OSError:
         return None
-    found = re.fullmatch(re.escape(paths.site) + r"\.(wait|hop|lab)\.\d+\.sck", name)
+    found = re.fullmatch(re.escape(paths.site) + r"\.(wait|hop|job|lab)\.\d+\.sck", name)
     return found[1] if found else None
 
 

@@ -25,6 +25,9 @@ REPORT = '{"gears":'
 ENDED = 4
 """Exit status of the remote command when the lab was stopped on purpose."""
 
+FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or DisableForwarding"
+"""sshd_config(5): each of these can close the way, and ssh is told the same for all."""
+
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
 
@@ -51,14 +54,25 @@ class Ended:
     next: str | None = None
 
 
-def plan_hop(site: Site, paths: RunDir, gears: str) -> Hop:
-    """The hop from this host to the site's lab host. `gears`: the command on the lab host.
+def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> Hop:
+    """The hop from this host to the site's lab host. `gears`: the command on the lab host. `job`: a job is asked for.
 
     Asks `ssh -G` what the person's configuration says of the host. Raises CommandFailed with ssh's words where that is
     wrong, MissingProgram without ssh.
     """
     host = str(site.lab.host)
     effective = _effective_options(host)
+    return Hop(
+        host=host,
+        key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
+        options=ssh_options(effective.get("ciphers", "")),
+        forward_to=paths.link,
+        remote=remote_command(site, paths, gears, job=job),
+    )
+
+
+def ssh_options(ciphers: str = "") -> tuple[str, ...]:
+    """What every ssh of ours is told. `ciphers`: those that the person's configuration allows; "": not told."""
     options = {
         "ConnectTimeout": "5",
         "ServerAliveInterval": "5",
@@ -74,26 +88,26 @@ def plan_hop(site: Site, paths: RunDir, gears: str) -> Hop:
         "ForwardAgent": "no",
         "PermitLocalCommand": "no",
         "NumberOfPasswordPrompts": "1",
-        "Ciphers": _prefer_fast(effective.get("ciphers", "")),
+        "Ciphers": _prefer_fast(ciphers),
     }
-    return Hop(
-        host=host,
-        key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
-        options=tuple(f"{name}={value}" for name, value in options.items() if value),
-        forward_to=paths.link,
-        remote=remote_command(site, paths, gears),
-    )
+    return tuple(f"{name}={value}" for name, value in options.items() if value)
 
 
-def remote_command(site: Site, paths: RunDir, gears: str) -> str:
-    """What the lab host runs. Where it does not share our home, and so our profiles, the resolved one is handed over.
+def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> str:
+    """What the lab host runs. Where it does not share our home, and so our profiles, the resolved one is handed over;
+    with a job always, since the command line may have changed it.
 
     Every word is safe in any login shell, and none is secret: processes' arguments can be read by all users of a host.
     """
     command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
-    if site.lab.home == "shared":
-        return command
-    return f"{command} --profile {base64.urlsafe_b64encode(to_json(site).encode()).decode()}"
+    if job:
+        return f"{command} --job --profile {hand_over(site)}"
+    return command if site.lab.home == "shared" else f"{command} --profile {hand_over(site)}"
+
+
+def hand_over(site: Site) -> str:
+    """The resolved profile in one word, as `_serve --profile` takes it."""
+    return base64.urlsafe_b64encode(to_json(site).encode()).decode()
 
 
 def remote_gears(site: Site, home: Path, executable: str) -> str:

@@ -50,7 +50,7 @@ def _known_role(site: Site, here: Here) -> str | None:
 def lab_route(site: Site) -> Route:
     """The route as a hop's remote command takes it: whatever names this host has, the lab is here."""
     route = route_of(site)
-    return Route(site, route.kind, "lab", route.here, front=route.front, lab=route.here)
+    return replace(route, role="lab", lab=route.here)
 
 
 def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
@@ -65,7 +65,7 @@ def find_paths(route: Route) -> RunDir | None:
 
 def save_route(route: Route, paths: RunDir) -> None:
     """What the loop on this host needs to know, whatever becomes of the profile meanwhile."""
-    record = {name: getattr(route, name) for name in ("kind", "role", "here", "front", "lab")}
+    record = {name: getattr(route, name) for name in ("kind", "role", "here", "front", "lab", "job")}
     record["lab_host"] = route.site.lab.host
     store.write_record(
         paths.route, record | {"home": str(paths.home), "local": str(paths.local), "site": to_json(route.site)}
@@ -78,5 +78,6 @@ def saved_route(here: Path) -> tuple[Route, RunDir]:
     if not record:
         raise NothingRunning(f"{here}: no route is recorded here", next="gears status")
     site = from_json(record["site"])
-    route = Route(site, record["kind"], record["role"], record["here"], front=record["front"], lab=record["lab"])
+    names = ("kind", "role", "here", "front", "lab", "job")
+    route = Route(site, **{name: record[name] for name in names})
     return route, RunDir(Path(record["home"]), site.name, Path(record["local"]))

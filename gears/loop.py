@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store
-from gears.errors import CommandFailed, NothingRunning, NotReachable
+from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.locate import open_paths, save_route
 from gears.route import Route
 from gears.rundir import RunDir
@@ -21,8 +22,12 @@ from gears.typed import typed
 Say = Callable[[str], None]
 
 
-def start_loop(route: Route, paths: RunDir, *, say: Say | None = None, local: Path | None = None) -> bool:
+def start_loop(
+    route: Route, paths: RunDir, *, say: Say | None = None, local: Path | None = None, word: str = "start"
+) -> bool:
     """Start the loop of this host, unless it lives. True if it was started now. Ten at once start one.
+
+    `word`: what its first turn is decided after; of a job `submit` or `adopt`, whose errors are raised.
 
     A loop that is just ending is waited for; it may take the directories along, so they are made again under the lock.
     """
@@ -33,22 +38,26 @@ def start_loop(route: Route, paths: RunDir, *, say: Say | None = None, local: Pa
             if loop_alive(paths) or lab_without_loop(route, paths):
                 return False
             open_paths(route, local=local)
-            _start(route, paths, say)
+            _start(route, paths, say, word)
             return True
         open_paths(route, local=local)
     raise NotReachable(f"{route.site.name} is being stopped again and again", next=f"gears status {route.site.name}")
 
 
-def _start(route: Route, paths: RunDir, say: Say | None) -> None:
+def kind_of_loop(route: Route) -> str:
+    return "hop" if route.role == "front" else "job" if route.job else "lab"
+
+
+def _start(route: Route, paths: RunDir, say: Say | None, word: str) -> None:
     from gears.tmux import check_tmux, start_session
     from gears.turn import clean, leave
 
-    what = "hop" if route.role == "front" else "lab"
+    what = kind_of_loop(route)
     check_tmux()
-    write_loop(route, paths, what)
     try:
+        write_loop(route, paths, what, word)
         start_session(route.site.name, what, paths.script(what))
-    except CommandFailed:
+    except GearsError:
         clean(paths)
         leave(paths)
         raise
@@ -72,10 +81,10 @@ def check_loop(paths: RunDir, pid: int) -> None:
 
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
     """A lab whose loop was killed lives on by itself, and is as good as ever."""
-    return route.role == "lab" and observe(route, paths).state == "up"
+    return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
 
 
-def write_loop(route: Route, paths: RunDir, what: str) -> None:
+def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> None:
     """Decide on the first turn and render the loop's script. Stale records of a former loop go first.
 
     The first turn is decided here, and not by the loop, to spare the start of a Python.
@@ -83,33 +92,67 @@ def write_loop(route: Route, paths: RunDir, what: str) -> None:
     from gears.render import render
     from gears.turn import next_turn
 
-    values = _hop_values(route, paths) if what == "hop" else _lab_values(route, paths)  # may refuse: before all else
+    values = VALUES[what](route, paths)  # may refuse: before all else
     for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
         stale.unlink(missing_ok=True)
     save_route(route, paths)
-    first = next_turn(route, paths, what, "start")
+    first = next_turn(route, paths, what, word)
     store.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))
 
 
 def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
     from gears.hop import plan_hop, remote_gears
-    from gears.keeper import hold
 
-    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
+    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()), job=route.job)
+    return (
+        _common_values(route, paths, "hop")
+        | _ssh_values(paths)
+        | {
+            "host": hop.host,
+            "options": hop.options,
+            "key_alias": hop.key_alias,
+            "forward_to": hop.forward_to,
+            "remote": hop.remote,
+            "prompt_s": os.environ.get("GEARS_PROMPT_S"),
+        }
+    )
+
+
+def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
+    from gears.hop import ssh_options
+    from gears.jobs import watch
+    from gears.jobs.request import check_scheduler
+
+    return (
+        _common_values(route, paths, "job")
+        | _ssh_values(paths)
+        | {
+            "again": typed(f"gears lab {route.site.name} --job"),
+            "options": ssh_options(),
+            "reach": check_scheduler(route.site).reach,
+            "meet": paths.meet_fifo,
+            "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(watch.__file__)}",
+        }
+    )
+
+
+def _common_values(route: Route, paths: RunDir, what: str) -> dict[str, Any]:
     return {
         "again": typed(f"gears lab {route.site.name}"),
         "site": route.site.name,
-        "host": hop.host,
         "local": paths.local,
         "here": paths.here,
         "loop": paths.loop,
         "ask": paths.ask,
-        "log": paths.log("hop"),
+        "log": paths.log(what),
         "gears": this_gears(),
-        "options": hop.options,
-        "key_alias": hop.key_alias,
-        "forward_to": hop.forward_to,
-        "remote": hop.remote,
+    }
+
+
+def _ssh_values(paths: RunDir) -> dict[str, Any]:
+    from gears.keeper import hold
+
+    return {
         "hop_in": paths.hop_in,
         "hop_out": paths.hop_out,
         "hop_err": paths.hop_err,
@@ -118,7 +161,6 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
         "held": paths.held,
         "hold": hold.__file__,
         "python": sys.executable,
-        "prompt_s": os.environ.get("GEARS_PROMPT_S"),
     }
 
 
@@ -127,21 +169,17 @@ def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
 
     umask = os.umask(0o077)
     os.umask(umask)
-    return {
-        "again": typed(f"gears lab {route.site.name}"),
-        "site": route.site.name,
+    return _common_values(route, paths, "lab") | {
         "directory": Path(route.site.lab.directory).expanduser(),
-        "local": paths.local,
-        "here": paths.here,
-        "loop": paths.loop,
-        "ask": paths.ask,
-        "log": paths.log("lab"),
-        "gears": this_gears(),
         "environment": plan_environment(route.site, paths),
         "jupyter": plan_command(route.site, paths, root=os.geteuid() == 0),
         "listen": route.site.lab.listen,
         "umask": f"{umask:03o}",
     }
+
+
+VALUES = {"hop": _hop_values, "lab": _lab_values, "job": _job_values}
+"""What is filled into the template of each loop."""
 
 
 def this_gears() -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from gears import process, store
@@ -18,13 +19,13 @@ from gears.errors import UsageError
 from gears.hop import ENDED
 from gears.keeper.probe import connects
 from gears.locate import lab_route, open_paths
-from gears.loop import loop_alive, start_loop, this_gears, wait_for
+from gears.loop import Say, loop_alive, start_loop, this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, from_json
 from gears.status import observe
 from gears.stop import stop_lab
-from gears.workflow import prepare
+from gears.workflow import choose_lab, prepare
 
 
 def read_profile(word: str) -> Site:
@@ -35,45 +36,50 @@ def read_profile(word: str) -> Site:
         raise UsageError(f"_serve: the profile can't be read: {exc}") from exc
 
 
-def serve(site: Site, local: Path, again: list[str], *, asked: bool) -> int:
+def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool = False) -> int:
     """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold: ENDED.
 
-    Unasked, a lab that was stopped on purpose is not started again. `again`: the arguments this was called with.
+    Unasked, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: the lab is to be
+    a job, where none runs yet. `again`: the arguments this was called with.
     """
     route = lab_route(site)
-    if not asked and ended_on_purpose(route):
+    if not asked and ended_on_purpose(route, job=job):
         return ENDED
     paths = prepare(route, local=local)
     left = left_behind(route, paths)
-    note_end(paths)
-    if asked and observe(route, paths).state == "failed":
+    if asked and not job and observe(route, paths).state == "failed":
         store.write_fifo(paths.ask, "again")
-    started = start_loop(route, paths, local=local)
+    route, word = choose_lab(replace(route, job=job and asked), paths, asked=asked)
+    note_end(paths)
+    started = start_loop(route, paths, local=local, word=word)
     wait_for(lambda: connects(paths.link), timeout_s=10)
     report(route, paths, left, started=started)
-    wait_for(lambda: observe(route, paths).state in ("up", "failed", "stopped"), timeout_s=60, every_s=0.2)
+    settled = ("up", "failed", "stopped", "queued")
+    wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
     report(route, paths, left, started=started)
     return hold(route, paths, again)
 
 
-def serve_stop(site: Site, local: Path) -> int:
+def serve_stop(site: Site, local: Path, *, say: Say) -> int:
     """The front's `gears stop`. Its exit status is what the front's loop takes as the end."""
     route = lab_route(site)
     paths = open_paths(route, local=local)
     (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
-    stop_lab(route, paths)
+    stop_lab(route, paths, say=say)
     return ENDED
 
 
-def ended_on_purpose(route: Route) -> bool:
+def ended_on_purpose(route: Route, *, job: bool) -> bool:
     paths = open_paths(route)
-    return bool(store.read_record(paths.lab_record).get("ended")) and not loop_alive(paths)
+    if loop_alive(paths) or paths.job_record.exists():
+        return False
+    return job or bool(store.read_record(paths.lab_record).get("ended"))
 
 
 def left_behind(route: Route, paths: RunDir) -> str | None:
     """Another host on which a lab of this site was started and not stopped."""
     record = store.read_record(paths.lab_record)
-    if not record or record.get("ended") or record.get("host") in (None, route.here):
+    if not record or record.get("ended") or record.get("job") or record.get("host") in (None, route.here):
         return None
     return str(record["host"])
 
@@ -101,6 +107,7 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
         "state": status.state,
         "reason": status.reason,
         "lab": lab or None,
+        "job": status.job,
         "left": left,
         "started": started,
     }

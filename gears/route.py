@@ -27,6 +27,7 @@ class Route:
     here: str  # this host's name
     front: str  # where the laptop's ssh lands
     lab: str  # where JupyterLab runs; may be an alias for several hosts
+    job: bool = False  # as a batch job, on a compute node behind `lab`
 
 
 def plan_route(site: Site, here: Here, *, here_is_lab: bool) -> Route:

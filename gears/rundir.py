@@ -78,8 +78,29 @@ class RunDir:
         return self.records / "cookie-secret"
 
     def log(self, what: str) -> Path:
-        """`what` is lab, hop or keeper."""
+        """`what` is lab, hop, job (its loop) or keeper."""
         return self.records / f"{what}.log"
+
+    @property
+    def job_record(self) -> Path:
+        """The job of this site, as it was last seen. There while JupyterLab is, or should be, a job."""
+        return self.records / "job.json"
+
+    @property
+    def job_script(self) -> Path:
+        return self.records / "job.sh"
+
+    def job_log(self, number: int) -> Path:
+        """What the job with this number of ours printed."""
+        return self.records / f"job.{number}.log"
+
+    def job_life(self, number: int) -> Path:
+        """A line per event of a job's life, written by the job itself. Who makes the file may submit that number."""
+        return self.records / f"job.{number}.life"
+
+    def job_meet(self, number: int) -> Path:
+        """The host where the job's reverse tunnel is to go."""
+        return self.records / f"job.{number}.meet"
 
     # --- on this host ------------------------------------------------------------------------
     @property
@@ -88,7 +109,7 @@ class RunDir:
         return self.local / f"{self.site}.sck"
 
     def socket(self, what: str, number: int) -> Path:
-        """A real socket, under a name used once: what is wait (number: pid), hop or lab (number: turn)."""
+        """A real socket, under a name used once: what is wait (number: pid), hop, job or lab (number: turn)."""
         return self.local / f"{self.site}.{what}.{number}.sck"
 
     @property
@@ -159,6 +180,11 @@ class RunDir:
     @property
     def hop_err(self) -> Path:
         return self.here / "hop.err"
+
+    @property
+    def meet_fifo(self) -> Path:
+        """A fifo that a reverse tunnel holds open on the host it leads to."""
+        return self.here / "meet"
 
     @property
     def remote_ends(self) -> Path:

@@ -53,9 +53,12 @@ class Scheduler:
     kind: Literal["slurm", "pbs", "lsf", "sge"]
     account: str = ""
     queue: str = ""
+    nodes: int | None = None  # None: as the scheduler has it, which is one
     walltime: str = "01:00:00"
     reach: Literal["ssh", "reverse"] = "ssh"
     directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()  # lines of shell, run first in the job: `module load …`
+    renew: int = 0  # how many times another job takes over when one ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,12 @@ CHECKS: dict[str, checks.Check] = {
     "scheduler.kind": checks.one_of("slurm", "pbs", "lsf", "sge"),
     "scheduler.account": checks.or_empty(checks.job_word),
     "scheduler.queue": checks.or_empty(checks.job_word),
+    "scheduler.nodes": checks.optional(checks.number(1, 100_000)),
     "scheduler.walltime": checks.walltime,
     "scheduler.reach": checks.one_of("ssh", "reverse"),
-    "scheduler.directives": checks.many(checks.text),
+    "scheduler.directives": checks.many(checks.directive),
+    "scheduler.prologue": checks.many(checks.text),
+    "scheduler.renew": checks.number(0, 100),
 }
 
 

@@ -5,18 +5,16 @@ What can't be seen from here is `unknown`, never `stopped`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gears.facts import Facts, gather, record_in
+from gears.hop import FORBIDDING
 from gears.keeper.probe import Answer
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
 from gears.typed import typed
-
-FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or DisableForwarding"
-"""sshd_config(5): each of these can close the way, and ssh is told the same for all."""
 
 FORBIDDEN_AFTER_S = 2.0
 """How long the far end must have been serving before a closed forward is put down to its sshd."""
@@ -65,7 +63,7 @@ def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Sta
 
 
 def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
-    state, reason, following = CONCLUSIONS[route.role](route, facts)
+    state, reason, following = _conclusion(route, facts)
     up = state == "up"
     return Status(
         site=route.site.name,
@@ -77,9 +75,9 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
             "socket": str(paths.fixed),
             "leads_to": facts.leads_to,
         },
-        hops=[_hop(route, facts)] if route.role == "front" else [],
+        hops=_hops(route, facts),
         lab=_lab(facts),
-        job=None,
+        job=_job(facts),
         reason=reason,
         next=typed(following) if following else None,
         title=route.site.title,
@@ -96,6 +94,34 @@ def address(route: Route, lab: Record) -> str:
 
 
 Verdict = tuple[str, str | None, str | None]
+
+
+def _conclusion(route: Route, facts: Facts) -> Verdict:
+    """The state, why it is not up or what should be known though it is, and what to type."""
+    if not facts.job:
+        return CONCLUSIONS[route.role](route, facts)
+    from gears.jobs.conclude import job_state, warning
+
+    verdict = (job_state if route.role == "lab" else CONCLUSIONS[route.role])(route, facts)
+    return ("up", warning(facts.job), None) if verdict[0] == "up" else verdict
+
+
+def _job(facts: Facts) -> Record | None:
+    if not facts.job:
+        return None
+    from gears.jobs.conclude import shown
+
+    return shown(facts.job)
+
+
+def _hops(route: Route, facts: Facts) -> list[Record]:
+    if route.role == "front":
+        return [_hop(route, facts)]
+    if route.role == "lab" and facts.job:
+        from gears.jobs.conclude import job_hop
+
+        return [job_hop(route, facts)]
+    return []
 
 
 def _lab_state(route: Route, facts: Facts) -> Verdict:
@@ -175,10 +201,12 @@ def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
     if _forbidden(facts):
         reason = f"sshd on {host} forbids forwarding to sockets ({FORBIDDING})"
         return "failed", reason, f"gears doctor {route.site.name}"
-    if facts.answer.kind == "closed" and _was_up(facts):
+    if facts.answer.kind == "closed" and facts.was_up:
         return "unknown", f"the connection to {host} has just ended", again
     if state == "failed":
-        return "failed", f"{host}: {page.get('reason') or facts.report.get('reason')}", again
+        return "failed", f"{host}: {page.get('reason') or facts.report.get('reason')}", page.get("next") or again
+    if state in ("queued", "unknown"):
+        return state, page.get("reason") or facts.report.get("reason"), page.get("next")
     return "starting", page.get("reason"), None
 
 
@@ -195,12 +223,7 @@ def _own_page(route: Route, facts: Facts) -> Record:
 def _forbidden(facts: Facts) -> bool:
     """Whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
     served = bool(facts.report.get("serving")) and facts.report_age_s > FORBIDDEN_AFTER_S
-    return facts.answer.kind == "closed" and served and not _was_up(facts)
-
-
-def _was_up(facts: Facts) -> bool:
-    number = facts.turn.get("number")
-    return number is not None and facts.up.get("number") == number
+    return facts.answer.kind == "closed" and served and not facts.was_up
 
 
 def _hop(route: Route, facts: Facts) -> Record:
@@ -219,7 +242,7 @@ def _hop_state(route: Route, facts: Facts) -> str:
         return "stopped"
     if facts.turn.get("plan") == "ask":
         return _refusal(record_in(facts.turn.get("ended")))
-    if not facts.report and not _was_up(facts):
+    if not facts.report and not facts.was_up:
         return "connecting"
     shown = [hop.get("state") for hop in _own_page(route, facts).get("hops", [])]
     return "failed" if _forbidden(facts) or "failed" in shown else "up"
@@ -237,11 +260,17 @@ def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
         f"JupyterLab on {facts.report.get('host') or facts.lab.get('host') or route.lab}",
         _lab_step(route, facts, state),
     )
+    steps = [lab]
+    if facts.job:
+        from gears.jobs.conclude import step
+
+        node = facts.job.get("node") or "a compute node"
+        steps = [Step(*step(facts.job)), replace(lab, what=f"JupyterLab on {node}")]
     if route.role != "front":
-        return [lab]
+        return steps
     hop = _hop(route, facts)["state"]
     connection = "up" if hop == "up" else "failed" if hop in ("needs-login", "failed") else "trying"
-    return [Step(f"{route.here}: reached", "up"), Step(f"connection {route.here} → {route.lab}", connection), lab]
+    return [Step(f"{route.here}: reached", "up"), Step(f"connection {route.here} → {route.lab}", connection), *steps]
 
 
 def _lab_step(route: Route, facts: Facts, state: str) -> str:
@@ -265,6 +294,10 @@ def as_text(status: dict[str, Any]) -> str:
         lines.append(
             f"  hop      {hop['from']} → {hop['to']}: {hop['state']}{since}, reconnected {hop['reconnects']} times"
         )
+    if job := status["job"]:
+        from gears.jobs.conclude import as_line
+
+        lines.append(f"  job      {as_line(job)}")
     if lab:
         kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
         where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"

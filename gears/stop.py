@@ -16,6 +16,9 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.status import Status, observe
 
+STOPPING_S = 100.0
+"""For the lab host to end all: a job has to leave the queue, which may take a minute."""
+
 
 def stop(route: Route, *, say: Say) -> bool:
     """End the lab, its hop, and what they left; nothing else of the person's. False where nothing ran.
@@ -26,15 +29,17 @@ def stop(route: Route, *, say: Say) -> bool:
     if paths is None or not paths.local.is_dir():
         return False
     if route.role == "lab":
-        return stop_lab(route, paths)
+        return stop_lab(route, paths, say=say)
     return stop_hop(route, paths, say=say)
 
 
-def stop_lab(route: Route, paths: RunDir) -> bool:
+def stop_lab(route: Route, paths: RunDir, *, say: Say) -> bool:
     """JupyterLab is asked to end, and shuts its kernels down; its loop ends with it; what is left is cleared."""
     from gears import tmux
     from gears.turn import clean, leave, mark_ended
 
+    if paths.job_record.exists():
+        return stop_job(route, paths, say=say)
     ran = False
     with store.locked(paths.start_lock):
         loop, lab = process.read(paths.loop), _lab_process(paths)
@@ -47,6 +52,25 @@ def stop_lab(route: Route, paths: RunDir) -> bool:
                 _end_tree(loop)
         tmux.end_session(route.site.name)
         mark_ended(paths, route.here)
+        clean(paths)
+        leave(paths)
+    return ran
+
+
+def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
+    """The job is cancelled, in the queue or running, and its loop ended. Raises NotReachable, with all as it was, where
+    the scheduler can't be told."""
+    from gears import tmux
+    from gears.jobs.end import cancel_jobs, end_records
+    from gears.turn import clean, leave
+
+    with store.locked(paths.start_lock, timeout_s=120):
+        loop = process.read(paths.loop)
+        ran = cancel_jobs(paths, say)
+        end_records(paths)
+        if loop and loop.alive():
+            _end_tree(loop)
+        tmux.end_session(route.site.name)
         clean(paths)
         leave(paths)
     return ran
@@ -75,7 +99,7 @@ def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
     loop = process.read(paths.loop)
     alive = bool(loop and loop.alive())
     told = _tell_lab_host(route, paths, status, say)
-    _clear_hop(route, paths)
+    clear_loop(route, paths)
     if not told:
         raise NotReachable(
             f"{route.here} is cleared, but the lab on {status.hops[0]['to']} could not be told to stop",
@@ -91,10 +115,11 @@ def undo_start(route: Route, paths: RunDir, *, say: Say) -> None:
     """After a hop that did not come up: end what its start began. A lab that ran before stays."""
     if read_report(store.read_text(paths.hop_out)).get("started"):
         _tell_lab_host(route, paths, observe(route, paths), say)
-    _clear_hop(route, paths)
+    clear_loop(route, paths)
 
 
-def _clear_hop(route: Route, paths: RunDir) -> None:
+def clear_loop(route: Route, paths: RunDir) -> None:
+    """End the loop of this host, and remove what the site has here. The lab behind it is not told."""
     from gears import tmux
     from gears.turn import clean, leave
 
@@ -110,6 +135,10 @@ def _turned(paths: RunDir, number: object) -> bool:
     return store.read_record(paths.turn).get("number") not in (None, number)
 
 
+def _known_lab(paths: RunDir) -> bool:
+    return paths.lab_record.exists() or paths.job_record.exists()
+
+
 def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> bool:
     """Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal."""
     loop = process.read(paths.loop)
@@ -117,10 +146,10 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
     if connected and loop and store.write_fifo(paths.hop_in, "stop"):
         say(f"{status.hops[0]['to']}: stopping the lab")
         number = store.read_record(paths.turn).get("number")
-        wait_for(lambda: not loop.alive() or _turned(paths, number), timeout_s=40, every_s=0.05)
+        wait_for(lambda: not loop.alive() or _turned(paths, number), timeout_s=STOPPING_S, every_s=0.05)
         if not loop.alive():
             return True
-    elif status.state == "stopped" or (status.lab is None and not paths.lab_record.exists()):
+    elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
         return True
     from gears.hop import plan_hop, remote_gears
 
@@ -134,7 +163,7 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
     try:
         if sys.stdin.isatty():
             return run_in_terminal(command, timeout_s=180) == 0
-        run([*command[:1], "-o", "BatchMode=yes", *command[1:]], timeout_s=60)
+        run([*command[:1], "-o", "BatchMode=yes", *command[1:]], timeout_s=STOPPING_S)
     except CommandFailed:
         return False
     return True

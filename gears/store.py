@@ -137,8 +137,12 @@ def read_record(path: Path) -> Record:
 
 
 def utc_now() -> str:
-    """The time of day in records and in `--json`: ISO 8601, UTC, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return utc_time(time.time())
+
+
+def utc_time(seconds: float) -> str:
+    """A time in records and in `--json`: ISO 8601, UTC, whole seconds. `seconds` since 1970."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def read_text(path: Path, *, last_bytes: int = 65536) -> str:

@@ -36,10 +36,15 @@ PERSON_WORDS = ("start", "again", "person")
 
 
 def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
-    """Decide after `word`: `start` (a new loop), `again` or `person` (somebody came), or an exit status.
+    """Decide after `word`: `start` (a new loop), `again` or `person` (somebody came), or an exit status; a job's loop
+    knows other words.
 
     Writes the turn's record before the keeper may start: whoever reads it sees the turn that is coming.
     """
+    if what == "job":
+        from gears.jobs.turn import next_job_turn
+
+        return _carry_out(route, paths, what, next_job_turn(route, paths, word))
     last = store.read_record(paths.turn)
     ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
     was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
@@ -116,23 +121,39 @@ def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:
 
 def _carry_out(route: Route, paths: RunDir, what: str, turn: Record) -> str:
     if turn["plan"] == "stop":
-        finish(paths, what)
+        finish(paths, what, moved=turn.get("why") == "moved")
         return "stop"
     paths.given_up.unlink(missing_ok=True)
     for fifo in (paths.ask, paths.hop_in):
         store.ensure_fifo(fifo)
     from gears.keeper.keep import start_keeper
 
-    if turn["plan"] == "ask":
-        start_keeper(route, paths)
-        return "ask"
-    for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
-        stale.unlink(missing_ok=True)
-    if what == "hop":
+    if turn["plan"] != "ask":
+        _make_ready(route, paths, what, turn)
+    start_keeper(route, paths)
+    return "ask" if turn["plan"] == "ask" else _line(paths, what, turn)
+
+
+def _make_ready(route: Route, paths: RunDir, what: str, turn: Record) -> None:
+    """Nothing of the turn before is in the way of this one."""
+    if what == "job":
+        from gears.jobs.turn import clear_sockets
+
+        clear_sockets(route, paths, turn)
+    else:
+        for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
+            stale.unlink(missing_ok=True)
+    if what != "lab":
         for file in (paths.hop_out, paths.hop_err):
             store.write_private(file, "")
-    start_keeper(route, paths)
     begin_log(paths.log(what), f"{LOG_MARK}, {store.utc_now()}\n" if what == "lab" else "")
+
+
+def _line(paths: RunDir, what: str, turn: Record) -> str:
+    if what == "job":
+        from gears.jobs.turn import line
+
+        return line(turn)
     if what == "lab":
         return f"run {turn['number']} {turn['pause_s']} {choose_port(paths)}"
     address = store.read_record(paths.pin).get("address") or "-"
@@ -151,15 +172,23 @@ def choose_port(paths: RunDir) -> int:
     return 0
 
 
-def finish(paths: RunDir, what: str) -> None:
-    """After the last turn: hops that end here are told, and no socket, link or file of this host is left."""
-    if what == "lab":
+def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
+    """After the last turn: hops that end here are told, and no socket, link or file of this host is left.
+
+    `moved`: another login node sees to the job now, and the job is none of this host's business.
+    """
+    if what == "job" and not moved:
+        from gears.jobs.end import end_records
+
+        end_records(paths)
+    elif what == "hop":
+        mark_ended(paths, store.read_record(paths.pin).get("host"))
+    elif what == "lab":
         mark_ended(paths, socket.gethostname())
+    if what != "hop" and not moved:
         for file in paths.remote_ends.glob("*"):
             if remote := process.read(file):
                 remote.signal(15)
-    else:
-        mark_ended(paths, store.read_record(paths.pin).get("host"))
     with contextlib.suppress(FileNotFoundError):
         if (lock := store.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and clears up
             clean(paths)

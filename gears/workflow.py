@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from gears import store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
 from gears.facts import count_kernels
-from gears.hop import read_report
+from gears.hop import hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import find_paths, open_paths
-from gears.loop import Say, start_loop, wait_for
+from gears.loop import Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
+from gears.sites import from_json
 from gears.status import Status, observe
-from gears.stop import undo_start
+from gears.stop import clear_loop, undo_start
 
 UP_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 0.1
+STILL_EVERY_S = 60.0
+"""Between two lines about a job that waits as before."""
+
 MOVE_AFTER_S = 15.0
 """How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
 
@@ -41,10 +46,16 @@ def bring_up(route: Route, *, say: Say, wait: bool = True) -> Status:
     status = observe(route, paths)
     if status.state == "up":
         say(f"already up: {status.url}")
+        check_kind(route, status)
         return status
-    started = start_loop(route, paths, say=say)
+    word = "start"
+    if route.role == "lab":
+        check_retry(route, status)
+        route, word = choose_lab(route, paths, asked=True)
+    started = start_loop(route, paths, say=say, word=word)
     if not started:
         start_keeper(route, paths)  # none lives where it was killed together with its guard
+        ask_for_job(route, paths, status, say)
     if not wait:
         return observe(route, paths)
     try:
@@ -69,6 +80,54 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
     return paths
 
 
+def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]:
+    """What is to run here: a job that is known already, a new one where one is asked for, else JupyterLab itself. With
+    the word for the first turn of its loop.
+
+    `asked`: a person came. Unasked nothing is submitted in place of a job that is over.
+    """
+    from gears.jobs import records
+
+    known = records.read(paths)
+    if records.live(known) or (known and not asked):
+        return replace(route, job=True, site=from_json(known["profile"])), "adopt"
+    if known and loop_alive(paths):
+        clear_loop(route, paths)  # it waits for a person after the end of a job
+    if route.job:
+        return route, "submit"
+    records.forget(paths)
+    return route, "start"
+
+
+def check_kind(route: Route, status: Status) -> None:
+    """Raises GearsError where a job is asked for, and JupyterLab is up but is none."""
+    if route.job and status.job is None:
+        host = (status.lab or {}).get("host") or route.lab
+        site = route.site.name
+        raise GearsError(f"it runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
+
+
+def check_retry(route: Route, status: Status) -> None:
+    """Raises GearsError where a job has failed and no other one was asked for: that would be charged for."""
+    if status.state == "failed" and status.job and not route.job:
+        site = route.site.name
+        raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
+
+
+def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
+    """On the front, where a hop lives already: tell the lab host that a job is wanted."""
+    if route.role != "front":
+        return
+    check_retry(route, status)
+    if not route.job or (status.job and status.state != "failed"):
+        return
+    if status.hops[0]["state"] == "up" and store.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
+        wait_for(lambda: observe(route, paths).state != "failed", timeout_s=15, every_s=0.2)
+    else:
+        clear_loop(route, paths)
+        start_loop(route, paths, say=say)
+
+
 class Waiting:
     """A person's `gears lab`, waiting for the way to come up: tells what changes, and shows ssh's prompt."""
 
@@ -76,7 +135,7 @@ class Waiting:
         self.route, self.paths, self.say, self.site = route, paths, say, route.site.name
         self.may_ask = True
         self.wake = ask
-        self.began = time.monotonic()
+        self.born = self.began = self.said_at = time.monotonic()
         self.said = ""
         self.failed: str | None = None
         self.failed_at = 0.0
@@ -84,11 +143,14 @@ class Waiting:
     def until_up(self) -> Status:
         """Raises LoginNeeded, StartFailed, NotReachable after UP_TIMEOUT_S."""
         status = observe(self.route, self.paths)
-        if self.wake and status.state == "failed":
+        if self.wake and status.state == "failed" and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
             status = observe(self.route, self.paths)
+            if status.state == "queued":
+                self.began = time.monotonic()
             if status.state == "up":
+                check_kind(self.route, status)
                 self._tell_left()
                 return status
             self._tell(status)
@@ -107,10 +169,13 @@ class Waiting:
     def _tell(self, status: Status) -> None:
         reason = f": {status.reason}" if status.reason else ""
         words = f"{status.state}{reason}"
+        if status.state == "queued" and time.monotonic() - self.said_at > STILL_EVERY_S:
+            self.said = ""
+            reason += f" (waiting for {(time.monotonic() - self.born) / 60:.0f} min; Ctrl-C leaves it in the queue)"
         if words != self.said:
-            self.said = words
+            self.said, self.said_at = words, time.monotonic()
             trying = next((step.what for step in status.steps if step.state == "trying"), "")
-            self.say(f"{words}" if reason else f"{status.state}: {trying}")
+            self.say(f"{status.state}{reason}" if reason else f"{status.state}: {trying}")
 
     def _lasts(self, status: Status) -> bool:
         """Whether a failure has stood for a second: a way that is just being switched can look like one."""

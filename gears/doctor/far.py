@@ -18,13 +18,13 @@ from gears.command import Conversation
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import cure_for
-from gears.hop import REPORT, Ended, plan_hop, read_report, remote_gears, why_ended
+from gears.hop import FORBIDDING, REPORT, Ended, plan_hop, read_report, remote_gears, why_ended
 from gears.keeper.probe import UnixConnection
 from gears.loop import this_gears
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
-from gears.status import FORBIDDING, Status
+from gears.status import Status
 
 ALIVE = b"alive\n"
 """What the far end says to whoever gets through to its socket."""

@@ -30,6 +30,9 @@ PROMPT_S = 100.0
 $GEARS_PROMPT_S, where the loop was started, makes it shorter for a host whose LoginGraceTime is.
 """
 
+NEWS_EVERY_S = 1.0
+"""Between two looks at what a job in the queue has written: no scheduler is asked, one small file is read."""
+
 CLOSED_S = 10.0
 """For the forwards of a connected ssh to be refused without a break, before it is put down to the far sshd for good."""
 
@@ -134,19 +137,28 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
         turn = store.read_record(paths.turn)
         if turn.get("number") != number:
             began, number = time.monotonic(), int(turn.get("number", 0))
-        candidate = paths.socket(str(turn.get("what")), number)
+        candidate = paths.socket(str(turn.get("what")), int(turn.get("socket", number)))
         answer = probe(candidate)
         if answer.kind == "jupyter" and _switch_over(route, paths, candidate, number):
             return number
         store.ensure_link(paths.link, server.path)
         _show(route, paths, server, answer)
+        if turn.get("plan") == "queue":
+            _tell_news(paths, turn)
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
         if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > _prompt_s():
             _give_up(paths, _unanswered(route))
         if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
             _give_up(paths, Ended("forward", server.status["reason"], server.status["next"]))
-        time.sleep(_pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused"))
+        pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
+        time.sleep(min(pause_s, NEWS_EVERY_S) if turn.get("what") == "job" else pause_s)
     return None
+
+
+def _tell_news(paths: RunDir, turn: store.Record) -> None:
+    """The loop waits for a job: wake it once the job has written something (`jobs.records.Life`)."""
+    if store.read_text(paths.job_life(turn["job"])).count("\n") != turn.get("lines"):
+        store.write_fifo(paths.ask, "news")
 
 
 def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 
 from gears import process, store
 
-OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE")
+OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB")
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -35,14 +35,14 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Once the server is bound: listen on the socket beside the port, then write the record."""
-    path, records, _ = (os.environ.pop(name, "") for name in OWN_VARIABLES)
+    path, records, _, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
     if not serverapp.sock:
         from tornado.netutil import bind_unix_socket
 
         serverapp.http_server.add_socket(bind_unix_socket(path, mode=0o600))
-    record = describe(serverapp, path)
+    record = describe(serverapp, path) | ({"job": int(job)} if job else {})
     for name in filter(None, records.split(":")):
         store.write_record(Path(name), record)
 

@@ -15,13 +15,28 @@ CONFIG = Path(__file__).parent / "etc"
 
 
 def plan_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
-    """JupyterLab's argument list, less the socket or port, which each turn of the loop chooses.
+    """JupyterLab's argument list, less the socket or port, which each turn of the loop chooses."""
+    return [*_python("gears.lab"), *_options(site, paths, site.lab.listen, root=root)]
 
-    ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in the
-    home, so that an open tab stays logged in when the lab comes back, on another host too.
+
+def plan_job_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
+    """The same for a batch job, less the socket. Others may have jobs on its node, so there is no TCP port at all.
+
+    The directories of the node are made by `gears.lab.node`, in the Python that becomes JupyterLab.
     """
-    command = [
-        *(sys.executable, "-P", "-m", "gears.lab"),  # -P: nothing is imported from the directory it is started in
+    where = [str(paths.home), site.name, site.local]
+    return [*_python("gears.lab.node"), *where, *_options(site, paths, "socket", root=root)]
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-P", "-m", module]  # -P: nothing is imported from the directory it is started in
+
+
+def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]:
+    """ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in
+    the home, so that an open tab stays logged in when the lab comes back, on another host too.
+    """
+    options = [
         "--no-browser",
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port_retries=0",
@@ -29,9 +44,9 @@ def plan_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
         f"--ServerApp.cookie_secret_file={paths.cookie_secret}",
         "--KernelManager.transport=ipc",
     ]
-    if site.lab.listen == "socket":
-        command.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
-    return [*command, "--allow-root"] if root else command
+    if listen == "socket":
+        options.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
+    return [*options, "--allow-root"] if root else options
 
 
 def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> dict[str, str]:

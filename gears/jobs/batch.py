@@ -1,0 +1,103 @@
+"""The job script: what a job is made of, and how it is written. Plans; `turn` submits it.
+
+For one person's eyes too: it is kept as run/<site>/job.sh.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gears import checks
+from gears.errors import UsageError
+from gears.hop import ssh_options
+from gears.jobs import JobSpec, scheduler
+from gears.jobs.request import check_scheduler
+from gears.lab.launch import plan_environment, plan_job_command
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.store import Record
+
+BEAT_S = 10
+"""How often a reverse tunnel shows the login node that its other end lives. Three beats missed are its end."""
+
+MOST_TRIES = 5
+"""JupyterLab is started so often in one job, then the job ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The ssh from the job to the login node: its options, and what it runs there."""
+
+    options: tuple[str, ...]
+    remote: str
+
+
+def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: Record | None) -> JobSpec:
+    """What the scheduler is asked for. `after`: the record of the job whose end is waited for.
+
+    Raises UsageError where the path of gears can't stand in a job script.
+    """
+    wanted = check_scheduler(route.site)
+    log = paths.job_log(number)
+    try:
+        checks.path(str(log))
+    except ValueError as exc:
+        cure = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
+        raise UsageError(f"{log}: {exc}", next=cure) from exc
+    return JobSpec(
+        name=name,
+        log=log,
+        account=wanted.account,
+        queue=wanted.queue,
+        nodes=wanted.nodes,
+        walltime_s=checks.walltime_s(wanted.walltime),
+        directives=wanted.directives,
+        after=str(after["id"]) if after else "",
+    )
+
+
+def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, before: int | None) -> str:
+    """The job script. `before`: the number of the job that this one follows."""
+    from gears.render import render
+
+    wanted = check_scheduler(route.site)
+    values = _values(route, paths, number, before) | {
+        "header": scheduler(wanted.kind).header(spec),
+        "name": spec.name,
+        "walltime_s": spec.walltime_s,
+        "prologue": wanted.prologue,
+        "tunnel": plan_tunnel(paths) if wanted.reach == "reverse" else None,
+    }
+    return render("batch.sh.j2", **values)
+
+
+def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dict[str, Any]:
+    site = route.site
+    socket = paths.socket("lab", number)
+    return {
+        "site": site.name,
+        "number": number,
+        "life": paths.job_life(number),
+        "before": paths.job_life(before) if before else None,
+        "record": paths.job_record,
+        "meet": paths.job_meet(number),
+        "beat_s": BEAT_S,
+        "most_tries": MOST_TRIES,
+        "here": paths.here,
+        "local": paths.local,
+        "directory": Path(site.lab.directory).expanduser(),
+        "python": sys.executable,
+        "environment": plan_environment(site, paths) | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number)},
+        "jupyter": plan_job_command(site, paths, root=os.geteuid() == 0),
+    }
+
+
+def plan_tunnel(paths: RunDir) -> Tunnel:
+    """The remote end tells the loop there that it has come, and goes when no beat has come for a while."""
+    beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
+    remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
+    return Tunnel(ssh_options(), remote)

@@ -1,0 +1,121 @@
+"""What follows for the status of a site whose lab is a job; see `gears.status`."""
+
+from __future__ import annotations
+
+import calendar
+import time
+
+from gears.facts import Facts, record_in
+from gears.hop import FORBIDDING
+from gears.route import Route
+from gears.store import Record
+
+Verdict = tuple[str, str | None, str | None]
+
+
+def job_state(route: Route, facts: Facts) -> Verdict:
+    """On the login node. What the scheduler last said stands in the job's record."""
+    job, site = facts.job, route.site.name
+    ended = record_in(facts.turn.get("ended"))
+    if facts.answer.kind == "jupyter":
+        return "up", warning(job), None
+    if not facts.loop_alive:
+        return "unknown", f"job {job['id']} is not followed from {route.here}", f"gears lab {site}"
+    if facts.turn.get("plan") == "ask":
+        return "failed", ended.get("reason"), ended.get("next") or f"gears lab {site} --job"
+    if job.get("known") != "RUNNING":
+        return ("unknown" if job["state"] == "UNKNOWN" else "queued"), in_queue(job), None
+    if facts.turn.get("plan") == "queue":
+        return "starting", f"job {job['id']} runs on {job['node']}: JupyterLab is being started there", None
+    if facts.answer.kind == "silent" or (ended and facts.turn.get("ever_up")):
+        return "unknown", ended.get("reason") or f"{job['node']} does not answer", None
+    if _closed_for_good(facts):
+        reason = (
+            f"sshd on {job['node']} forbids forwarding to sockets ({FORBIDDING}), or its {route.site.local} is private"
+        )
+        return "failed", reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
+    return "starting", ended.get("reason"), None
+
+
+def in_queue(job: Record) -> str:
+    """A job that waits, in a sentence."""
+    if job["state"] == "SUBMITTING":
+        return "the job is being submitted"
+    reason = job.get("reason") or "it waits its turn"
+    place = f", place {job['position']}" if job.get("position") else ""
+    starts = f", expected to start {job['starts']}" if job.get("starts") else ""
+    return f"job {job['id']}: {reason}{place}{starts}; submitted {job['submitted']}"
+
+
+SOON_S = 600
+"""A job that ends within this time, or is in the last quarter of a shorter one, is spoken of."""
+
+
+def warning(job: Record) -> str | None:
+    """While JupyterLab is up: that its time is short, or that no job will take over."""
+    left_s = seconds_left(job)
+    trouble = job.get("trouble") or None
+    if left_s is None or left_s > min(SOON_S, job.get("walltime_s", SOON_S) / 4):
+        return trouble
+    what = "the next job takes over, without your variables" if job.get("successor") else "save your work"
+    return f"job {job['id']} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
+
+
+def seconds_left(job: Record) -> int | None:
+    """Until a job that runs is ended by its walltime."""
+    try:
+        ends = calendar.timegm(time.strptime(str(job.get("ends")), "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return None
+    return int(ends - time.time())
+
+
+def _closed_for_good(facts: Facts) -> bool:
+    """JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
+    serves = facts.lab.get("job") == facts.job["number"] and not facts.was_up
+    return facts.turn.get("plan") == "dial" and facts.answer.kind == "closed" and serves
+
+
+def shown(job: Record) -> Record:
+    """DESIGN's `job`: what is shown of its record. Shown twice it stays the same."""
+    found = {key: job.get(key) for key in JOB_KEYS}
+    successor = job.get("successor")
+    return found | {"successor": successor.get("id") if isinstance(successor, dict) else successor}
+
+
+JOB_KEYS = ("id", "state", "word", "reason", "node", "position", "starts", "ends", "submitted", "queue", "renew")
+
+
+def job_hop(route: Route, facts: Facts) -> Record:
+    """The way from the login node to the job's node."""
+    up = facts.was_up and facts.loop_alive
+    state = "up" if up else "connecting" if facts.turn.get("plan") in ("dial", "meet") else "stopped"
+    return {
+        "from": route.here,
+        "to": facts.job.get("node"),
+        "state": state,
+        "since": facts.up.get("since") if up else None,
+        "reconnects": max(0, int(facts.up.get("times", 0)) - 1),
+    }
+
+
+def step(job: Record) -> tuple[str, str]:
+    """What the waiting page says of the job, and whether that is up, trying or failed."""
+    what = f"job {job.get('id') or ''}".rstrip() + (f" in queue {job['queue']}" if job.get("queue") else "")
+    state = job.get("state")
+    if state == "RUNNING":
+        return (f"{what}: runs on {job.get('node')} until {job.get('ends')}", "up")
+    return (f"{what}: {state}", "failed" if state in ("ENDED", "GONE") else "trying")
+
+
+def as_line(job: Record) -> str:
+    words = [f"{job['id']} {job['state']}" + (f" on {job['node']}" if job["node"] else "")]
+    if (left_s := seconds_left(job)) is not None and job["state"] == "RUNNING":
+        words.append(f"ends {job['ends']} ({max(0, left_s) // 3600} h {max(0, left_s) // 60 % 60:02d} min left)")
+    if job["starts"]:
+        words.append(f"expected to start {job['starts']}")
+    if job["successor"]:
+        words.append(f"then job {job['successor']}")
+    if job["renew"]:
+        words.append(f"renewed {job['renew']} times more")
+    return ", ".join(words)

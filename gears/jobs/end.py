@@ -1,0 +1,76 @@
+"""The end of a job on purpose: cancelled, nothing of it left in the queue, its records closed."""
+
+from __future__ import annotations
+
+from gears import store
+from gears.errors import CommandFailed, NotReachable
+from gears.jobs import OVER, records, scheduler
+from gears.loop import Say, wait_for
+from gears.rundir import RunDir
+from gears.store import Record
+
+ENDING_S = 60.0
+"""For a cancelled job to leave the queue: there is time between its two signals (Slurm's KillWait: 30 s)."""
+
+
+def cancel_jobs(paths: RunDir, say: Say) -> bool:
+    """Cancel the job and its successor, and wait until the queue is rid of them. False where there was none.
+
+    Raises NotReachable, with the records as they were, where the scheduler does not take or not confirm it.
+    """
+    job = records.read(paths)
+    if not records.live(job):
+        return False
+    for id in _ids(paths, job):
+        say(f"cancelling job {id}")
+        try:
+            scheduler(job["kind"]).cancel(id)
+        except CommandFailed as exc:
+            raise _unsure(paths, id, exc.message) from exc
+    for id in _ids(paths, job):
+        _await_end(paths, job, id)
+    return True
+
+
+def _ids(paths: RunDir, job: Record) -> list[str]:
+    """The successor first, or it would start as soon as the job before it has ended."""
+    successor = job.get("successor") or {}
+    ids = [successor.get("id"), job["id"]]
+    for record in (successor, job):
+        if record and not record.get("id"):  # its submission was broken off: by its name
+            found = scheduler(job["kind"]).find(record["name"])
+            if found is None:
+                raise _unsure(paths, record["name"], "the scheduler can't be asked")
+            ids += found
+    return [id for id in ids if id]
+
+
+def _await_end(paths: RunDir, job: Record, id: str) -> None:
+    last = [job]
+
+    def over() -> bool:
+        last[0] = {"job": scheduler(job["kind"]).query(id)}
+        return last[0]["job"].state in OVER
+
+    if not wait_for(over, timeout_s=ENDING_S, every_s=1.0):
+        raise _unsure(paths, id, f"it is still {last[0]['job'].word or last[0]['job'].state}")
+
+
+def _unsure(paths: RunDir, id: str, why: str) -> NotReachable:
+    return NotReachable(f"job {id} may still be in the queue: {why}", next=f"gears stop {paths.site}")
+
+
+def end_records(paths: RunDir) -> None:
+    """After the job ended on purpose: no successor waits, and the records say so. What can't be asked is left to the
+    job script, which finds no record of itself and ends."""
+    job = records.read(paths)
+    successor = (job.get("successor") or {}).get("id") if job else None
+    if successor:
+        try:
+            scheduler(job["kind"]).cancel(successor)
+        except CommandFailed:
+            pass
+    lab = store.read_record(paths.lab_record)
+    if job and lab.get("job") == job["number"] and not lab.get("ended"):
+        store.write_record(paths.lab_record, lab | {"ended": store.utc_now()})
+    records.forget(paths)

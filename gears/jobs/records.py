@@ -1,0 +1,120 @@
+"""What is known of a site's job, on disk: the record of the login node, and the life that the job itself writes down.
+
+The record (run/<site>/job.json) is there while JupyterLab is, or should be, a job. The life (run/<site>/job.N.life) is
+made by whoever submits number N, empty, and only added to by the job: reading it means opening it anew, so that on NFS
+what another host wrote is seen (nfs(5), close-to-open).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gears import checks, store
+from gears.jobs import OVER, Job
+from gears.rundir import RunDir
+from gears.store import Record
+
+KEPT = 3
+"""Logs and lives of so many jobs stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a job wrote. Times are seconds since 1970.
+
+    started HOST TIME       the job script began there
+    lab PID START           JupyterLab was started: its pid and start time (field 22 of /proc/PID/stat, proc(5))
+    ended STATUS SIGNAL     it is over: JupyterLab's exit status; the signal the script got, or "-"
+    """
+
+    host: str = ""
+    started: float = 0.0
+    lab: tuple[str, str] | None = None  # pid, start time
+    ended: int | None = None
+    signal: str = "-"
+
+    @property
+    def runs(self) -> bool:
+        return bool(self.host) and self.ended is None
+
+
+def read_life(paths: RunDir, number: int) -> Life:
+    """The newest life of a job that may have been started more than once. What is half-written is not there yet."""
+    values: dict[str, Any] = {}
+    for line in store.read_text(paths.job_life(number)).splitlines(keepends=True):
+        with contextlib.suppress(ValueError):
+            match line.split() if line.endswith("\n") else []:
+                case ["started", host, when]:
+                    values = {"host": checks.host(host), "started": float(when)}
+                case ["lab", pid, start]:
+                    values["lab"] = (str(int(pid)), str(int(start)))
+                case ["ended", status, signal]:
+                    values |= {"ended": int(status), "signal": signal, "lab": None}
+    return Life(**values)
+
+
+def read(paths: RunDir) -> Record:
+    """The record, or an empty one where JupyterLab of this site is no job."""
+    record = store.read_record(paths.job_record)
+    return record if isinstance(record.get("number"), int) and isinstance(record.get("id"), str) else {}
+
+
+def write(paths: RunDir, record: Record) -> None:
+    if store.read_record(paths.job_record) != record:
+        store.write_record(paths.job_record, record)
+
+
+def live(record: Record) -> bool:
+    """Whether there is a job that waits or runs, as far as is known."""
+    return bool(record) and record.get("state") not in OVER
+
+
+def with_job(record: Record, job: Job) -> Record:
+    """The record after the scheduler was asked. What it told before is kept where it can't be asked now."""
+    found = asdict(job)
+    if job.state == "UNKNOWN":
+        found = {"state": "UNKNOWN", "reason": job.reason}
+    elif record.get("ends") and job.ends is None:
+        del found["ends"]
+    known = record["known"] if job.state == "UNKNOWN" else job.state
+    return record | found | {"known": known, "asked": time.time()}
+
+
+def claim(paths: RunDir) -> tuple[int, str] | None:
+    """A number for a new job that nobody else has, and a name for it; None where another is just being submitted.
+
+    The file is made by link(2), which on NFS too only one of several succeeds in.
+    """
+    number = 1 + max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
+    name = f"gears-{secrets.token_hex(3)}"
+    mine = paths.records / f".life.{os.getpid()}.{secrets.token_hex(3)}"
+    store.write_private(mine, "")
+    try:
+        os.link(mine, paths.job_life(number))
+    except FileExistsError:
+        return None
+    finally:
+        mine.unlink(missing_ok=True)
+    return number, name
+
+
+def _number(name: str) -> int:
+    digits = name.split(".")[1]
+    return int(digits) if digits.isdigit() else 0
+
+
+def forget(paths: RunDir) -> None:
+    """JupyterLab of this site is no job any more."""
+    paths.job_record.unlink(missing_ok=True)
+
+
+def remove_old(paths: RunDir, newest: int) -> None:
+    """Of jobs long over, no file stays. The newest life keeps the numbers growing."""
+    for path in paths.records.glob("job.*.*"):
+        if 0 < _number(path.name) <= newest - KEPT:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,277 @@
+"""What the loop of a job does next, called once between two waits of it (see `gears.turn`). Its lines:
+
+    queue SECONDS                               wait so long, or for a word
+    dial NUMBER PAUSE NODE PID START JOB        ssh to the node, where JupyterLab has that pid and start time
+    meet NUMBER PAUSE                           wait for the job's own tunnel, and for its end
+    ask, stop                                   as for the others
+
+The scheduler is asked as seldom as can be: what a job does it writes down itself (`records.Life`), and the keeper sees.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass
+
+from gears import store
+from gears.hop import Ended, why_ended
+from gears.jobs import OVER, records, scheduler, submit
+from gears.jobs.records import Life
+from gears.jobs.request import check_scheduler
+from gears.jobs.watch import GONE
+from gears.keeper.probe import connects
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.store import Record
+
+QUEUE_PAUSES_S = (3.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
+"""Between two questions to the scheduler while the job waits. The first comes soon: it tells why the job waits."""
+
+RUNNING_PAUSE_S = 60.0
+"""While it runs, or is thought to: at least so long between two questions. Centres ban those who ask more often."""
+
+DIAL_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
+MOST_REFUSALS = 3
+GONE_TWICE_S = 5.0
+"""A job may be unknown to its scheduler just after it was taken: only a second answer counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that a decision looks at. `ended`: why the last ssh ended, if one did."""
+
+    last: Record
+    word: str
+    job: Record
+    life: Life
+    ended: Ended | None
+    was_up: bool
+    reach: str
+    lines: int = 0  # of the life
+    moved: bool = False  # another login node sees to the job
+
+
+def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
+    """Decide after `word`: submit (a person asks for a job), adopt (there is one), tick, news, or the exit status of
+    what the loop ran. The records of the turn and of the job are written. Raises what `submit.submit` raises.
+    """
+    last = store.read_record(paths.turn)
+    job = records.read(paths)
+    if word == "submit" and not records.live(job):
+        job = submit.submit(route, paths)
+    if word in ("submit", "adopt") and job:
+        job = job | {"keeper": route.here}
+    if job and job["keeper"] == route.here:
+        job = follow(route, paths, job, word)
+        records.write(paths, job)
+    turn = plan_job_turn(_look(route, paths, last, word, job))
+    store.write_record(paths.turn, turn)
+    return turn
+
+
+def _look(route: Route, paths: RunDir, last: Record, word: str, job: Record) -> Seen:
+    reach = check_scheduler(route.site).reach
+    was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
+    if not job or job["keeper"] != route.here:
+        return Seen(last, word, {}, Life(), None, was_up, reach, moved=bool(job))
+    life, ended = records.read_life(paths, job["number"]), _why(paths, last, word)
+    if job["state"] in OVER:
+        ended = why_over(paths, job, life, answered=was_up or bool(last.get("ever_up")))
+    return Seen(last, word, job, life, ended, was_up, reach, lines=count_lines(paths, job["number"]))
+
+
+def count_lines(paths: RunDir, number: int) -> int:
+    return store.read_text(paths.job_life(number)).count("\n")
+
+
+def _why(paths: RunDir, last: Record, word: str) -> Ended | None:
+    if not word.lstrip("-").isdigit() or last.get("plan") != "dial":
+        return None
+    if given_up := store.read_record(paths.given_up):
+        return Ended(**given_up)
+    node = str(last.get("node"))
+    if int(word) == GONE:
+        return Ended("network", f"JupyterLab on {node} has ended", None)
+    return why_ended(int(word), store.read_text(paths.hop_err), site=paths.site, host=node, asked=False)
+
+
+# --- following the job -----------------------------------------------------------------------
+
+
+def follow(route: Route, paths: RunDir, job: Record, word: str) -> Record:
+    """The job as it is now, by what it wrote and, where need be, by the scheduler's word; its successor is seen to."""
+    if not job["id"]:
+        job = submit.settle(route, job)
+    job = after_life(job, life := records.read_life(paths, job["number"]))
+    if job["id"] and should_ask(job, life, word, now=time.time()):
+        job = _ask(job, life)
+    if job["state"] in OVER and not on_purpose(life) and (job.get("successor") or job["renew"] > 0):
+        job = _take_over(route, paths, job)
+    if job["state"] == "RUNNING" and job["renew"] > 0 and not job.get("successor"):
+        job = submit.submit_successor(route, paths, job)
+    return job
+
+
+def _take_over(route: Route, paths: RunDir, job: Record) -> Record:
+    """The job that follows one that is over; where its submission was too late or failed, a new one is submitted."""
+    if not job.get("successor"):
+        job = submit.submit_successor(route, paths, job)
+    if not job.get("successor"):
+        return job
+    before = f"job {job['id']} {job['reason'] or 'is over'}"
+    job = submit.promote(job)
+    return after_life(job, records.read_life(paths, job["number"])) | {"reason": before}
+
+
+def after_life(job: Record, life: Life) -> Record:
+    """The job by what it wrote itself: that it runs, where, and until when."""
+    if not life.runs or life.started <= job.get("requeued", 0.0):
+        return job
+    ends = job["ends"] or store.utc_time(life.started + job["walltime_s"])
+    runs = {"state": "RUNNING", "known": "RUNNING", "reason": "", "position": None, "starts": None}
+    return job | runs | {"node": life.host, "ends": ends}
+
+
+def should_ask(job: Record, life: Life, word: str, *, now: float) -> bool:
+    """Whether it is time to ask the scheduler. Never more than once a minute for a job that runs."""
+    if job["state"] in OVER:
+        return False
+    if life.ended is not None or word == str(GONE):
+        return True
+    age_s = now - job["asked"]
+    if job["known"] == "RUNNING":
+        return age_s >= RUNNING_PAUSE_S and word != "news"
+    return word == "tick" or (word == "adopt" and age_s >= QUEUE_PAUSES_S[1])
+
+
+def _ask(job: Record, life: Life) -> Record:
+    found = scheduler(job["kind"]).query(job["id"])
+    was = job["known"]
+    asked = records.with_job(job, found)
+    if found.state == "GONE":
+        return _gone(job, asked, life)
+    if found.state in ("PENDING", "HELD") and was == "RUNNING":  # the scheduler put it back: what it wrote is over
+        return asked | {"requeued": life.started, "node": None, "ends": None, "gone": 0}
+    if life.ended is not None and found.state in ("RUNNING", "UNKNOWN") and life.started > job.get("requeued", 0.0):
+        return asked | {"state": "ENDED", "known": "ENDED", "gone": 0}
+    return asked | {"gone": 0}
+
+
+def _gone(job: Record, asked: Record, life: Life) -> Record:
+    first = job["gone"] or asked["asked"]
+    if life.ended is not None or asked["asked"] - first >= GONE_TWICE_S or job["known"] == "RUNNING":
+        return asked
+    return job | {"gone": first, "asked": asked["asked"]}
+
+
+def on_purpose(life: Life) -> bool:
+    """Whether a person shut JupyterLab down: it ended well, and nobody sent the job a signal."""
+    return life.ended == 0 and life.signal == "-"
+
+
+# --- deciding: pure --------------------------------------------------------------------------
+
+
+def plan_job_turn(seen: Seen) -> Record:
+    """The next turn. A job that is over is not submitted again but by its successor or by a person."""
+    last, job, ended = seen.last, seen.job, seen.ended
+    ever_up = seen.was_up or (bool(last.get("ever_up")) and seen.word != "submit")
+    turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "job", "ever_up": ever_up, "failures": 0}
+    met = last.get("plan") == "meet" and seen.word.isdigit()
+    turn |= {"lines": seen.lines, "job": job.get("number"), "pause_s": 1.0 if met else 0.0, "ended_meeting": met}
+    turn["ended"] = None if ended is None else {"kind": ended.kind, "reason": ended.reason, "next": ended.next}
+    if not job:
+        return turn | {"plan": "stop", "why": "moved" if seen.moved else "stopped"}
+    if job["state"] in OVER:
+        return turn | ({"plan": "stop", "why": "shut down"} if on_purpose(seen.life) else {"plan": "ask"})
+    if job["known"] != "RUNNING" or seen.life.lab is None:
+        return turn | _wait(seen)
+    return turn | (_dial(seen) if seen.reach == "ssh" else _meet(seen))
+
+
+def _wait(seen: Seen) -> Record:
+    """In the queue, or between the start of the job and that of JupyterLab in it."""
+    last = seen.last
+    waited = last.get("plan") == "queue" and last.get("job") == seen.job["number"]
+    polls = int(last.get("polls", 0)) + (seen.word == "tick") if waited else 0
+    if seen.job["known"] == "RUNNING":
+        return {"plan": "queue", "polls": polls, "pause_s": RUNNING_PAUSE_S}
+    pause_s = QUEUE_PAUSES_S[min(polls, len(QUEUE_PAUSES_S) - 1)]
+    return {"plan": "queue", "polls": polls, "pause_s": math.ceil(pause_s * random.uniform(1.0, 1.2) * 10) / 10}
+
+
+def _dial(seen: Seen) -> Record:
+    failures = 0 if seen.was_up or seen.ended is None else int(seen.last.get("failures", 0)) + 1
+    refused = seen.ended is not None and seen.ended.kind != "network"
+    if refused and failures > MOST_REFUSALS:
+        return {"plan": "ask"}
+    pause_s = DIAL_PAUSES_S[min(failures, len(DIAL_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
+    pid, start = seen.life.lab or ("", "")
+    return {
+        "plan": "dial",
+        "how": "batch",
+        "failures": failures,
+        "pause_s": round(pause_s, 2),
+        "node": seen.job["node"],
+        "pid": pid,
+        "start": start,
+    }
+
+
+def _meet(seen: Seen) -> Record:
+    """`socket`: the number of the job, in place of the turn's: it does not change while the job lives."""
+    return {"plan": "meet", "node": seen.job["node"], "socket": seen.job["number"]}
+
+
+# --- saying why ------------------------------------------------------------------------------
+
+
+def why_over(paths: RunDir, job: Record, life: Life, *, answered: bool) -> Ended:
+    """Why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
+    reason = job["reason"] or _by_life(job, life)
+    lines = [line for line in store.read_text(paths.job_log(job["number"])).splitlines() if line.strip()]
+    tail = "" if not lines or (answered and life.ended in (0, None)) else ":\n" + "\n".join(lines[-5:])
+    trouble = f" ({job['trouble']})" if job["trouble"] else ""
+    return Ended("job", f"job {job['id'] or '-'}: {reason}{trouble}{tail}", f"gears lab {paths.site} --job")
+
+
+def _by_life(job: Record, life: Life) -> str:
+    if life.started and time.time() >= life.started + job["walltime_s"]:
+        return "ended by its walltime"
+    if life.signal != "-":
+        return f"ended by a signal ({life.signal})"
+    if life.ended is not None:
+        return f"JupyterLab ended with {life.ended}"
+    return "the scheduler does not know it any more"
+
+
+# --- carrying out ----------------------------------------------------------------------------
+
+
+def line(turn: Record) -> str:
+    """What the loop is told."""
+    match turn["plan"]:
+        case "queue":
+            return f"queue {turn['pause_s']}"
+        case "dial":
+            words = (turn["number"], turn["pause_s"], turn["node"], turn["pid"], turn["start"], turn["job"])
+            return "dial " + " ".join(map(str, words))
+    return f"meet {turn['number']} {turn['pause_s']}"
+
+
+def clear_sockets(route: Route, paths: RunDir, turn: Record) -> None:
+    """Before the loop waits or dials: no socket of a connection that ended is in the way of the next.
+
+    sshd leaves the socket of a reverse tunnel behind, and would not bind it again; one that lives is kept, since the
+    job need not notice that a loop was started anew.
+    """
+    store.ensure_fifo(paths.meet_fifo)
+    lives = paths.socket("job", turn["job"]) if turn["plan"] != "dial" and not turn["ended_meeting"] else None
+    for stale in paths.local.glob(f"{paths.site}.job.*.sck"):
+        if stale != lives or not connects(stale):
+            stale.unlink(missing_ok=True)
+    aim = paths.job_meet(turn["job"])
+    if store.read_text(aim).strip() != route.here:
+        store.write_private(aim, route.here + "\n")

@@ -1,0 +1,41 @@
+"""JupyterLab on a compute node: makes and checks the directories of that host, then becomes JupyterLab.
+
+python -m gears.lab.node HOME SITE BASE OPTION…    HOME: of gears; BASE: where the host-local directory is made
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from gears import store
+from gears.errors import UnsafePath
+from gears.here import this_host
+from gears.lab.__main__ import main
+from gears.rundir import RunDir
+
+
+def open_node(home: Path, site: str, base: str) -> None:
+    """Raises UnsafePath where the host-local directory is somebody else's, or its disk is full."""
+    paths = store.open_rundir(home, site, base, this_host().user)
+    socket = Path(os.environ["GEARS_LAB_SOCKET"])
+    for stale in set(paths.local.glob(f"{site}.lab.*.sck")) | {socket}:
+        stale.unlink(missing_ok=True)
+    if not keeps_a_path(paths):
+        store.switch(paths.link, socket)  # the fixed path leads to JupyterLab on this host too
+
+
+def keeps_a_path(paths: RunDir) -> bool:
+    """Whether this host is the login node as well, and its own loop sees to the fixed path."""
+    return paths.script("job").exists()
+
+
+if __name__ == "__main__":
+    home, site, base = sys.argv[1:4]
+    del sys.argv[1:4]
+    try:
+        open_node(Path(home), site, base)
+    except UnsafePath as exc:
+        sys.exit(f"gears: {exc}")
+    main()
