@@ -53,10 +53,10 @@ class Scheduler:
     kind: Literal["slurm", "pbs", "lsf", "sge"]
     account: str = ""
     queue: str = ""
-    nodes: int | None = None  # None: as the scheduler has it, which is one
     walltime: str = "01:00:00"
     reach: Literal["ssh", "reverse"] = "ssh"
     directives: tuple[str, ...] = ()
+    nodes: int | None = None  # None: as the scheduler has it, which is one
     prologue: tuple[str, ...] = ()  # lines of shell, run first in the job: `module load …`
     renew: int = 0  # how many times another job takes over when one ends
 
