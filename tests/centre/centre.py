@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 from tests.centre import network, sshd
 from tests.centre.accounts import USERS
+from tests.centre.batch import BatchSystem, await_condition
 from tests.centre.homes import prepare_home
 from tests.centre.host import Host
 from tests.centre.provision import ensure_template
 from tests.centre.requirements import check_requirements
 from tests.centre.room import Room, end_process, expect_line
+from tests.centre.slurm import Slurm
 
 if TYPE_CHECKING:
     from tests.centre.browser import Browser
@@ -30,6 +32,7 @@ class Centre:
     separate_homes  hosts with home directories of their own; the laptop always has, the others share one
     profiles        site profiles of every user, by site; the default one is `andes` through these hosts
     home_mode       mode of home directories
+    slurm           with Slurm: controller on login2, nodes c1 and c2, clients there and on the login nodes
     """
 
     laptop: Host
@@ -48,6 +51,7 @@ class Centre:
         separate_homes: Collection[str] = (),
         profiles: Mapping[str, str] | None = None,
         home_mode: int = 0o700,
+        slurm: bool = False,
     ) -> None:
         self._totp = totp
         self._max_sessions = dict(max_sessions or {})
@@ -55,13 +59,15 @@ class Centre:
         self._own_homes = {"laptop", *separate_homes}
         self._profiles = profiles
         self._home_mode = home_mode
+        self._batch_class = Slurm if slurm else None
+        self._batch: BatchSystem | None = None
         self._secrets = {user.name: sshd.new_totp_secret() for user in USERS}
         self._stack = ExitStack()
         self._order: Sequence[str] = LOGIN_ORDER
         self.hosts: dict[str, Host] = {}
 
     def __enter__(self) -> Self:
-        check_requirements()
+        check_requirements(self._batch_class.programs if self._batch_class else {})
         try:
             self._start()
         except BaseException:
@@ -91,6 +97,20 @@ class Centre:
         from tests.centre.browser import Browser  # only this needs Playwright
 
         return Browser(self.laptop, user)
+
+    def fail_scheduler(self, *, silent: bool = False) -> None:
+        """Shut the scheduler's controller down: clients fail, jobs go on. With `silent` it is stopped (SIGSTOP)
+        instead: clients hang until their own time limits. `mend_scheduler` undoes both."""
+        self._batch_system().fail(silent=silent)
+
+    def mend_scheduler(self) -> None:
+        """Start the controller again, with the jobs it had, or let it go on; returns once it answers."""
+        self._batch_system().mend()
+
+    def scheduler_calls(self, user: str = "alice") -> int:
+        """How many requests of that user the controller has met, by its own count, since it was last started. A command
+        may be more requests than one, always as many: three for Slurm's squeue, one for sbatch."""
+        return self._batch_system().calls(user)
 
     def forward_port(self, port: int, laptop_port: int) -> None:
         """Let a port of the machine outside lead to one of the laptop, until the centre ends."""
@@ -125,11 +145,26 @@ class Centre:
             prepare_home(room.path(tree, "home"), template, keys, self._profiles, self._home_mode)
         for name in network.ADDRESSES:
             self.hosts[name] = self._add_host(name, room, keys)
+        if self._batch_class:
+            self._batch = self._batch_class(self.hosts)
+            self._batch.prepare()
+        self._boot()
+        if self._batch:
+            await_condition(self._batch.is_ready, 60, "the scheduler and both its nodes are ready")
+        self.__dict__.update(self.hosts)
+
+    def _boot(self) -> None:
         for host in self.hosts.values():
             host.begin_boot()
         for host in self.hosts.values():
+            host.plug_in()
+        for host in self.hosts.values():
             host.finish_boot()
-        self.__dict__.update(self.hosts)
+
+    def _batch_system(self) -> BatchSystem:
+        if self._batch is None:
+            raise RuntimeError("this centre has no scheduler: Centre(slurm=True)")
+        return self._batch
 
     def _close(self, room: Room) -> None:
         room.close()

@@ -13,9 +13,13 @@ from tests.centre.commands import Commands
 from tests.centre.processes import select_sessions
 from tests.centre.room import HERE, Room, enter_namespaces, expect_line, only_child
 
+OWN = ("etc", "usr/local/bin", "var/spool")
+"""A host's own layers over the machine's directories, as boot.sh mounts them. They outlive a reboot."""
+SERVICES = "etc/gears-centre/services"
+
 
 class Host(Commands):
-    """A host of the centre. It is off until `begin_boot` and `finish_boot`, or `boot`."""
+    """A host of the centre. It is off until `boot`, or its three steps."""
 
     def __init__(self, name: str, room: Room, home_tree: str) -> None:
         super().__init__(name)
@@ -25,8 +29,8 @@ class Host(Commands):
         self._room = room
         self._home_tree = home_tree
         self._init: subprocess.Popen[str] | None = None
-        for part in ("etc", "etc/ssh", "etc/pam.d", "work"):
-            self._own(part).mkdir(parents=True)
+        for part in (*OWN, *(f"work/{part}" for part in OWN), "etc/ssh", "etc/pam.d"):
+            self._own(part).mkdir(parents=True, exist_ok=True)
 
     def __repr__(self) -> str:
         return f"<Host {self.name} {'on' if self.pid else 'off'}>"
@@ -46,10 +50,32 @@ class Host(Commands):
         sshd.install_host_key(etc, host_key)
         sshd.write_sshd_config(etc, self.sshd_extra, totp=self.totp)
 
+    def write(self, inside: str, text: str, mode: int = 0o644) -> None:
+        """A file of root under one of OWN, of this host alone, on or off."""
+        file = self._file(inside)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def install(self, name: str, text: str) -> None:
+        """Put a program where this host alone finds it, before one of that name in /usr/bin."""
+        self.write(f"usr/local/bin/{name}", text, 0o755)
+
+    def add_service(self, name: str, script: str) -> None:
+        """Let every boot run a shell script as root, in the order of their names. Daemons have to go to the background;
+        what they keep belongs into /var/spool; what the script says is in /var/log/NAME.log."""
+        self.write(f"{SERVICES}/{name}", script)
+
+    def start_service(self, name: str) -> None:
+        """Run the script now, as a boot does."""
+        self.run(["sh", f"/{SERVICES}/{name}"], "root", check=True)
+
     def boot(self) -> None:
-        """Switch on, with its links healed; returns once sshd listens. /etc and homes are as they were."""
+        """Switch on, with its links healed; returns once sshd listens and services are started. Homes and what is
+        under OWN are as they were."""
         if self.pid is None:
             self.begin_boot()
+            self.plug_in()
             self.finish_boot()
 
     def begin_boot(self) -> None:
@@ -57,7 +83,8 @@ class Host(Commands):
         own = self._room.directory / self.name
         self._init = self._room.popen_host(["sh", str(HERE / "boot.sh"), self.name, str(own), str(home)])
 
-    def finish_boot(self) -> None:
+    def plug_in(self) -> None:
+        """The second step of a boot: the network, and the word to go on."""
         assert self._init
         assert self._init.stdin
         expect_line(self._init, "mounted")
@@ -67,6 +94,9 @@ class Host(Commands):
         enter_namespaces(self.pid, ["--net"], ["ip", "-batch", "-"], "\n".join(network.address_lines(self.name)))
         self._init.stdin.write("go\n")
         self._init.stdin.flush()
+
+    def finish_boot(self) -> None:
+        assert self._init
         expect_line(self._init, "up")
 
     def power_off(self, *, clean: bool = False) -> None:
@@ -101,7 +131,7 @@ class Host(Commands):
         self._room.ip(network.link_lines(self.name, networks or self.networks, joined=joined))
 
     def write_hosts(self, order: Sequence[str]) -> None:
-        self._etc_file("hosts").write_text(network.hosts_file(self.name, order))
+        self.write("etc/hosts", network.hosts_file(self.name, order))
 
     # sshd
 
@@ -133,8 +163,8 @@ class Host(Commands):
     def _sshd_log(self) -> str:
         return (self._root() / "var/log/sshd.log").read_text(errors="replace")
 
-    def _etc_file(self, name: str) -> Path:
-        return self._root() / "etc" / name if self.pid else self._own("etc") / name
+    def _file(self, inside: str) -> Path:
+        return self._root() / inside if self.pid else self._own(inside)
 
     def _own(self, part: str) -> Path:
         return self._room.path(self.name, part)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 PROGRAMS = {
@@ -25,11 +26,13 @@ class CentreUnavailable(Exception):
     """This machine can't run the centre. The message names what is missing, and the cure."""
 
 
-def check_requirements() -> None:
-    """Raise CentreUnavailable naming everything that is missing. Changes nothing."""
+def check_requirements(more: Mapping[str, str] | None = None) -> None:
+    """Raise CentreUnavailable naming everything that is missing. `more` programs and their packages are wanted where
+    the centre has a scheduler. Changes nothing."""
     if os.geteuid() != 0:
         raise CentreUnavailable("the test centre needs root (namespaces, mounts)")
-    missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
+    wanted = PROGRAMS | dict(more or {})
+    missing = sorted({package for program, package in wanted.items() if not shutil.which(program)})
     if missing:
         raise CentreUnavailable(f"the test centre needs: apt-get install {' '.join(missing)}")
     if not Path("/dev/fuse").exists():

@@ -1,0 +1,89 @@
+"""Real Slurm, whose times are short enough for tests. Formats: slurm.conf(5), cgroup.conf(5), sdiag(1)."""
+
+import re
+from typing import ClassVar
+
+from tests.centre.batch import CONTROLLER, NODES, BatchSystem
+
+CONFIGURATION = """\
+ClusterName=centre
+SlurmctldHost={controller}
+SlurmUser=root
+AuthType=auth/munge
+MailProg=/bin/true
+MpiDefault=none
+StateSaveLocation=/var/spool/slurmctld
+SlurmdSpoolDir=/var/spool/slurmd
+SlurmctldPidFile=/run/slurmctld.pid
+SlurmdPidFile=/run/slurmd.pid
+SlurmctldLogFile=/var/log/slurmctld.log
+SlurmdLogFile=/var/log/slurmd.log
+# No cgroups: those of the machine are not ours.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+# More CPUs than the machine may have.
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+# Jobs start, and expected starts are known, within a second or two.
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1,bf_resolution=1
+MessageTimeout=5
+SlurmdTimeout=15
+KillWait=5
+MinJobAge=300
+JobRequeue=1
+ReturnToService=2
+NodeName={nodes} CPUs=4 RealMemory=2000
+PartitionName=batch Nodes={nodes} Default=YES OverSubscribe=EXCLUSIVE DefaultTime=01:00:00 MaxTime=1-00:00:00
+PartitionName=debug Nodes={nodes} MaxTime=00:05:00
+"""
+# Told to use version 1, slurmd looks for no cgroups; else it wants the version there is, and a place of its own in it.
+CGROUP = "CgroupPlugin=cgroup/v1\n"
+KEY = "/etc/munge/munge.key"
+MUNGED = f"""\
+mkdir -p /run/munge
+exec munged --key-file={KEY} --log-file=/run/munge/munged.log --seed-file=/run/munge/munged.seed
+"""
+SLURMCTLD = "mkdir -p /var/spool/slurmctld\nexec slurmctld\n"
+# -b: all that ran before is gone. The uptime does not say so, for it is that of the machine.
+SLURMD = "mkdir -p /var/spool/slurmd\nexec slurmd -b\n"
+PER_USER = re.compile(r"^\t(\S+)\s+\(\s*\d+\) count:(\d+)", re.MULTILINE)
+
+
+class Slurm(BatchSystem):
+    programs: ClassVar = {
+        "/usr/sbin/munged": "munge",
+        "/usr/sbin/slurmctld": "slurmctld",
+        "/usr/sbin/slurmd": "slurmd",
+        "sbatch": "slurm-client",
+    }
+    service = "20-slurmctld"
+    daemons = ("slurmctld", "slurmscriptd")
+
+    def prepare(self) -> None:
+        configuration = CONFIGURATION.format(controller=CONTROLLER, nodes=",".join(NODES))
+        for name, host in self._hosts.items():
+            host.write("etc/slurm/slurm.conf", configuration)
+            host.write("etc/slurm/cgroup.conf", CGROUP)
+            host.write(KEY.lstrip("/"), self._secret, 0o400)
+            host.add_service("10-munged", MUNGED)
+            if name in NODES:
+                host.add_service("20-slurmd", SLURMD)
+        self._controller.add_service(self.service, SLURMCTLD)
+
+    def is_ready(self) -> bool:
+        """A node is idle once it has registered; "idle*" is one that does not answer."""
+        return self._ask("sinfo -h -p batch -N -o %T").split() == ["idle"] * len(NODES)
+
+    def is_answering(self) -> bool:
+        return "UP" in self._ask("scontrol ping")
+
+    def calls(self, user: str) -> int:
+        """One for sbatch and scancel, two for `scontrol show job`, three for squeue."""
+        statistics = self._controller.run("sdiag", "root", check=True).stdout
+        by_user = statistics.partition("statistics by user")[2]
+        return next((int(count) for name, count in PER_USER.findall(by_user) if name == user), 0)
+
+    def _ask(self, command: str) -> str:
+        return self._controller.run(command, "root").stdout
