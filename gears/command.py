@@ -17,8 +17,15 @@ PACKAGES = {"ssh": "openssh-client", "tmux": "tmux", "git": "git", "flock": "uti
 """Debian's names; other systems use the same or nearly the same."""
 
 
-def run(argv: Sequence[str], *, timeout_s: float, check: bool = True, env: Mapping[str, str] | None = None) -> str:
-    """Standard output of `argv`, run without a terminal.
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    check: bool = True,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+) -> str:
+    """Standard output of `argv`, run without a terminal, on `input` or nothing.
 
     Raises MissingProgram, CommandTimeout (the program is killed), or with `check` CommandFailed, which holds its
     standard error.
@@ -26,7 +33,8 @@ def run(argv: Sequence[str], *, timeout_s: float, check: bool = True, env: Mappi
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if input is None else None,
+            input=input,
             capture_output=True,
             text=True,
             errors="replace",

@@ -1,19 +1,58 @@
-"""What the four schedulers have in common once they have answered: times, refusals, their words in plain ones."""
+"""What the four schedulers' files have in common: asking, refusals, times, a scheduler's words in plain ones."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 
-from gears.errors import CommandFailed, SubmissionRefused
+from gears.command import run
+from gears.errors import CommandFailed, CommandTimeout, MissingProgram, SubmissionRefused
+from gears.jobs import SUBMIT_S, Job
 
 Plain = tuple[tuple[str, str], ...]
 """Pairs of a pattern for the whole of a scheduler's reason, and what a person understands; the first that fits."""
 
+_SAID_NOTHING = r": exit -?\d+$"
+"""What `command.run` says of a program that failed without a word."""
 
-def utc(epoch: float) -> str:
-    """Seconds since 1970 as ISO 8601, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+
+def submit_by(
+    argv: Sequence[str],
+    blame: Mapping[str, str],
+    *,
+    env: Mapping[str, str] | None = None,
+    input: str | None = None,
+) -> str:
+    """What a submitting program prints.
+
+    `blame` has patterns for its words: `scheduler`, it could not be asked, so CommandFailed; else it refused the job:
+    SubmissionRefused, with the cure where the words lay the blame on `account` or `queue`. Raises CommandTimeout.
+    """
+    try:
+        return run(argv, timeout_s=SUBMIT_S, env=env, input=input)
+    except CommandTimeout:
+        raise
+    except CommandFailed as failure:
+        if re.search(f"{blame['scheduler']}|{_SAID_NOTHING}", failure.message, re.IGNORECASE):
+            raise
+        words = failure.stderr.strip() or failure.message
+        raise SubmissionRefused(words, stderr=failure.stderr, next=_cure(words, blame)) from failure
+
+
+def _cure(words: str, blame: Mapping[str, str]) -> str | None:
+    if re.search(blame["account"], words, re.IGNORECASE):
+        return "gears lab SITE --job -A ACCOUNT   (or scheduler.account in the profile)"
+    if re.search(blame["queue"], words, re.IGNORECASE):
+        return "gears lab SITE --job -p QUEUE   (or scheduler.queue in the profile)"
+    return None
+
+
+def unanswered(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
+    """The job, after a query that failed: GONE where the words say `gone`, a pattern, else UNKNOWN."""
+    if re.search(gone, failure.message):
+        return Job(job, "GONE")
+    return Job(job, "UNKNOWN", reason=failure.message)
 
 
 def explain(words: str, table: Plain) -> str:
@@ -22,14 +61,9 @@ def explain(words: str, table: Plain) -> str:
     return f"{plain} ({words})" if plain else words
 
 
-def refused(failure: CommandFailed, account: str, queue: str) -> SubmissionRefused:
-    """The refusal that `failure` is. `account`, `queue`: patterns for the words that lay the blame on one of them."""
-    cure, words = None, failure.stderr.strip() or failure.message
-    if re.search(account, words, re.IGNORECASE):
-        cure = "gears lab SITE --job -A ACCOUNT   (or scheduler.account in the profile)"
-    elif re.search(queue, words, re.IGNORECASE):
-        cure = "gears lab SITE --job -p QUEUE   (or scheduler.queue in the profile)"
-    return SubmissionRefused(words, stderr=failure.stderr, next=cure)
+def utc(epoch: float) -> str:
+    """Seconds since 1970 as ISO 8601, UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
 def quoted(path: object) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
-from gears.jobs import QUERY_S, SUBMIT_S, Job, JobSpec, clock, directive_lines
-from gears.jobs.answers import Plain, explain, quoted, refused, utc
+from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
+from gears.jobs.answers import Plain, explain, quoted, submit_by, unanswered, utc
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
@@ -27,8 +27,8 @@ _STATES = {
     "SIGNALING": "RUNNING",
     # Its processes may still be ending, no job that comes after it begins, and how it ended is not told before it is
     # over. So it is not yet: who submits another, or clears up, waits until Slurm itself has done.
-    "COMPLETING": "RUNNING",
-    "STAGE_OUT": "RUNNING",
+    "COMPLETING": "ENDING",
+    "STAGE_OUT": "ENDING",
     "SUSPENDED": "SUSPENDED",
     "STOPPED": "SUSPENDED",
 }
@@ -72,15 +72,15 @@ _WHY: Plain = (
     ("None", "not looked at yet"),
 )
 
-_NOT_ASKED = (
+_BLAME = {
     # slurm_errno.c, and what its parts say when there is no configuration or no munged
-    r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode|not respond"
-    r"|Protocol authentication|Munge|configuration source|Can't find an address"
+    "scheduler": r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode"
+    r"|not respond|Protocol authentication|Munge|configuration source|Can't find an address"
     r"|Communication|Message (send|receive)|Unexpected message|Insane message"
-    r"|temporarily|Rate limit|try again|Job creation|queue full|submissions disabled"
-)
-_ACCOUNT = r"account\b(?!ing)"
-_QUEUE = r"partition|time limit|qos"
+    r"|temporarily|Rate limit|try again|Job creation|queue full|submissions disabled",
+    "account": r"account\b",
+    "queue": r"partition|time limit|qos",
+}
 
 
 def header(spec: JobSpec) -> list[str]:
@@ -98,12 +98,7 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    try:
-        said = run(["sbatch", "--parsable", str(script)], timeout_s=SUBMIT_S, env=_submit_environment(script))
-    except CommandFailed as failure:
-        if not failure.stderr or re.search(_NOT_ASKED, failure.stderr, re.IGNORECASE):
-            raise
-        raise refused(failure, _ACCOUNT, _QUEUE) from failure
+    said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=_submit_environment(script))
     # "123", or "123;cluster" in a federation; a site's own wrapper may say more before
     if found := re.search(r"^(\d+)(;\S+)?$", said, re.MULTILINE):
         return found[1]
@@ -114,12 +109,8 @@ def query(job: str) -> Job:
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     try:
         said = _squeue("--jobs", job, "--states", "all", "--Format", fields)
-    except MissingProgram as exc:
-        return Job(job, "UNKNOWN", reason=exc.message)
-    except CommandFailed as failure:
-        if re.search(r"Invalid job id", failure.stderr):
-            return Job(job, "GONE")
-        return Job(job, "UNKNOWN", reason=failure.message)
+    except (CommandFailed, MissingProgram) as failure:
+        return unanswered(job, failure, r"Invalid job id")
     return _parse(job, said)
 
 
