@@ -118,6 +118,16 @@ def undo_start(route: Route, paths: RunDir, *, say: Say) -> None:
     clear_loop(route, paths)
 
 
+def end_loop(route: Route, paths: RunDir) -> None:
+    """End the loop of this host, and leave its directories to the next one."""
+    from gears import tmux
+
+    with store.locked(paths.start_lock):
+        if (loop := process.read(paths.loop)) and loop.alive():
+            _end_tree(loop)
+        tmux.end_session(route.site.name)
+
+
 def clear_loop(route: Route, paths: RunDir) -> None:
     """End the loop of this host, and remove what the site has here. The lab behind it is not told."""
     from gears import tmux

@@ -23,7 +23,7 @@ from gears.route import Route
 from gears.rundir import RunDir, gears_home
 from gears.sites import from_json
 from gears.status import Status, observe
-from gears.stop import clear_loop, undo_start
+from gears.stop import clear_loop, end_loop, undo_start
 
 UP_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 0.1
@@ -92,7 +92,7 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     if records.live(known) or (known and not asked):
         return replace(route, job=True, site=from_json(known["profile"])), "adopt"
     if known and loop_alive(paths):
-        clear_loop(route, paths)  # it waits for a person after the end of a job
+        end_loop(route, paths)  # it waits for a person after the end of a job
     if route.job:
         return route, "submit"
     records.forget(paths)

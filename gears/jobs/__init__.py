@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-STATES = ("PENDING", "HELD", "RUNNING", "SUSPENDED", "ENDED", "GONE", "UNKNOWN")
+STATES = ("PENDING", "HELD", "RUNNING", "SUSPENDED", "ENDING", "ENDED", "GONE", "UNKNOWN")
 OVER = ("ENDED", "GONE")
+"""ENDING is not yet one of them: what follows the job still waits, while its processes are cleared up."""
 
 SUBMIT_S = 60.0
 QUERY_S = 20.0

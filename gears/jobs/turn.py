@@ -1,8 +1,8 @@
 """What the loop of a job does next, called once between two waits of it (see `gears.turn`). Its lines:
 
-    queue SECONDS                               wait so long, or for a word
+    queue SECONDS                               wait so long, or for a word: the job starts, its tunnel is here
     dial NUMBER PAUSE NODE PID START JOB        ssh to the node, where JupyterLab has that pid and start time
-    meet NUMBER PAUSE                           wait for the job's own tunnel, and for its end
+    meet NUMBER PAUSE                           wait for the end of the job's own tunnel
     ask, stop                                   as for the others
 
 The scheduler is asked as seldom as can be: what a job does it writes down itself (`records.Life`), and the keeper sees.
@@ -32,6 +32,9 @@ QUEUE_PAUSES_S = (3.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 RUNNING_PAUSE_S = 60.0
 """While it runs, or is thought to: at least so long between two questions. Centres ban those who ask more often."""
 
+ENDING_PAUSE_S = 5.0
+"""While the scheduler clears a job up that has ended: some seconds (Slurm's KillWait)."""
+
 DIAL_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
 MOST_REFUSALS = 3
 GONE_TWICE_S = 5.0
@@ -50,6 +53,7 @@ class Seen:
     was_up: bool
     reach: str
     lines: int = 0  # of the life
+    tunnel: bool = False  # the job's own tunnel is here
     moved: bool = False  # another login node sees to the job
 
 
@@ -79,7 +83,8 @@ def _look(route: Route, paths: RunDir, last: Record, word: str, job: Record) -> 
     life, ended = records.read_life(paths, job["number"]), _why(paths, last, word)
     if job["state"] in OVER:
         ended = why_over(paths, job, life, answered=was_up or bool(last.get("ever_up")))
-    return Seen(last, word, job, life, ended, was_up, reach, lines=count_lines(paths, job["number"]))
+    lines, tunnel = count_lines(paths, job["number"]), connects(paths.socket("job", job["number"]))
+    return Seen(last, word, job, life, ended, was_up, reach, lines=lines, tunnel=tunnel)
 
 
 def count_lines(paths: RunDir, number: int) -> int:
@@ -127,7 +132,7 @@ def _take_over(route: Route, paths: RunDir, job: Record) -> Record:
 
 def after_life(job: Record, life: Life) -> Record:
     """The job by what it wrote itself: that it runs, where, and until when."""
-    if not life.runs or life.started <= job.get("requeued", 0.0):
+    if not life.runs or life.started <= job.get("requeued", 0.0) or job["state"] in ("ENDING", *OVER):
         return job
     ends = job["ends"] or store.utc_time(life.started + job["walltime_s"])
     runs = {"state": "RUNNING", "known": "RUNNING", "reason": "", "position": None, "starts": None}
@@ -186,16 +191,21 @@ def plan_job_turn(seen: Seen) -> Record:
         return turn | {"plan": "stop", "why": "moved" if seen.moved else "stopped"}
     if job["state"] in OVER:
         return turn | ({"plan": "stop", "why": "shut down"} if on_purpose(seen.life) else {"plan": "ask"})
-    if job["known"] != "RUNNING" or seen.life.lab is None:
+    ready = seen.tunnel if seen.reach == "reverse" else seen.life.lab is not None
+    if seen.reach == "reverse" and job["known"] == "RUNNING":
+        turn["socket"] = job["number"]  # in place of the turn's: it does not change while the job lives
+    if job["known"] != "RUNNING" or not ready:
         return turn | _wait(seen)
-    return turn | (_dial(seen) if seen.reach == "ssh" else _meet(seen))
+    return turn | (_dial(seen) if seen.reach == "ssh" else {"plan": "meet"})
 
 
 def _wait(seen: Seen) -> Record:
-    """In the queue, or between the start of the job and that of JupyterLab in it."""
+    """In the queue, or until JupyterLab is started in the job, its tunnel is here, or what is left of it is gone."""
     last = seen.last
     waited = last.get("plan") == "queue" and last.get("job") == seen.job["number"]
     polls = int(last.get("polls", 0)) + (seen.word == "tick") if waited else 0
+    if seen.job["known"] == "ENDING":
+        return {"plan": "queue", "polls": polls, "pause_s": ENDING_PAUSE_S}
     if seen.job["known"] == "RUNNING":
         return {"plan": "queue", "polls": polls, "pause_s": RUNNING_PAUSE_S}
     pause_s = QUEUE_PAUSES_S[min(polls, len(QUEUE_PAUSES_S) - 1)]
@@ -218,11 +228,6 @@ def _dial(seen: Seen) -> Record:
         "pid": pid,
         "start": start,
     }
-
-
-def _meet(seen: Seen) -> Record:
-    """`socket`: the number of the job, in place of the turn's: it does not change while the job lives."""
-    return {"plan": "meet", "node": seen.job["node"], "socket": seen.job["number"]}
 
 
 # --- saying why ------------------------------------------------------------------------------

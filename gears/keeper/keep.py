@@ -144,7 +144,7 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
         store.ensure_link(paths.link, server.path)
         _show(route, paths, server, answer)
         if turn.get("plan") == "queue":
-            _tell_news(paths, turn)
+            _tell_news(paths, turn, tunnel=answer.kind != "refused")
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
         if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > _prompt_s():
             _give_up(paths, _unanswered(route))
@@ -155,9 +155,9 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
     return None
 
 
-def _tell_news(paths: RunDir, turn: store.Record) -> None:
-    """The loop waits for a job: wake it once the job has written something (`jobs.records.Life`)."""
-    if store.read_text(paths.job_life(turn["job"])).count("\n") != turn.get("lines"):
+def _tell_news(paths: RunDir, turn: store.Record, *, tunnel: bool) -> None:
+    """The loop waits for a job: wake it once that has written something (`jobs.records.Life`), or its tunnel came."""
+    if tunnel or store.read_text(paths.job_life(turn["job"])).count("\n") != turn.get("lines"):
         store.write_fifo(paths.ask, "news")
 
 

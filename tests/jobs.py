@@ -1,0 +1,97 @@
+"""What the tests of batch jobs share: the profile, a lab in a job as the laptop meets it, what stands in the queue."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tests.centre import Centre, Host
+from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, status, wait_until
+
+PROFILE = """\
+title = "The test centre"
+[front]
+host = "hub"
+root = "~/gears"
+[lab]
+host = "andes"
+match = ["login*"]
+[scheduler]
+kind = "slurm"
+queue = "batch"
+walltime = "00:30:00"
+"""
+SLURM: dict[str, Any] = {"slurm": True, "profiles": {"andes": PROFILE}}
+
+
+@dataclass
+class JobLab:
+    """A lab in a job, seen from the laptop through the whole tunnel."""
+
+    centre: Centre
+    lab: Lab
+
+    def kernel(self) -> Kernel:
+        return Kernel(self.lab)
+
+    def waits_with(self, words: str, timeout_s: float = 30) -> str:
+        """The reason on the waiting page, once it has `words`."""
+
+        def reason() -> str:
+            try:
+                page = self.lab.request("GET", "/").json()
+            except (OSError, ValueError):
+                return ""
+            said = (page.get("gears") or {}).get("reason") or ""
+            return said if words in said else ""
+
+        return wait_until(reason, timeout_s, f"the waiting page says {words!r}")
+
+
+def connect(centre: Centre) -> JobLab:
+    """The stanza on the laptop, and `ssh andes-jupyter` in a terminal there."""
+    add_stanza(centre)
+    dial(centre)
+    return JobLab(centre, Lab(centre.laptop, 38888, lab_at(centre.hub).token, timeout_s=3))
+
+
+def submit(host: Host, words: str = "", **options: Any) -> None:
+    """`gears lab andes --job WORDS`, until it is up."""
+    done = gears(host, f"lab andes --job {words}", **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def queue(centre: Centre, user: str = "alice") -> list[dict[str, str]]:
+    """The user's jobs, as Slurm lists them."""
+    names = ("id", "name", "state", "reason", "node")
+    listed = centre.login2.run(["squeue", "-h", "-u", user, "-o", "%i|%j|%T|%r|%N"], check=True).stdout
+    return [dict(zip(names, line.split("|"), strict=True)) for line in listed.splitlines()]
+
+
+def node_of(kernel: Kernel) -> str:
+    return kernel.run("import socket; print(socket.gethostname())").strip()
+
+
+def job_record(host: Host, site: str = "andes") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(host.path(f"{home()}/run/{site}/job.json").read_text())
+    return found
+
+
+def state(host: Host) -> str:
+    return str(status(host)["state"])
+
+
+def occupy(centre: Centre, node: str) -> str:
+    """A job of bob's that keeps a node busy; its id."""
+    words = ["sbatch", "--parsable", "--output=/dev/null", f"--nodelist={node}", "--wrap", "sleep 600"]
+    return centre.login1.run(words, "bob", cwd="/tmp", check=True).stdout.strip()
+
+
+def cancel(centre: Centre, *ids: str) -> None:
+    centre.login1.run(["scancel", *ids], "root", check=True)
+
+
+def clear(centre: Centre) -> None:
+    """The end of a test: nothing runs, nothing waits, all nodes are free."""
+    gears(centre.hub, "stop andes", timeout_s=120)
+    centre.login2.run("scancel -u alice; scancel -u bob", "root")
+    wait_until(lambda: not queue(centre) and not queue(centre, "bob"), 60, "the queue is empty")
