@@ -18,7 +18,8 @@ SlurmctldPidFile=/run/slurmctld.pid
 SlurmdPidFile=/run/slurmd.pid
 SlurmctldLogFile=/var/log/slurmctld.log
 SlurmdLogFile=/var/log/slurmd.log
-# No cgroups: those of the machine are not ours.
+# No cgroups: those of the machine are not ours. An orphan of a job is met by the epilog alone.
+Epilog=/etc/slurm/epilog
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -37,6 +38,13 @@ ReturnToService=2
 NodeName={nodes} CPUs=4 RealMemory=2000
 PartitionName=batch Nodes={nodes} Default=YES OverSubscribe=EXCLUSIVE DefaultTime=01:00:00 MaxTime=1-00:00:00
 PartitionName=debug Nodes={nodes} MaxTime=00:05:00
+"""
+EPILOG = """\
+#!/bin/sh
+for pid in $(pgrep -u "$SLURM_JOB_UID"); do
+    if grep -qzxF "SLURM_JOB_ID=$SLURM_JOB_ID" "/proc/$pid/environ"; then kill -KILL "$pid"; fi
+done 2> /dev/null
+true
 """
 # Told to use version 1, slurmd looks for no cgroups; else it wants the version there is, and a place of its own in it.
 CGROUP = "CgroupPlugin=cgroup/v1\n"
@@ -66,6 +74,7 @@ class Slurm(BatchSystem):
         for name, host in self._hosts.items():
             host.write("etc/slurm/slurm.conf", configuration)
             host.write("etc/slurm/cgroup.conf", CGROUP)
+            host.write("etc/slurm/epilog", EPILOG, 0o755)
             host.write(KEY.lstrip("/"), self._secret, 0o400)
             host.add_service("10-munged", MUNGED)
             if name in NODES:
