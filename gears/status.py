@@ -184,6 +184,8 @@ CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere
 
 def _without_hop(route: Route, facts: Facts) -> Verdict:
     again = f"gears lab {route.site.name}"
+    if facts.job:
+        return "unknown", f"no hop runs on {route.here}; job {facts.job.get('id')} may wait or run", again
     if facts.lab and not facts.lab.get("ended"):
         reason = f"no hop runs on {route.here}; the lab on {facts.lab.get('host')} may be running"
         return "unknown", reason, again

@@ -10,7 +10,7 @@ from gears import process, store
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NothingRunning, NotReachable
 from gears.hop import read_report
-from gears.locate import find_paths
+from gears.locate import find_paths, open_paths
 from gears.loop import Say, this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
@@ -26,8 +26,9 @@ def stop(route: Route, *, say: Say) -> bool:
     Raises NotReachable where the lab's host can't be told; this host is cleared all the same.
     """
     paths = find_paths(route)
-    if paths is None or not paths.local.is_dir():
+    if paths is None or not (paths.local.is_dir() or _may_run(route, paths)):
         return False
+    paths = open_paths(route)
     if route.role == "lab":
         return stop_lab(route, paths, say=say)
     return stop_hop(route, paths, say=say)
@@ -143,6 +144,12 @@ def clear_loop(route: Route, paths: RunDir) -> None:
 
 def _turned(paths: RunDir, number: object) -> bool:
     return store.read_record(paths.turn).get("number") not in (None, number)
+
+
+def _may_run(route: Route, paths: RunDir) -> bool:
+    """Whether the records in the home speak of a job, or from a front of a lab that was not ended on its host."""
+    lab = store.read_record(paths.lab_record)
+    return paths.job_record.exists() or bool(route.role == "front" and lab and not lab.get("ended"))
 
 
 def _known_lab(paths: RunDir) -> bool:

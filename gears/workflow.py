@@ -89,6 +89,8 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     from gears.jobs import records
 
     known = records.read(paths)
+    if known.get("host", route.here) != route.here:
+        known = records.read_settled(paths)
     if records.live(known) or (known and not asked):
         return replace(route, job=True, site=from_json(known["profile"])), "adopt"
     if known and loop_alive(paths):
@@ -156,11 +158,8 @@ class Waiting:
             self._tell(status)
             if status.state == "needs-login" or self._at_prompt():
                 self._log_in(status)
-            elif status.state == "failed" and self._lasts(status):
-                no_way = bool(status.hops) and status.hops[0]["state"] == "failed"
-                raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
-            elif status.state == "stopped":
-                raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
+            else:
+                self._check_hope(status)
             self._move_on(status)
             time.sleep(LOOK_EVERY_S)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
@@ -182,6 +181,17 @@ class Waiting:
         if self.failed != status.reason:
             self.failed, self.failed_at = status.reason, time.monotonic()
         return time.monotonic() - self.failed_at > 1.0
+
+    def _check_hope(self, status: Status) -> None:
+        """Raise where waiting on is in vain."""
+        if status.state == "failed" and self._lasts(status):
+            no_way = bool(status.hops) and status.hops[0]["state"] == "failed"
+            raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
+        if status.state == "stopped":
+            raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
+        elsewhere = self.route.role == "lab" and status.job and status.job["host"] != self.route.here
+        if status.state == "unknown" and elsewhere:  # somebody asked for it on another login node meanwhile
+            raise GearsError(status.reason or "followed from another host", next=status.next)
 
     def _tell_left(self) -> None:
         left = read_report(store.read_text(self.paths.hop_out)).get("left") if self.route.role == "front" else None

@@ -1,6 +1,8 @@
 """What the tests of batch jobs share: the profile, a lab in a job as the laptop meets it, what stands in the queue."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +90,17 @@ def occupy(centre: Centre, node: str) -> str:
 
 def cancel(centre: Centre, *ids: str) -> None:
     centre.login1.run(["scancel", *ids], "root", check=True)
+
+
+@contextmanager
+def drained(centre: Centre, node: str) -> Iterator[None]:
+    """No job starts there."""
+    update = ["scontrol", "update", f"nodename={node}"]
+    centre.login2.run([*update, "state=drain", "reason=test"], "root", check=True)
+    try:
+        yield
+    finally:
+        centre.login2.run([*update, "state=resume"], "root", check=True)
 
 
 def clear(centre: Centre) -> None:

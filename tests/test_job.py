@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import gears, listening_ports, make, status, wait_until
-from tests.jobs import SLURM, JobLab, cancel, clear, connect, node_of, occupy, queue, submit
+from tests.helpers import gears, home, listening_ports, make, status, wait_until
+from tests.jobs import SLURM, JobLab, cancel, clear, connect, drained, node_of, occupy, queue, state, submit
 
 CENTRE = SLURM
 
@@ -61,16 +61,83 @@ def test_cancelled_job_is_told_of_and_not_submitted_again(site: JobLab) -> None:
 def test_successor_takes_over_on_another_node(site: JobLab, reach: str) -> None:
     centre = site.centre
     submit(centre.hub, f"--renew 2 --reach {reach}")
-    first, second = wait_until(lambda: len(found := queue(centre)) == 2 and found, 20, "a successor waits")
-    assert {first["reason"], second["reason"]} >= {"Dependency"}
-    running = next(job for job in (first, second) if job["state"] == "RUNNING")
-    assert status(centre.hub)["job"]["successor"] == next(job["id"] for job in (first, second) if job != running)
-    occupied = None
-    cancel(centre, running["id"])
-    occupied = occupy(centre, "c1")
-    assert node_of(wait_until(lambda: site.lab.answers() and site.kernel(), 60, "the successor answers")) in (
-        "c1",
-        "c2",
-    )
+    jobs = wait_until(lambda: len(found := queue(centre)) == 2 and found, 20, "a successor waits")
+    (running,) = [job for job in jobs if job["state"] == "RUNNING"]
+    (successor,) = [job for job in jobs if job != running]
+    assert successor["reason"] == "Dependency"
+    assert (running["node"], status(centre.hub)["job"]["successor"]) == ("c1", successor["id"])
+    with drained(centre, "c1"):
+        cancel(centre, running["id"])
+        wait_until(site.lab.waits, 20, "the waiting page is there meanwhile")
+        wait_until(site.lab.answers, 60, "the successor answers")
+    assert node_of(site.kernel()) == "c2"
+    found = status(centre.hub)["job"]
+    assert (found["id"], found["node"]) == (successor["id"], "c2")
+    wait_until(lambda: len(queue(centre)) == 2, 20, "the successor has one of its own")
     assert status(centre.hub)["job"]["renew"] == 1
-    cancel(centre, occupied)
+    assert gears(centre.hub, "stop andes", timeout_s=120).returncode == 0
+    assert queue(centre) == []
+
+
+@pytest.mark.parametrize("reach", ["ssh", "reverse"])
+def test_shut_down_in_jupyterlab_ends_job_and_successor(site: JobLab, reach: str) -> None:
+    centre = site.centre
+    submit(centre.hub, f"--renew --reach {reach}")
+    wait_until(lambda: len(queue(centre)) == 2, 20, "a successor waits")
+    assert site.lab.request("POST", "/api/shutdown").status == 200
+    wait_until(lambda: not queue(centre), 30, "nothing runs or waits")
+    wait_until(lambda: state(centre.hub) == "stopped", 20, "it is stopped, on the hub too")
+    for host in (centre.login1, centre.hub, centre.c1):
+        left = host.run("ls -d /tmp/gears-*", check=False).stdout
+        assert left == "", f"{host.name}: {left}"
+
+
+def test_full_queue_is_shown_and_the_job_starts_when_there_is_room(site: JobLab) -> None:
+    centre = site.centre
+    theirs = [occupy(centre, node) for node in ("c1", "c2")]
+    done = gears(centre.hub, "lab andes --job --no-wait --json")
+    assert done.returncode == 0, done.stderr
+    reason = site.waits_with("Resources")
+    found = wait_until(lambda: (now := status(centre.hub))["job"]["starts"] and now, 40, "an expected start")
+    assert (found["state"], found["job"]["state"], found["job"]["word"]) == ("queued", "PENDING", "PENDING")
+    assert "Resources" in found["reason"]
+    assert "submitted" in reason
+    page = site.lab.request("GET", "/", accept="text/html").text
+    assert "Resources" in page
+    assert "expected to start" in page
+    cancel(centre, *theirs)
+    wait_until(site.lab.answers, 60, "it has started")
+    assert node_of(site.kernel()) in ("c1", "c2")
+
+
+def test_stop_in_the_queue_leaves_nothing(site: JobLab) -> None:
+    centre = site.centre
+    for node in ("c1", "c2"):
+        occupy(centre, node)
+    gears(centre.hub, "lab andes --job --no-wait")
+    wait_until(lambda: state(centre.hub) == "queued", 20, "it waits")
+    done = gears(centre.hub, "stop andes", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert queue(centre) == []
+    assert state(centre.hub) == "stopped"
+    assert gears(centre.hub, "stop andes").stdout == "andes: nothing was running\n"
+
+
+def test_ten_at_once_submit_one_job(site: JobLab) -> None:
+    centre = site.centre
+    started = [centre.login1.popen(f"{home()}/.venv/bin/gears lab andes --job") for _ in range(10)]
+    said = [process.communicate(timeout=120) for process in started]
+    assert [process.returncode for process in started] == [0] * 10, said
+    assert len(queue(centre)) == 1
+
+
+def test_two_login_nodes_at_once_submit_one_job(site: JobLab) -> None:
+    """One of them follows it, and the other says so."""
+    centre = site.centre
+    hosts = [centre.login1, centre.login2] * 3
+    started = [host.popen(f"{home()}/.venv/bin/gears lab andes --job") for host in hosts]
+    said = [process.communicate(timeout=120)[1] for process in started]
+    assert len(queue(centre)) == 1, said
+    follower = status(centre.login1)["job"]["host"]
+    for host, process, words in zip(hosts, started, said, strict=True):
+        assert process.returncode == 0 or f"is followed from {follower}" in words, (host.name, words)

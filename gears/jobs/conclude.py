@@ -20,7 +20,7 @@ def job_state(route: Route, facts: Facts) -> Verdict:
     if facts.answer.kind == "jupyter":
         return "up", warning(job), None
     if not facts.loop_alive:
-        return "unknown", f"job {job['id']} is not followed from {route.here}", f"gears lab {site}"
+        return _not_followed(route, job)
     if facts.turn.get("plan") == "ask":
         return "failed", ended.get("reason"), ended.get("next") or f"gears lab {site} --job"
     if job.get("known") != "RUNNING":
@@ -35,6 +35,13 @@ def job_state(route: Route, facts: Facts) -> Verdict:
         )
         return "failed", reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
     return "starting", ended.get("reason"), None
+
+
+def _not_followed(route: Route, job: Record) -> Verdict:
+    site, host = route.site.name, job.get("host")
+    if host == route.here:
+        return "unknown", f"job {job['id']} is not followed from {host}", f"gears lab {site}"
+    return "unknown", f"job {job['id']} is followed from {host}", f"ssh {host}   (there: gears status {site})"
 
 
 def in_queue(job: Record) -> str:
@@ -83,7 +90,20 @@ def shown(job: Record) -> Record:
     return found | {"successor": successor.get("id") if isinstance(successor, dict) else successor}
 
 
-JOB_KEYS = ("id", "state", "word", "reason", "node", "position", "starts", "ends", "submitted", "queue", "renew")
+JOB_KEYS = (
+    "id",
+    "state",
+    "word",
+    "reason",
+    "host",
+    "node",
+    "position",
+    "starts",
+    "ends",
+    "submitted",
+    "queue",
+    "renew",
+)
 
 
 def job_hop(route: Route, facts: Facts) -> Record:

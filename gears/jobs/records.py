@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gears import checks, store
-from gears.jobs import OVER, Job
+from gears.jobs import OVER, SUBMIT_S, Job
 from gears.rundir import RunDir
 from gears.store import Record
+
+TOLD_S = SUBMIT_S + 30
+"""After so long a submission that was begun has ended, or its submitter has."""
+
+SETTLE_S = 1.2
+"""What another host wrote to a shared home is seen after this time; mounts that take longer check a file as it is
+opened (nfs(5), close-to-open)."""
 
 KEPT = 3
 """Logs and lives of so many jobs stay."""
@@ -85,12 +93,28 @@ def with_job(record: Record, job: Job) -> Record:
     return record | found | {"known": known, "asked": time.time()}
 
 
+def read_settled(paths: RunDir) -> Record:
+    """The record as two looks agree on it: what another host has just written may be seen late, or torn. A submission
+    that goes on there is waited for.
+    """
+    record = read(paths)
+    deadline = time.monotonic() + TOLD_S
+    while time.monotonic() < deadline:
+        time.sleep(SETTLE_S)
+        before, record = record, read(paths)
+        if before == record and record.get("state") != "SUBMITTING":
+            break
+    return record
+
+
 def claim(paths: RunDir) -> tuple[int, str] | None:
     """A number for a new job that nobody else has, and a name for it; None where another is just being submitted.
 
     The file is made by link(2), which on NFS too only one of several succeeds in.
     """
-    number = 1 + max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
+    number = 1 + newest(paths)
+    if in_flight(paths, number - 1):
+        return None
     name = f"gears-{secrets.token_hex(3)}"
     mine = paths.records / f".life.{os.getpid()}.{secrets.token_hex(3)}"
     store.write_private(mine, "")
@@ -103,13 +127,34 @@ def claim(paths: RunDir) -> tuple[int, str] | None:
     return number, name
 
 
+def newest(paths: RunDir) -> int:
+    return max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
+
+
+def in_flight(paths: RunDir, number: int) -> bool:
+    """Whether that number was claimed a short while ago, and its job is in no record yet."""
+    try:
+        age_s = time.time() - paths.job_life(number).stat().st_mtime
+    except FileNotFoundError:
+        return False
+    record = read(paths)
+    recorded = max(record.get("number", 0), (record.get("successor") or {}).get("number", 0))
+    return recorded < number and age_s < TOLD_S and not _closed(paths, number)
+
+
+def _closed(paths: RunDir, number: int) -> bool:
+    return bool(re.search(r"^(closed|ended .*)$", store.read_text(paths.job_life(number)), re.MULTILINE))
+
+
 def _number(name: str) -> int:
     digits = name.split(".")[1]
     return int(digits) if digits.isdigit() else 0
 
 
 def forget(paths: RunDir) -> None:
-    """JupyterLab of this site is no job any more."""
+    """JupyterLab of this site is no job any more: nor is what was submitted last, whoever still has a record of it."""
+    with contextlib.suppress(FileNotFoundError), paths.job_life(newest(paths)).open("a") as life:
+        life.write("closed\n")
     paths.job_record.unlink(missing_ok=True)
 
 

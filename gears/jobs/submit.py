@@ -11,15 +11,12 @@ import time
 
 from gears import checks, store
 from gears.errors import CommandFailed, NotReachable
-from gears.jobs import SUBMIT_S, batch, records, scheduler
+from gears.jobs import batch, records, scheduler
 from gears.jobs.request import check_scheduler
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import to_json
 from gears.store import Record
-
-TOLD_S = SUBMIT_S + 30
-"""After so long a submission that was begun has ended, or its submitter has."""
 
 
 def submit(route: Route, paths: RunDir) -> Record:
@@ -28,8 +25,10 @@ def submit(route: Route, paths: RunDir) -> Record:
     Raises SubmissionRefused or CommandFailed with the record as it was before, NotReachable.
     """
     before = records.read(paths)
-    deadline = time.monotonic() + TOLD_S
+    deadline = time.monotonic() + 2 * records.TOLD_S
     while (claimed := records.claim(paths)) is None:
+        if records.live(now := records.read(paths)):
+            return now
         if time.monotonic() > deadline:
             raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")
         time.sleep(0.2)
@@ -41,6 +40,7 @@ def submit(route: Route, paths: RunDir) -> Record:
     try:
         record["id"] = _hand_in(route, paths, record, after=None)
     except CommandFailed:
+        paths.job_life(record["number"]).unlink(missing_ok=True)
         records.write(paths, before) if before else records.forget(paths)
         raise
     record |= {"state": "PENDING", "known": "PENDING"}
@@ -60,6 +60,7 @@ def submit_successor(route: Route, paths: RunDir, record: Record) -> Record:
     try:
         successor["id"] = _hand_in(route, paths, successor, after=record)
     except CommandFailed as exc:
+        paths.job_life(number).unlink(missing_ok=True)
         return record | {"successor": None, "renew": 0, "trouble": f"no job will take over: {exc.message}"}
     return record | {"successor": successor}
 
@@ -79,14 +80,14 @@ def settle(route: Route, record: Record) -> Record:
         return record | {"reason": "the scheduler can't be asked whether it took the job"}
     if found:
         return record | {"id": found[0], "state": "PENDING", "known": "PENDING"}
-    if time.time() - record["begun"] < TOLD_S and record["keeper"] != route.here:
+    if time.time() - record["begun"] < records.TOLD_S and record["host"] != route.here:
         return record
     return record | {"state": "GONE", "reason": "the submission was broken off"}
 
 
 def _new_record(route: Route, number: int, name: str) -> Record:
     wanted = check_scheduler(route.site)
-    record: Record = {"number": number, "name": name, "id": "", "kind": wanted.kind, "keeper": route.here}
+    record: Record = {"number": number, "name": name, "id": "", "kind": wanted.kind, "host": route.here}
     record |= {"state": "SUBMITTING", "known": "SUBMITTING", "word": "", "reason": "", "position": None, "node": None}
     record |= {"starts": None, "ends": None, "submitted": store.utc_now(), "begun": time.time(), "asked": 0.0}
     record |= {"walltime_s": checks.walltime_s(wanted.walltime), "renew": wanted.renew, "successor": None}

@@ -63,11 +63,13 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
     """
     last = store.read_record(paths.turn)
     job = records.read(paths)
+    if job.get("host") != route.here and word not in ("submit", "adopt"):
+        job = records.read_settled(paths)  # before it is believed that all was stopped, or taken over
     if word == "submit" and not records.live(job):
         job = submit.submit(route, paths)
     if word in ("submit", "adopt") and job:
-        job = job | {"keeper": route.here}
-    if job and job["keeper"] == route.here:
+        job = job | {"host": route.here}
+    if job and job["host"] == route.here:
         job = follow(route, paths, job, word)
         records.write(paths, job)
     turn = plan_job_turn(_look(route, paths, last, word, job))
@@ -78,7 +80,7 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
 def _look(route: Route, paths: RunDir, last: Record, word: str, job: Record) -> Seen:
     reach = check_scheduler(route.site).reach
     was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
-    if not job or job["keeper"] != route.here:
+    if not job or job["host"] != route.here:
         return Seen(last, word, {}, Life(), None, was_up, reach, moved=bool(job))
     life, ended = records.read_life(paths, job["number"]), _why(paths, last, word)
     if job["state"] in OVER:
