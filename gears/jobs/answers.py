@@ -64,8 +64,3 @@ def explain(words: str, table: Plain) -> str:
 def utc(epoch: float) -> str:
     """Seconds since 1970 as ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
-
-
-def quoted(path: object) -> str:
-    """A path for a directive: in quotes where it would else be two words."""
-    return f'"{path}"' if re.search(r"\s", str(path)) else str(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, directive_lines
-from gears.jobs.answers import Plain, explain, quoted, submit_by, unanswered, utc
+from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
 
@@ -33,8 +33,8 @@ _STATES = {
 _WHY: Plain = (
     (r"New job is waiting for scheduling;?", "not looked at yet"),
     (r"Job dependency condition not satisfied.*", "waits for another job to end"),
-    (r".*suspended by (its owner|the user).*", "held by its owner; bresume lets it go"),
-    (r".*suspended by (LSF admin|the LSF admin).*", "held by an administrator"),
+    (r".*suspended by (its owner|(the )?user).*", "held by its owner; bresume lets it go"),
+    (r".*suspended by (the )?LSF admin.*", "held by an administrator"),
     (r"Not enough (job slot|slots|processors|hosts).*", "waits for free nodes"),
     (
         r".*(job slot limit|slot or resource limit|limit has been reached).*",
@@ -71,7 +71,7 @@ def header(spec: JobSpec) -> list[str]:
     lines += [f"#BSUB -q {spec.queue}"] if spec.queue else []
     lines += [f"#BSUB -nnodes {spec.nodes}"] if spec.nodes else []
     lines += [f"#BSUB -W {minutes // 60}:{minutes % 60:02d}"]
-    lines += [f"#BSUB -o {quoted(spec.log)}"]
+    lines += [f"#BSUB -o {spec.log}"]
     lines += [f'#BSUB -w "ended({spec.after})"'] if spec.after else []
     return lines + directive_lines("#BSUB", spec.directives)
 

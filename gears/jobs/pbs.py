@@ -14,7 +14,7 @@ from pathlib import Path
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
-from gears.jobs.answers import Plain, explain, quoted, submit_by, unanswered, utc
+from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 
 _STATES = {
     "Q": "PENDING",
@@ -63,7 +63,7 @@ def header(spec: JobSpec) -> list[str]:
     lines += [f"#PBS -l select={spec.nodes}"] if spec.nodes else []
     lines += ["#PBS -l place=scatter"] if spec.nodes and spec.nodes > 1 else []
     lines += [f"#PBS -l walltime={clock(spec.walltime_s)}"]
-    lines += [f"#PBS -o {quoted(spec.log)}", "#PBS -j oe"]
+    lines += [f"#PBS -o {spec.log}", "#PBS -j oe"]
     lines += [f"#PBS -W depend=afterany:{spec.after}"] if spec.after else []
     return lines + directive_lines("#PBS", spec.directives)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram, UsageError
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
-from gears.jobs.answers import Plain, explain, quoted, submit_by, unanswered, utc
+from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 
 ACCOUNTING_S = 5.0
 """qacct reads the whole of a file that grows for years. What it tells is not worth more time."""
@@ -33,7 +33,7 @@ _FAILED: Plain = (
 )
 
 _BLAME = {
-    "scheduler": r"commlib error|unable to (send|contact|receive|read qmaster)|failed receiving|got select error|timeout"
+    "scheduler": r"commlib error|unable to (send|contact|receive|read qmaster)|failed receiving|timeout"
     r"|cell directory|can't connect",
     "account": r"project",
     "queue": r"queue",
@@ -53,7 +53,7 @@ def header(spec: JobSpec) -> list[str]:
     lines += [f"#$ -P {spec.account}"] if spec.account else []
     lines += [f"#$ -q {spec.queue}"] if spec.queue else []
     lines += [f"#$ -l h_rt={clock(spec.walltime_s)}"]
-    lines += [f"#$ -o {quoted(spec.log)}", "#$ -j y"]
+    lines += [f"#$ -o {spec.log}", "#$ -j y"]
     lines += [f"#$ -hold_jid {spec.after}"] if spec.after else []
     return lines + directive_lines("#$", spec.directives)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
-from gears.jobs.answers import Plain, explain, quoted, submit_by, unanswered, utc
+from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
@@ -86,13 +86,12 @@ _BLAME = {
 def header(spec: JobSpec) -> list[str]:
     """Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a
     job that is requeued keeps its words."""
-    output = str(spec.log).replace("%", "%%")
     lines = [f"#SBATCH --job-name={spec.name}"]
     lines += [f"#SBATCH --account={spec.account}"] if spec.account else []
     lines += [f"#SBATCH --partition={spec.queue}"] if spec.queue else []
     lines += [f"#SBATCH --nodes={spec.nodes}"] if spec.nodes else []
     lines += [f"#SBATCH --time={clock(spec.walltime_s)}"]
-    lines += [f"#SBATCH --output={quoted(output)}", "#SBATCH --open-mode=append"]
+    lines += [f"#SBATCH --output={spec.log}", "#SBATCH --open-mode=append"]
     lines += [f"#SBATCH --dependency=afterany:{spec.after}"] if spec.after else []
     return lines + directive_lines("#SBATCH", spec.directives)
 
