@@ -58,7 +58,7 @@ def unanswered(job: str, failure: CommandFailed | MissingProgram, gone: str) -> 
 def explain(words: str, table: Plain) -> str:
     """A scheduler's reason in plain words, with its own after them; just its own where the table has none."""
     plain = next((plain for pattern, plain in table if re.fullmatch(pattern, words, re.DOTALL)), "")
-    return f"{plain} ({words})" if plain else words
+    return f"{plain} ({words})" if plain and words else plain or words
 
 
 def utc(epoch: float) -> str:

@@ -132,13 +132,14 @@ def newest(paths: RunDir) -> int:
 
 
 def in_flight(paths: RunDir, number: int) -> bool:
-    """Whether that number was claimed a short while ago, and its job is in no record yet."""
+    """Whether that number was claimed a short while ago, and no record tells yet what became of it."""
     try:
         age_s = time.time() - paths.job_life(number).stat().st_mtime
     except FileNotFoundError:
         return False
     record = read(paths)
-    recorded = max(record.get("number", 0), (record.get("successor") or {}).get("number", 0))
+    settled = record.get("number", 0) if record.get("id") else 0
+    recorded = max(settled, (record.get("successor") or {}).get("number", 0))
     return recorded < number and age_s < TOLD_S and not _closed(paths, number)
 
 

@@ -27,7 +27,8 @@ def submit(route: Route, paths: RunDir) -> Record:
     before = records.read(paths)
     deadline = time.monotonic() + 2 * records.TOLD_S
     while (claimed := records.claim(paths)) is None:
-        if records.live(now := records.read(paths)):
+        now = records.read(paths)
+        if records.live(now) and now["id"]:
             return now
         if time.monotonic() > deadline:
             raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")

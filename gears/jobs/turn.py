@@ -63,8 +63,8 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
     """
     last = store.read_record(paths.turn)
     job = records.read(paths)
-    if job.get("host") != route.here and word not in ("submit", "adopt"):
-        job = records.read_settled(paths)  # before it is believed that all was stopped, or taken over
+    if job.get("host", "" if word != "submit" else route.here) != route.here:
+        job = records.read_settled(paths)  # before it is believed that another host has it, or that all was stopped
     if word == "submit" and not records.live(job):
         job = submit.submit(route, paths)
     if word in ("submit", "adopt") and job:
