@@ -9,6 +9,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = ROOT / "docs/reference/commands.md"
 PROFILE = ROOT / "docs/reference/profile.md"
 FILES = ROOT / "docs/reference/files.md"
+SCHEDULERS = ROOT / "docs/how-to/schedulers.md"
 
 
 @dataclass(frozen=True)

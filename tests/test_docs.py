@@ -12,7 +12,7 @@ import subprocess
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 from gears import cli, errors, sites, status
 from gears.arguments import build_parser
 from gears.here import Here
+from gears.jobs import JobSpec, scheduler
+from gears.jobs.conclude import shown
 from gears.route import plan_route
 from gears.rundir import RunDir
 from gears.stanza import plan_stanza
@@ -29,6 +31,8 @@ from tests.pages import (
     PAGES,
     PROFILE,
     ROOT,
+    SCHEDULERS,
+    Block,
     anchors,
     blocks,
     code,
@@ -152,7 +156,9 @@ def test_options_and_words_of_a_command_are_those_of_the_parser(name: str) -> No
     usage = " ".join(re.findall(r"^    (gears .+)$", sections(COMMANDS)[f"gears {name}"], re.MULTILINE))
     explained = [row[0] for found in tables(COMMANDS) for row in found.rows if found.heading == f"gears {name}"]
     options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
-    in_usage, in_table = (set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text)) for text in (usage, " ".join(explained)))
+    in_usage, in_table = (
+        set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", text)) for text in (usage, " ".join(explained))
+    )
     assert in_usage <= in_table == options
     assert ("[SITE]" in usage) == any(action.dest == "site" for action in parser._actions)
     assert all(verb in usage for verb in subparsers(parser))
@@ -235,17 +241,79 @@ def test_profiles_shown_as_examples_pass_their_check(tmp_path: Path) -> None:
             (directory.parent / "config.toml").write_text(block.text)
             assert sites.default_site({"HOME": str(tmp_path)}) == "mysite"
         else:
-            (directory / f"x{number}.toml").write_text(block.text)
-            sites.load_site(f"x{number}", environ={"HOME": str(tmp_path)})
+            adds = "[scheduler]" in block.text and "kind" not in block.text
+            name = "andes" if adds else f"x{number}"  # what a page adds to a built-in site is no profile of its own
+            (directory / f"{name}.toml").write_text(block.text)
+            sites.load_site(name, environ={"HOME": str(tmp_path)})
     assert len(shown) > 5
 
 
-@pytest.mark.parametrize(("page", "name", "root"), [("relay", "andes", "/ccs/home"), ("proxy", "matagorda", "/home")])
+STANZAS = [("relay", "andes", "/ccs/home"), ("proxy", "matagorda", "/home"), ("schedulers", "cades", "/home")]
+
+
+@pytest.mark.parametrize(("page", "name", "root"), STANZAS)
 def test_stanzas_shown_are_those_that_are_printed(page: str, name: str, root: str) -> None:
     site = sites.load_site(name, environ={"HOME": "/nonexistent"})
     printed = plan_stanza(site, front_root=f"{root}/alice/gears", user="alice")
     [shown] = [block.text for block in blocks(ROOT / f"docs/how-to/{page}.md") if block.kind == "sshconfig"]
     assert printed.endswith(shown)
+
+
+CONFIGURATIONS = [block for page in PAGES for block in blocks(page) if block.kind == "sshconfig"]
+
+
+@pytest.mark.parametrize("block", CONFIGURATIONS, ids=str)
+def test_ssh_reads_what_is_shown_for_its_configuration(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(block.text)
+    hosts = re.findall(r"^Host (\S+)", block.text, re.MULTILINE)
+    assert hosts
+    for host in hosts:
+        words = ["ssh", "-T", "-G", "-F", tmp_path / "config", host.replace("*", "")]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- schedulers ------------------------------------------------------------------------------
+
+ASKED: dict[str, dict[str, Any]] = {
+    "-A": {"account": "ACCOUNT"},
+    "-p": {"queue": "QUEUE"},
+    "-N": {"nodes": 2},
+    "-t": {"walltime_s": 60},
+    "--renew": {"after": "JOB"},
+}
+RUNS = re.compile(r"""(?:run|submit_by|_ask)\(\[?"(\w+)\"""")
+
+
+def column(kind: str) -> dict[str, list[str]]:
+    """What is said of a scheduler: each row's name, the part between backticks where there is one, and its words."""
+    kinds, *rows = table(SCHEDULERS, "The four schedulers", "")
+    number = [code(cell) for cell in kinds].index([json.dumps(kind)])
+    return {(code(row[0]) or row)[0]: code(row[number]) for row in rows}
+
+
+@pytest.mark.parametrize("kind", ["slurm", "lsf", "pbs", "sge"])
+def test_options_of_a_scheduler_are_those_of_its_job_script(kind: str) -> None:
+    plain = JobSpec("x", Path("/x.log"))
+    header = scheduler(kind).header
+    for option, asked in ASKED.items():
+        for words in column(kind)[option]:
+            lines = [line for line in header(replace(plain, **asked)) if line not in header(plain)]
+            assert lines[0].split(" ", 1)[1].startswith(words), f"{option}: {lines}"
+
+
+@pytest.mark.parametrize("kind", ["slurm", "lsf", "pbs", "sge"])
+def test_programs_of_a_scheduler_are_those_that_are_run(kind: str) -> None:
+    told = [programs for row, programs in column(kind).items() if row in ("submits by", "asks by", "cancels by")]
+    assert len(told) == 3
+    assert {program for programs in told for program in programs} == set(
+        RUNS.findall((ROOT / f"gears/jobs/{kind}.py").read_text())
+    )
+
+
+def test_fields_of_a_job_are_all_there() -> None:
+    documented = {code(row[0])[0] for row in table(COMMANDS, "Fields of `--json`", "field")}
+    assert {field for field in documented if field.startswith("job.")} == {f"job.{key}" for key in shown({})}
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -255,8 +323,10 @@ def test_every_path_of_a_site_is_described() -> None:
     paths = RunDir(Path("/H"), "SITE", Path("LOCAL"))
     properties = [name for name, value in vars(RunDir).items() if isinstance(value, property)]
     known = [getattr(paths, name) for name in properties]
-    known += [paths.log(what) for what in ("lab", "hop", "keeper")]
-    known += [paths.script(what) for what in ("lab", "hop", "remote")]
+    known += [paths.log(what) for what in ("lab", "hop", "job", "keeper")]
+    known += [paths.script(what) for what in ("lab", "hop", "job", "remote")]
+    known += [path("N") for path in (paths.job_log, paths.job_life, paths.job_meet)]
+    known += [paths.socket(what, "N") for what in ("wait", "hop", "job", "lab")]
     assert {str(path).removeprefix("/H/") for path in known} <= set(documented_files())
 
 
