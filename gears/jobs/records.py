@@ -154,8 +154,9 @@ def _number(name: str) -> int:
 
 def forget(paths: RunDir) -> None:
     """JupyterLab of this site is no job any more: nor is what was submitted last, whoever still has a record of it."""
-    with contextlib.suppress(FileNotFoundError), paths.job_life(newest(paths)).open("a") as life:
-        life.write("closed\n")
+    if number := newest(paths):  # else opening it would make a file
+        with contextlib.suppress(FileNotFoundError), paths.job_life(number).open("a") as life:
+            life.write("closed\n")
     paths.job_record.unlink(missing_ok=True)
 
 
