@@ -3,8 +3,9 @@
 How a page marks a step is told in docs/developing.md, "Documentation".
 """
 
-import json
+import calendar
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import pytest
 from tests.centre import Centre, Host
 from tests.centre.accounts import USERS
 from tests.centre.homes import write_profile
-from tests.helpers import Lab, wait_until
+from tests.helpers import Kernel, Lab, lab_at, status, wait_until
 from tests.pages import COMMANDS, PAGES, ROOT, Block, blocks, code, documented_files, table
 
-STEPS = ["README.md", *(f"docs/how-to/{name}.md" for name in ("first-lab", "relay", "proxy", "own-site"))]
+CENTRE = {"slurm": True}
+STEPS = ["README.md", *(f"docs/how-to/{name}.md" for name in ("first-lab", "relay", "job", "proxy", "own-site"))]
 """In this order: the lab that one page leaves running is found by the next."""
 
 DONE_BEFORE = "git clone URL gears && "
@@ -60,11 +62,11 @@ def test_the_steps_of_a_page_work(name: str, stocked_centre: Centre) -> None:
             host.run("cat >>~/.ssh/config", input=printed, check=True)
         if url := options.get("until"):
             terminals.append(open_until(host, block, url))
-            if (name, site) == ("docs/how-to/relay.md", "andes"):
-                check_while_up(centre)
         else:
             done = host.run(block.text.replace(DONE_BEFORE, ""), timeout_s=120)
             assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+        if re.search(r"^make andes-lab\b(?!-)", block.text, re.MULTILINE):
+            check_while_up(centre)
         before = host_name
     for terminal in terminals:
         terminal.close()
@@ -81,11 +83,21 @@ def open_until(host: Host, block: Block, url: str) -> "pexpect.spawn[str]":
 
 def check_while_up(centre: Centre) -> None:
     """The relay stands: its files and the fields of its status are those that the reference describes."""
-    for host in (centre.hub, centre.login1):
+    found = status(centre.hub)
+    node = [centre.hosts[found["job"]["node"]]] if found["job"] else []
+    for host in (centre.hub, centre.login1, *node):
         check_files(host, "andes|local")
-    printed = centre.hub.run("gears/.venv/bin/gears status andes --json", check=True).stdout
     documented = {code(row[0])[0] for row in table(COMMANDS, "Fields of `--json`", "field")}
-    assert set(flatten(json.loads(printed))) == documented
+    without_job = {field for field in documented if not field.startswith("job.")} | {"job"}
+    assert set(flatten(found)) == (documented if node else without_job)
+    if node:
+        [cell] = [block.text for block in blocks(ROOT / "docs/how-to/job.md") if block.kind == "python"]
+        left_s = float(Kernel(lab_at(centre.hub)).run(f"{cell}\nprint(left_s)"))
+        assert abs(time.time() + left_s - seconds(found["job"]["ends"])) < 120
+
+
+def seconds(utc: str) -> int:
+    return calendar.timegm(time.strptime(utc, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def flatten(value: Any, name: str = "") -> Iterator[str]:
@@ -99,17 +111,26 @@ def flatten(value: Any, name: str = "") -> Iterator[str]:
 
 
 def check_files(host: Host, site: str) -> None:
-    """Every file on a host is described, with its kind and its mode."""
+    """Every file on a host is described, with its kind and its mode. What is just being written has a moment's time."""
+    try:
+        wait_until(lambda: not undescribed(host, site), 10, f"{host.name}: every file is described")
+    except AssertionError:
+        assert undescribed(host, site) == []
+        raise
+
+
+def undescribed(host: Host, site: str) -> list[str]:
     kinds = {"d": "directory", "f": "file", "s": "socket", "p": "fifo", "l": "link"}
     local = host.run("readlink ~/gears/run/*.sck | xargs dirname").stdout.strip()
-    listed = host.run(["find", "/home/alice/gears/run", local, "-printf", "%y 0%m %p\n"], check=True).stdout
-    for kind, mode, path in (line.split() for line in listed.splitlines()):
+    listed = host.run(["find", "/home/alice/gears/run", local, "-printf", "%y 0%m %p\n"])
+    wrong = listed.stderr.splitlines()
+    for kind, mode, path in (line.split() for line in listed.stdout.splitlines()):
         name = path.replace("/home/alice/gears/", "").replace(local, "LOCAL")
-        matches = [known for known in documented_files() if re.fullmatch(as_pattern(known, site), name)]
-        assert matches, f"{host.name}: {path} is not described"
-        said_kind, said_mode = documented_files()[matches[0]]
-        assert said_kind in (kinds[kind], "any"), path
-        assert kind == "l" or said_mode in (mode, "any"), f"{host.name}: {path} is {mode}"
+        known = [said for file, said in documented_files().items() if re.fullmatch(as_pattern(file, site), name)]
+        said_kind, said_mode = known[0] if known else ("not there", "")
+        if said_kind not in (kinds[kind], "any") or (kind != "l" and said_mode not in (mode, "any")):
+            wrong.append(f"{kinds[kind]} {mode} {path}")
+    return wrong
 
 
 def as_pattern(path: str, site: str) -> str:
