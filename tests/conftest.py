@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.centre import Centre, CentreUnavailable
+from tests.scheduler_says import in_denver, says  # noqa: F401  fixtures
 
 # Started by nohup, as some continuous integrations do, all that the tests start would outlive its terminal.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

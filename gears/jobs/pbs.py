@@ -22,7 +22,7 @@ _STATES = {
     "W": "PENDING",
     "H": "HELD",
     "R": "RUNNING",
-    "E": "RUNNING",  # exiting: its files are being brought home, and no job that comes after it begins
+    "E": "ENDING",  # exiting: its files are being brought home
     "S": "SUSPENDED",
     "U": "SUSPENDED",
     "F": "ENDED",
@@ -155,7 +155,8 @@ def _reason(state: str, values: dict[str, str]) -> str:
         return explain(comment, _WHY)
     if state == "UNKNOWN":
         return f"qstat calls its state {word!r}, which gears does not know"
-    return {"E": "it has ended, and is being cleared up (E)", "R": ""}.get(word, f"suspended ({word})")
+    reasons = {"RUNNING": "", "ENDING": "it has ended, and is being cleared up (E)"}
+    return reasons.get(state, f"suspended ({word})")
 
 
 def _end(values: dict[str, str], comment: str) -> str:

@@ -129,18 +129,20 @@ def _parse(job: str, values: dict[str, str]) -> Job:
 def _state(word: str, depends: bool) -> str:
     """From qstat(1): d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering),
     T(hreshold) or w(aiting), several at once."""
+    if "d" in word:
+        return "ENDING"
     if "w" in word:
         held = "E" in word or ("h" in word and not depends)
         return "HELD" if held else "PENDING"
     if set(word) & set("sST"):
         return "SUSPENDED"
-    return "RUNNING" if set(word) & set("rtd") else "UNKNOWN"
+    return "RUNNING" if set(word) & set("rt") else "UNKNOWN"
 
 
 def _reason(job: str, state: str, word: str, values: dict[str, str]) -> str:
     if state == "UNKNOWN":
         return f"qstat calls its state {word!r}, which gears does not know"
-    if "d" in word:
+    if state == "ENDING":
         return f"is being cancelled ({word})"
     if "h" in word and state == "PENDING":
         return f"waits for job {values['predecessor_jobs']} to end ({word})"

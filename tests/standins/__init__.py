@@ -1,0 +1,27 @@
+"""Stand-ins for batch systems that can't be had for tests: PBS and LSF.
+
+They are programs of their own, run by /usr/bin/python3, that know nothing of gears. What `programs` gives belongs side
+by side into a directory of PATH, on the hosts where jobs are submitted and on those where they run. `standin_engine`
+tells what can be set.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+COMMANDS = {"lsf": ("bsub", "bjobs", "bkill"), "pbs": ("qsub", "qstat", "qselect", "qdel")}
+
+
+def programs(kind: str, **settings: Any) -> dict[str, str]:
+    """The text of each file by its name. Every command is the same program, which goes by the name it is called by."""
+    program = (HERE / f"{kind}.py").read_text()
+    files = dict.fromkeys(COMMANDS[kind], program)
+    files["standin_engine.py"] = (HERE / "standin_engine.py").read_text()
+    return files | {"standin.json": json.dumps(settings)}
+
+
+def install(kind: str, directory: Path, **settings: Any) -> None:
+    for name, text in programs(kind, **settings).items():
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
