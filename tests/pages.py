@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DEVELOPING = ROOT / "docs/developing.md"
 COMMANDS = ROOT / "docs/reference/commands.md"
 PROFILE = ROOT / "docs/reference/profile.md"
 FILES = ROOT / "docs/reference/files.md"

@@ -6,6 +6,7 @@ The steps that a page shows are run by test_docs_steps.py.
 import argparse
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -28,6 +29,7 @@ from gears.rundir import RunDir
 from gears.stanza import plan_stanza
 from tests.pages import (
     COMMANDS,
+    DEVELOPING,
     PAGES,
     PROFILE,
     ROOT,
@@ -328,6 +330,27 @@ def test_every_path_of_a_site_is_described() -> None:
     known += [path("N") for path in (paths.job_log, paths.job_life, paths.job_meet)]
     known += [paths.socket(what, "N") for what in ("wait", "hop", "job", "lab")]
     assert {str(path).removeprefix("/H/") for path in known} <= set(documented_files())
+
+
+# --- the house -------------------------------------------------------------------------------
+
+
+def test_layout_names_what_is_there() -> None:
+    for row in table(DEVELOPING, "Layout", "module"):
+        first, *others = code(row[0])
+        for name in (first, *others):
+            places = (ROOT, ROOT / first.rpartition("/")[0], ROOT / "gears")
+            assert any(list(place.glob(name)) for place in places), name
+
+
+def test_places_where_things_happen_are_there() -> None:
+    names = {name for row in table(DEVELOPING, "Where does … happen?", "") for name in code(row[1])}
+    found = 0
+    for name in names:
+        if re.fullmatch(r"[a-z_.]+(\.[A-Za-z_]+)+", name) and not name.endswith((".py", ".j2")):
+            pkgutil.resolve_name(f"gears.{name}")
+            found += 1
+    assert found > 15
 
 
 # --- messages --------------------------------------------------------------------------------
