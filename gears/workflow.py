@@ -18,7 +18,7 @@ from gears.hop import hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import find_paths, open_paths
-from gears.loop import Say, loop_alive, start_loop, wait_for
+from gears.loop import Say, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
 from gears.sites import from_json
@@ -91,10 +91,10 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     known = records.read(paths)
     if known.get("host", route.here) != route.here:
         known = records.read_settled(paths)
+    if known and asked and store.read_record(paths.turn).get("plan") == "ask":
+        end_loop(route, paths)  # it waits for a person, and here is one
     if records.live(known) or (known and not asked):
         return replace(route, job=True, site=from_json(known["profile"])), "adopt"
-    if known and loop_alive(paths):
-        end_loop(route, paths)  # it waits for a person after the end of a job
     if route.job:
         return route, "submit"
     records.forget(paths)

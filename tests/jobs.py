@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pexpect
+
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, status, wait_until
 
@@ -31,6 +33,13 @@ class JobLab:
 
     centre: Centre
     lab: Lab
+    terminal: "pexpect.spawn[str]"
+
+    def dial(self) -> None:
+        """`ssh andes-jupyter` again, where it has ended or leads nowhere."""
+        if not (self.terminal.isalive() and (self.lab.answers() or self.lab.waits())):
+            self.terminal.close()
+            self.terminal = dial(self.centre)
 
     def kernel(self) -> Kernel:
         return Kernel(self.lab)
@@ -52,8 +61,8 @@ class JobLab:
 def connect(centre: Centre) -> JobLab:
     """The stanza on the laptop, and `ssh andes-jupyter` in a terminal there."""
     add_stanza(centre)
-    dial(centre)
-    return JobLab(centre, Lab(centre.laptop, 38888, lab_at(centre.hub).token, timeout_s=3))
+    terminal = dial(centre)
+    return JobLab(centre, Lab(centre.laptop, 38888, lab_at(centre.hub).token, timeout_s=3), terminal)
 
 
 def submit(host: Host, words: str = "", **options: Any) -> None:

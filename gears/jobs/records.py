@@ -37,6 +37,8 @@ class Life:
 
     started HOST TIME       the job script began there
     lab PID START           JupyterLab was started: its pid and start time (field 22 of /proc/PID/stat, proc(5))
+    claimed HOST            by whom it is submitted
+    closed                  all is over, and was stopped on purpose
     ended STATUS SIGNAL     it is over: JupyterLab's exit status; the signal the script got, or "-"
     """
 
@@ -107,17 +109,17 @@ def read_settled(paths: RunDir) -> Record:
     return record
 
 
-def claim(paths: RunDir) -> tuple[int, str] | None:
-    """A number for a new job that nobody else has, and a name for it; None where another is just being submitted.
+def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
+    """A number for a new job that nobody else has, and a name for it; None where another host is submitting one.
 
     The file is made by link(2), which on NFS too only one of several succeeds in.
     """
     number = 1 + newest(paths)
-    if in_flight(paths, number - 1):
+    if in_flight(paths, number - 1, host):
         return None
     name = f"gears-{secrets.token_hex(3)}"
     mine = paths.records / f".life.{os.getpid()}.{secrets.token_hex(3)}"
-    store.write_private(mine, "")
+    store.write_private(mine, f"claimed {host}\n")
     try:
         os.link(mine, paths.job_life(number))
     except FileExistsError:
@@ -131,8 +133,10 @@ def newest(paths: RunDir) -> int:
     return max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
 
 
-def in_flight(paths: RunDir, number: int) -> bool:
-    """Whether that number was claimed a short while ago, and no record tells yet what became of it."""
+def in_flight(paths: RunDir, number: int, host: str) -> bool:
+    """Whether another host claimed that number a short while ago, and no record tells yet what became of it. One of
+    this host that did so is dead: the caller holds its lock.
+    """
     try:
         age_s = time.time() - paths.job_life(number).stat().st_mtime
     except FileNotFoundError:
@@ -140,11 +144,8 @@ def in_flight(paths: RunDir, number: int) -> bool:
     record = read(paths)
     settled = record.get("number", 0) if record.get("id") else 0
     recorded = max(settled, (record.get("successor") or {}).get("number", 0))
-    return recorded < number and age_s < TOLD_S and not _closed(paths, number)
-
-
-def _closed(paths: RunDir, number: int) -> bool:
-    return bool(re.search(r"^(closed|ended .*)$", store.read_text(paths.job_life(number)), re.MULTILINE))
+    over = re.search(rf"^(closed|ended .*|claimed {re.escape(host)})$", store.read_text(paths.job_life(number)), re.M)
+    return recorded < number and age_s < TOLD_S and not over
 
 
 def _number(name: str) -> int:

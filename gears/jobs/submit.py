@@ -26,7 +26,7 @@ def submit(route: Route, paths: RunDir) -> Record:
     """
     before = records.read(paths)
     deadline = time.monotonic() + 2 * records.TOLD_S
-    while (claimed := records.claim(paths)) is None:
+    while (claimed := records.claim(paths, route.here)) is None:
         now = records.read(paths)
         if records.live(now) and now["id"]:
             return now
@@ -52,7 +52,7 @@ def submit(route: Route, paths: RunDir) -> Record:
 
 def submit_successor(route: Route, paths: RunDir, record: Record) -> Record:
     """The record with a job that waits for the end of this one. A refusal is written into it, and tried no more."""
-    claimed = records.claim(paths)
+    claimed = records.claim(paths, route.here)
     if claimed is None:
         return record
     number, name = claimed

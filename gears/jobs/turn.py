@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gears import store
 from gears.hop import Ended, why_ended
@@ -101,7 +101,15 @@ def _why(paths: RunDir, last: Record, word: str) -> Ended | None:
     node = str(last.get("node"))
     if int(word) == GONE:
         return Ended("network", f"JupyterLab on {node} has ended", None)
-    return why_ended(int(word), store.read_text(paths.hop_err), site=paths.site, host=node, asked=False)
+    ended = why_ended(int(word), store.read_text(paths.hop_err), site=paths.site, host=node, asked=False)
+    return replace(ended, next=_cure(ended.kind, node, paths.site)) if ended.kind != "network" else ended
+
+
+def _cure(kind: str, node: str, site: str) -> str:
+    """What a person can do where the login node's ssh does not get into the job's node."""
+    if kind.startswith("hostkey"):
+        return f"ssh {node}   (ssh asks once; then: gears lab {site})"
+    return f"gears stop {site}; gears lab {site} --job --reach reverse"
 
 
 # --- following the job -----------------------------------------------------------------------

@@ -1,0 +1,177 @@
+"""What breaks while a job waits or runs: what survives, survives; nothing is submitted twice; status is right."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.centre import Centre
+from tests.helpers import Kernel, gears, home, status, wait_until
+from tests.jobs import SLURM, JobLab, cancel, clear, connect, job_record, node_of, occupy, queue, state, submit
+
+CENTRE = SLURM
+FAILING_S = 60
+"""How long the scheduler answers nothing but errors."""
+
+
+@pytest.fixture(scope="module")
+def laptop(centre: Centre) -> JobLab:
+    submit(centre.hub)
+    return connect(centre)
+
+
+@pytest.fixture
+def site(laptop: JobLab) -> Iterator[JobLab]:
+    """All hosts on, the laptop connected, and no job; none is left behind."""
+    for host in laptop.centre.hosts.values():
+        host.boot()
+        host.heal()
+    clear(laptop.centre)
+    if not laptop.terminal.isalive():
+        laptop.dial()
+    yield laptop
+    clear(laptop.centre)
+
+
+def keep(site: JobLab) -> Kernel:
+    kernel = site.kernel()
+    kernel.run("kept = 'kept'")
+    return kernel
+
+
+def check_kept(kernel: Kernel) -> None:
+    assert kernel.run("print(kept)") == "kept\n"
+
+
+@pytest.mark.parametrize("reach", ["ssh", "reverse"])
+def test_login_node_off_and_the_other_one_takes_the_job_over(site: JobLab, reach: str) -> None:
+    centre = site.centre
+    submit(centre.hub, f"--reach {reach}")
+    kernel = keep(site)
+    (job,) = queue(centre)
+    centre.login1.power_off()
+    wait_until(lambda: state(centre.hub) in ("unknown", "connecting"), 30, "status says that it is out of reach")
+    done = gears(centre.hub, "lab andes", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    wait_until(site.lab.answers, 30, "the same address")
+    check_kept(kernel)
+    found = status(centre.hub)
+    assert (found["state"], found["job"]["id"], found["job"]["host"]) == ("up", job["id"], "login2")
+    assert queue(centre) == [job]
+
+
+@pytest.mark.parametrize("reach", ["ssh", "reverse"])
+def test_tmux_and_loop_on_the_login_node_killed(site: JobLab, reach: str) -> None:
+    centre = site.centre
+    submit(centre.hub, f"--reach {reach}")
+    kernel = keep(site)
+    ours = [p.pid for p in centre.login1.processes("alice") if p.comm in ("tmux: server", "sh", "ssh", "cat", "sshd")]
+    centre.login1.kill(*ours)
+    wait_until(site.lab.answers, 60, "the hub's hop is dialled again, and finds the job")
+    check_kept(kernel)
+    assert len(queue(centre)) == 1
+
+
+def test_hub_rebooted(site: JobLab) -> None:
+    centre = site.centre
+    submit(centre.hub)
+    kernel = keep(site)
+    centre.hub.power_off()
+    centre.hub.boot()
+    assert gears(centre.hub, "lab andes").returncode == 0
+    site.dial()
+    wait_until(site.lab.answers, 30, "the same address")
+    check_kept(kernel)
+    assert len(queue(centre)) == 1
+
+
+@pytest.mark.parametrize("reach", ["ssh", "reverse"])
+def test_link_to_the_compute_node_cut(site: JobLab, reach: str) -> None:
+    centre = site.centre
+    submit(centre.hub, f"--reach {reach}")
+    kernel = keep(site)
+    (job,) = queue(centre)
+    centre.c1.cut()
+    wait_until(lambda: state(centre.hub) == "unknown", 40, "status says that the node does not answer")
+    centre.c1.heal()
+    wait_until(site.lab.answers, 60, "the way is back")
+    check_kept(kernel)
+    assert [found["id"] for found in queue(centre)] == [job["id"]]
+
+
+def test_node_powered_off_and_the_job_is_put_back_in_the_queue(site: JobLab) -> None:
+    """Slurm requeues it; it starts on the other node, at the same address."""
+    centre = site.centre
+    submit(centre.hub)
+    assert node_of(keep(site)) == "c1"
+    (job,) = queue(centre)
+    centre.c1.power_off()
+    wait_until(lambda: state(centre.hub) in ("unknown", "queued"), 40, "status says that it does not answer")
+    wait_until(
+        lambda: "NODE_FAIL" in centre.login2.run(f"sacct -j {job['id']}").stdout or requeued(centre), 60, "Slurm saw it"
+    )
+    centre.login2.run(["scontrol", "update", f"jobid={job['id']}", "starttime=now"], "root")
+    wait_until(site.lab.answers, 120, "it is back on the other node")
+    assert node_of(site.kernel()) == "c2"
+
+
+def requeued(centre: Centre) -> bool:
+    return any(job["state"] in ("PENDING", "RUNNING") and job["node"] != "c1" for job in queue(centre))
+
+
+def test_scheduler_fails_while_the_job_runs(site: JobLab) -> None:
+    centre = site.centre
+    submit(centre.hub)
+    kernel = keep(site)
+    before = queue(centre)
+    centre.fail_scheduler()
+    centre.login1.kill(*[p.pid for p in centre.login1.processes("alice") if p.comm == "ssh"])
+    wait_until(site.lab.answers, 30, "the way to the node comes back without the scheduler")
+    check_kept(kernel)
+    assert state(centre.hub) == "up"
+    centre.mend_scheduler()
+    assert queue(centre) == before
+
+
+def test_scheduler_fails_for_a_minute_while_the_job_waits(site: JobLab) -> None:
+    centre = site.centre
+    theirs = [occupy(centre, node) for node in ("c1", "c2")]
+    gears(centre.hub, "lab andes --job --no-wait")
+    site.waits_with("Resources")
+    (job,) = queue(centre)
+    centre.fail_scheduler()
+    wait_until(lambda: state(centre.hub) == "unknown", 40, "the scheduler can't be asked, and status says so")
+    assert status(centre.hub)["job"]["state"] == "UNKNOWN"
+    began = time.monotonic()
+    while time.monotonic() < began + FAILING_S:
+        assert state(centre.hub) == "unknown"
+        time.sleep(2)
+    centre.mend_scheduler()
+    wait_until(lambda: state(centre.hub) == "queued", 60, "it waits as before")
+    assert [found["id"] for found in queue(centre)] == [job["id"]]
+    cancel(centre, *theirs)
+    wait_until(site.lab.answers, 60, "it has started")
+
+
+@pytest.mark.parametrize("moment", ["SUBMITTING", "submitted"])
+def test_killed_while_it_submits(site: JobLab, moment: str) -> None:
+    """Whatever is left of a submission, the next command leads to one job."""
+    centre = site.centre
+    process = centre.login1.popen(f"exec {home()}/.venv/bin/gears lab andes --job")
+    wanted = (lambda: job_record(centre.login1)["id"]) if moment == "submitted" else (lambda: job_record(centre.login1))
+    wait_until(lambda: exists(wanted), 20, "the record is there")
+    centre.login1.kill(*[p.pid for p in centre.login1.processes("alice")])
+    centre.login1.end_popen(process)
+    done = gears(centre.login1, "lab andes --job", timeout_s=120)
+    if done.returncode:  # it was not taken: a person is told, and asks again
+        assert "broken off" in done.stderr
+        done = gears(centre.login1, "lab andes --job", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert len(queue(centre)) == 1
+
+
+def exists(look: object) -> bool:
+    try:
+        return bool(look())  # type: ignore[operator]
+    except (OSError, ValueError):
+        return False
