@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, redial, start, traffic
+from tests.bench import commands, job, redial, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
 MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row]]] = {
     "start": start.measure,
+    "job": job.measure,
     "traffic": traffic.measure,
     "redial": redial.measure,
     "commands": commands.measure,
@@ -25,7 +26,7 @@ def main() -> int:
         parser.error(f"no measurement is called {', '.join(unknown)}")
     print(HEAD, flush=True)
     for name in wanted.names or MEASUREMENTS:
-        with Centre() as centre:
+        with Centre(**(job.CENTRE if name == "job" else {})) as centre:
             for row in MEASUREMENTS[name](centre, wanted.rounds):
                 print(row, flush=True)
     return 0
