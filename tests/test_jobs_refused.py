@@ -1,11 +1,12 @@
 """What the four schedulers refuse, and what they do not answer: the two are never mixed up."""
 
+import getpass
 from pathlib import Path
 
 import pytest
 
 from gears.errors import CommandFailed, SubmissionRefused
-from gears.jobs import Job, lsf, scheduler
+from gears.jobs import Job, lsf, pbs, scheduler, slurm
 from tests.scheduler_says import Says
 
 QUERY = {"slurm": "squeue", "sge": "qstat", "pbs": "qstat", "lsf": "bjobs"}
@@ -32,6 +33,17 @@ def test_scheduler_that_is_down_is_unknown_and_never_gone(kind: str, says: Says)
     assert scheduler(kind).find("gears-x") is None
     with pytest.raises(CommandFailed):
         scheduler(kind).cancel("7")
+
+
+def test_slurm_that_does_not_know_us_is_not_taken_for_one_that_does_not_know_the_job(says: Says) -> None:
+    says("squeue", error="slurm_load_jobs error: Invalid authentication credential\n", status=1)
+    assert slurm.query("7").state == "UNKNOWN"
+
+
+def test_pbs_is_asked_for_my_own_jobs(says: Says) -> None:
+    calls = says("qselect", "7.pbs\n8.pbs\n")
+    assert pbs.find("gears-x") == ["7.pbs", "8.pbs"]
+    assert calls.read_text() == f"-N gears-x -u {getpass.getuser()}\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)

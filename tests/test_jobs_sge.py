@@ -146,7 +146,7 @@ def test_grid_engine_job_that_nobody_knows(says: Says) -> None:
 
 
 def test_half_an_answer_of_grid_engine_is_none(says: Says) -> None:
-    says("qstat", QSTAT[:900])
+    says("qstat", QSTAT[: QSTAT.index("</queue_info>")].rstrip())
     assert sge.query("7").state == "UNKNOWN"
     assert sge.find("gears-x") is None
 

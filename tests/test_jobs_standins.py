@@ -18,7 +18,7 @@ from tests.helpers import wait_until
 HERE = socket.gethostname()
 HOLD = {"lsf": "-H", "pbs": "-h"}
 KINDS = tuple(HOLD)
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 @dataclass
@@ -127,7 +127,7 @@ def test_held_job_is_told_apart_and_can_be_cancelled(cluster: Cluster) -> None:
 def test_walltime_ends_a_job_with_time_to_clear_up(cluster: Cluster) -> None:
     # LSF's walltimes are whole minutes; here one lasts a second.
     job = cluster.submit(
-        "trap 'echo cleared; exit' INT TERM; sleep 600 & wait", walltime_s=60 if cluster.kind == "lsf" else 1
+        "trap 'echo cleared; exit' INT TERM; sleep 600 & wait", walltime_s=3 * (60 if cluster.kind == "lsf" else 1)
     )
     assert cluster.until(job, "ENDED").reason.startswith("ended by its walltime")
     assert "cleared" in cluster.log()
