@@ -53,6 +53,7 @@ class Asked:
         return job_now
 
     def find(self, name: str = "gears-x") -> Any:
+        """A list of ids, or None."""
         return self.call("find", name)["answer"]
 
     def cancel(self, *jobs: str) -> None:

@@ -59,6 +59,19 @@ def is_down() -> bool:
     return (state() / "down").exists()
 
 
+def read(file: Path) -> dict[str, Any]:
+    """In a home that hosts share, a file that another host has just replaced may be seen with its length of before."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            found: dict[str, Any] = json.loads(file.read_text())
+            return found
+        except (OSError, ValueError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(TICK_S)
+
+
 class Job:
     """A directory: `job.json`, written once; `now.json`, by who carries the job; flags, by the commands."""
 
@@ -68,19 +81,19 @@ class Job:
 
     @property
     def spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = json.loads((self.directory / "job.json").read_text())
-        return spec
+        return read(self.directory / "job.json")
 
     @property
     def now(self) -> dict[str, Any]:
         """`state` is waits, runs or ended; then `node`, `started`, `ended`, `exit`, and `why`: cancel or walltime."""
-        file = self.directory / "now.json"
-        now: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-        return now
+        return read(self.directory / "now.json")
 
     def note(self, **changes: Any) -> None:
+        self.write(self.now | changes)
+
+    def write(self, now: dict[str, Any]) -> None:
         fresh = self.directory / f"now.{os.getpid()}"
-        fresh.write_text(json.dumps(self.now | changes))
+        fresh.write_text(json.dumps(now))
         fresh.replace(self.directory / "now.json")
 
     def flag(self, name: str) -> None:
@@ -118,7 +131,7 @@ def submit(script: str, spec: dict[str, Any], *, hold: bool) -> Job:
     job = Job(directory)
     if hold:
         job.flag("hold")
-    job.note(state="waits", started=None, node=None, why="")
+    job.write({"state": "waits", "started": None, "node": None, "why": ""})
     _detach(["sh", "-c"], [PYTHON, str(HERE / "standin_engine.py"), "wait", str(directory)])
     return job
 
