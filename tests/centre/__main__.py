@@ -27,16 +27,15 @@ def main() -> int:
         "--totp", type=names, default=(), metavar="HOST,…", help="want a passcode there: centre passcode"
     )
     parser.add_argument("--separate-homes", type=names, default=(), metavar="HOST,…", help="with homes of their own")
-    parser.add_argument("--slurm", action="store_true", help="with Slurm: sbatch on the login nodes, jobs on c1, c2")
+    scheduler = parser.add_mutually_exclusive_group()
+    scheduler.add_argument("--slurm", action="store_true", help="with Slurm on the login nodes, jobs on c1 and c2")
+    scheduler.add_argument("--sge", action="store_true", help="with Grid Engine")
     options = parser.parse_args()
     print(
         "booting the centre; the first time it makes the users' environments, which takes a minute or two", flush=True
     )
     try:
-        with (
-            Centre(totp=options.totp, separate_homes=options.separate_homes, slurm=options.slurm) as centre,
-            Console(centre).serve(),
-        ):
+        with Centre(**vars(options)) as centre, Console(centre).serve():
             print(BANNER, flush=True)
             return sit_at_laptop(centre)
     except CentreUnavailable as unavailable:

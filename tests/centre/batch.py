@@ -16,11 +16,15 @@ MEMBERS = ("login1", CONTROLLER, *NODES)
 class BatchSystem(ABC):
     """Prepared before the first boot of its hosts; from then on it comes up with each of them."""
 
+    kind: ClassVar[str]
+    """As a site profile calls it."""
     programs: ClassVar[Mapping[str, str]]
     """What it needs on the machine, and the package that has it."""
     service: ClassVar[str]
     daemons: ClassVar[Collection[str]]
-    """The controller's: the service that starts it, and the names of its processes."""
+    end_signal: ClassVar[str]
+    """The controller's: the service that starts it, the names of its processes, and what ends it with all it knows
+    on disk."""
 
     def __init__(self, hosts: Mapping[str, Host]) -> None:
         self._hosts = {name: hosts[name] for name in MEMBERS}
@@ -45,7 +49,7 @@ class BatchSystem(ABC):
 
     def fail(self, *, silent: bool) -> None:
         """End the controller, which keeps what it knows; or, `silent`, stop it: it takes connections, never answers."""
-        self._controller.kill(*self._pids(), signal="STOP" if silent else "TERM", check=True)
+        self._controller.kill(*self._pids(), signal="STOP" if silent else self.end_signal, check=True)
         if not silent:
             await_condition(lambda: not self._pids(), 30, "the controller has ended")
 

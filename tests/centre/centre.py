@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 from tests.centre import network, sshd
 from tests.centre.accounts import USERS
 from tests.centre.batch import BatchSystem, await_condition
-from tests.centre.homes import prepare_home
+from tests.centre.gridengine import GridEngine
+from tests.centre.homes import default_profiles, prepare_home
 from tests.centre.host import Host
 from tests.centre.provision import ensure_template
 from tests.centre.requirements import check_requirements
@@ -32,7 +33,7 @@ class Centre:
     separate_homes  hosts with home directories of their own; the laptop always has, the others share one
     profiles        site profiles of every user, by site; the default one is `andes` through these hosts
     home_mode       mode of home directories
-    slurm           with Slurm: controller on login2, nodes c1 and c2, clients there and on the login nodes
+    slurm, sge      with that scheduler: controller on login2, nodes c1 and c2, clients there and on the login nodes
     """
 
     laptop: Host
@@ -52,15 +53,19 @@ class Centre:
         profiles: Mapping[str, str] | None = None,
         home_mode: int = 0o700,
         slurm: bool = False,
+        sge: bool = False,
     ) -> None:
+        if slurm and sge:
+            raise ValueError("a centre has one scheduler")
         self._totp = totp
         self._max_sessions = dict(max_sessions or {})
         self._sshd_extra = dict(sshd_extra or {})
         self._own_homes = {"laptop", *separate_homes}
-        self._profiles = profiles
         self._home_mode = home_mode
-        self._batch_class = Slurm if slurm else None
+        self._batch_class = Slurm if slurm else GridEngine if sge else None
         self._batch: BatchSystem | None = None
+        kind = self._batch_class.kind if self._batch_class else ""
+        self._profiles = default_profiles(kind) if profiles is None else profiles
         self._secrets = {user.name: sshd.new_totp_secret() for user in USERS}
         self._stack = ExitStack()
         self._order: Sequence[str] = LOGIN_ORDER
@@ -163,7 +168,7 @@ class Centre:
 
     def _batch_system(self) -> BatchSystem:
         if self._batch is None:
-            raise RuntimeError("this centre has no scheduler: Centre(slurm=True)")
+            raise RuntimeError("this centre has no scheduler: Centre(slurm=True) or Centre(sge=True)")
         return self._batch
 
     def _close(self, room: Room) -> None:

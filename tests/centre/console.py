@@ -20,6 +20,8 @@ centre boot HOST              switch it on again
 centre end-sessions HOST      end your ssh sessions there, as a jump host's time limit does
 centre passcode               what your phone shows now
 centre order HOST…            where the alias andes leads, first one first
+centre fail-scheduler         shut the scheduler down
+centre mend-scheduler         start it again
 centre browse [PORT]          let http://localhost:PORT (38888) of the machine outside lead to the laptop's 38888
 centre root HOST              the command that opens a root shell there, for a terminal outside
 """
@@ -51,6 +53,8 @@ class Console:
             "end-sessions": lambda host: self._host(host).kill_sessions("alice"),
             "passcode": lambda: centre.passcode("alice"),
             "order": lambda *hosts: centre.order(network.ROUND_ROBIN, [self._host(host).name for host in hosts]),
+            "fail-scheduler": centre.fail_scheduler,
+            "mend-scheduler": centre.mend_scheduler,
             "browse": self._browse,
             "root": lambda host: shlex.join(self._host(host).enter(["bash", "-l"], ACCOUNTS["root"])),
         }
@@ -63,7 +67,7 @@ class Console:
             return (self._commands[words[0]](*words[1:]) or "done") + "\n"
         except TypeError:
             return HELP  # too many words, or too few
-        except (KeyError, RuntimeError, ValueError) as error:
+        except (KeyError, RuntimeError, TimeoutError, ValueError) as error:
             return f"centre: {error}\n"
 
     @contextmanager

@@ -25,14 +25,20 @@ match = ["login*"]
 }
 
 
-def prepare_home(top: Path, template: Template, keys: Path, profiles: Mapping[str, str] | None, mode: int) -> None:
+def default_profiles(scheduler: str) -> dict[str, str]:
+    """The site `andes`; `scheduler`: the kind of the centre's, or none."""
+    extra = f'[scheduler]\nkind = "{scheduler}"\n' if scheduler else ""
+    return {site: text + extra for site, text in PROFILES.items()}
+
+
+def prepare_home(top: Path, template: Template, keys: Path, profiles: Mapping[str, str], mode: int) -> None:
     """Fill one tree of homes, for every user."""
     for user in USERS:
         home = top / user.name
         home.chmod(mode)
         refresh_clone(home, user, template.files)
         write_user_ssh(home, user, keys / f"{user.name}_key", keys / "host_key")
-        for site, text in (PROFILES if profiles is None else profiles).items():
+        for site, text in profiles.items():
             write_profile(home, user, site, text)
 
 

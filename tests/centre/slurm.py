@@ -60,6 +60,7 @@ PER_USER = re.compile(r"^\t(\S+)\s+\(\s*\d+\) count:(\d+)", re.MULTILINE)
 
 
 class Slurm(BatchSystem):
+    kind = "slurm"
     programs: ClassVar = {
         "/usr/sbin/munged": "munge",
         "/usr/sbin/slurmctld": "slurmctld",
@@ -68,6 +69,7 @@ class Slurm(BatchSystem):
     }
     service = "20-slurmctld"
     daemons = ("slurmctld", "slurmscriptd")
+    end_signal = "TERM"  # it saves its state every five seconds, and then
 
     def prepare(self) -> None:
         configuration = CONFIGURATION.format(controller=CONTROLLER, nodes=",".join(NODES))
