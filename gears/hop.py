@@ -227,6 +227,8 @@ def _remote_ended(status: int, stderr: str, site: str, host: str) -> Ended:
     cures = [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
     reason = " ".join(line.removeprefix("gears: ") for line in lines[-3:] if not line.startswith("next: "))
     following = f"ssh {host}   (there: {cures[-1]})" if cures else f"gears logs {site}"
+    if cures and (found := re.search(rf"gears (lab {re.escape(site)} --job .*)", cures[-1])):
+        following = f"gears {found[1]}"  # that is to be typed here again
     return Ended("remote", f"{host}: {reason or f'the remote command ended with {status}'}", following)
 
 

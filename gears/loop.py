@@ -165,16 +165,14 @@ def _ssh_values(paths: RunDir) -> dict[str, Any]:
 
 
 def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
-    from gears.lab.launch import plan_command, plan_environment
+    from gears.lab.launch import current_umask, plan_command, plan_environment
 
-    umask = os.umask(0o077)
-    os.umask(umask)
     return _common_values(route, paths, "lab") | {
         "directory": Path(route.site.lab.directory).expanduser(),
         "environment": plan_environment(route.site, paths),
         "jupyter": plan_command(route.site, paths, root=os.geteuid() == 0),
         "listen": route.site.lab.listen,
-        "umask": f"{umask:03o}",
+        "umask": current_umask(),
     }
 
 

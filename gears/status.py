@@ -117,7 +117,7 @@ def _job(facts: Facts) -> Record | None:
 def _hops(route: Route, facts: Facts) -> list[Record]:
     if route.role == "front":
         return [_hop(route, facts)]
-    if route.role == "lab" and facts.job:
+    if route.role == "lab" and facts.job.get("node"):
         from gears.jobs.conclude import job_hop
 
         return [job_hop(route, facts)]
@@ -184,6 +184,8 @@ CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere
 
 def _without_hop(route: Route, facts: Facts) -> Verdict:
     again = f"gears lab {route.site.name}"
+    if facts.job and facts.job.get("state") in ("ENDED", "GONE"):
+        return "failed", f"job {facts.job.get('id')}: {facts.job.get('reason') or 'is over'}", f"{again} --job"
     if facts.job:
         return "unknown", f"no hop runs on {route.here}; job {facts.job.get('id')} may wait or run", again
     if facts.lab and not facts.lab.get("ended"):
@@ -232,11 +234,16 @@ def _hop(route: Route, facts: Facts) -> Record:
     state = _hop_state(route, facts)
     return {
         "from": route.here,
-        "to": facts.report.get("host") or facts.lab.get("host") or route.lab,
+        "to": facts.report.get("host") or _lab_host(facts) or route.lab,
         "state": state,
         "since": facts.up.get("since") if state == "up" else None,
         "reconnects": max(0, int(facts.up.get("times", 0)) - 1),
     }
+
+
+def _lab_host(facts: Facts) -> object:
+    """Of a job that is the login node, not the node the job is on."""
+    return facts.job.get("host") if facts.job or facts.lab.get("job") else facts.lab.get("host")
 
 
 def _hop_state(route: Route, facts: Facts) -> str:
@@ -252,6 +259,8 @@ def _hop_state(route: Route, facts: Facts) -> str:
 
 def _lab(facts: Facts) -> Record | None:
     if not facts.lab or facts.lab.get("ended") or facts.lab_alive is False:
+        return None
+    if facts.job and (facts.job.get("state") != "RUNNING" or facts.lab.get("host") != facts.job.get("node")):
         return None
     shown = {key: facts.lab.get(key) for key in ("host", "pid", "port", "socket", "version", "started", "login")}
     return shown | {"kernels": None}
@@ -278,6 +287,8 @@ def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
 def _lab_step(route: Route, facts: Facts, state: str) -> str:
     if state == "up":
         return "up"
+    if state == "queued":
+        return "waiting"
     reached = route.role != "front" or bool(facts.report)
     if not reached:
         return "waiting"

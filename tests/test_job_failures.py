@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import gears, home, lab_at, make, status, wait_until
+from tests.helpers import Kernel, gears, home, lab_at, make, status, wait_until
 from tests.jobs import PROFILE, SLURM, clear, queue, submit
 
 CENTRE = SLURM
@@ -103,8 +103,6 @@ def test_prologue_runs_before_jupyterlab(site: Centre) -> None:
         submit(site.login1)
     finally:
         write_profile(site, "")
-    from tests.helpers import Kernel
-
     assert Kernel(lab_at(site.login1)).run("import os; print(os.environ['FROM_PROLOGUE'])") == "seen\n"
 
 
@@ -118,13 +116,22 @@ def test_held_job_is_told_of_and_goes_on_when_released(site: Centre) -> None:
 
 
 def test_walltime_is_warned_of_and_its_end_told(site: Centre) -> None:
-    """Slurm ends jobs to the minute: this one lives for one."""
+    """Slurm ends jobs to the minute: this one lives for one. Its end is warned of 15 and 3 s before (`lab.ending`)."""
     submit(site.login1, "-t 0:01:00")
+    lab = lab_at(site.login1)
+    told, untold = Kernel(lab), Kernel(lab)
+    told.run("import signal; signal.signal(signal.SIGUSR1, lambda *_: open('told', 'w').close())")
+    terminal = lab.request("POST", "/api/terminals").json()["name"]
+    shown = lab.open_websocket(f"/terminals/websocket/{terminal}")
     found = wait_until(lambda: (now := status(site.login1))["reason"] and now, 60, "it warns")
-    assert found["state"] == "up"
-    assert "save your work" in found["reason"]
-    said = gears(site.login1, "status andes").stdout
-    assert "min left" in said
+    assert (found["state"], "save your work" in found["reason"]) == ("up", True)
+    assert "min left" in gears(site.login1, "status andes").stdout
+    wait_until(lambda: site.c1.path("/home/alice/told").exists(), 60, "the kernel with a handler is told")
+    assert untold.run("print('lives')") == "lives\n"
+    while "this job ends in" not in shown.recv():
+        pass
+    shown.close()
+    assert "this job ends in" in site.login1.run(f"cat {home()}/run/andes/job.*.log").stdout
     done = wait_until(lambda: (now := status(site.login1))["state"] == "failed" and now, 150, "its end is told")
     assert "walltime" in done["reason"]
 

@@ -16,7 +16,7 @@ from gears.errors import UsageError
 from gears.hop import ssh_options
 from gears.jobs import JobSpec, scheduler
 from gears.jobs.request import check_scheduler
-from gears.lab.launch import plan_environment, plan_job_command
+from gears.lab.launch import current_umask, plan_environment, plan_job_command
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
@@ -81,6 +81,7 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
     return {
         "site": site.name,
         "number": number,
+        "umask": current_umask(),
         "life": paths.job_life(number),
         "before": paths.job_life(before) if before else None,
         "record": paths.job_record,

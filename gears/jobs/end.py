@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from gears import store
 from gears.errors import CommandFailed, NotReachable
 from gears.jobs import OVER, records, scheduler
-from gears.loop import Say, wait_for
+from gears.loop import Say
 from gears.rundir import RunDir
 from gears.store import Record
 
@@ -46,14 +48,12 @@ def _ids(paths: RunDir, job: Record) -> list[str]:
 
 
 def _await_end(paths: RunDir, job: Record, id: str) -> None:
-    last = [job]
-
-    def over() -> bool:
-        last[0] = {"job": scheduler(job["kind"]).query(id)}
-        return last[0]["job"].state in OVER
-
-    if not wait_for(over, timeout_s=ENDING_S, every_s=1.0):
-        raise _unsure(paths, id, f"it is still {last[0]['job'].word or last[0]['job'].state}")
+    deadline, pause_s = time.monotonic() + ENDING_S, 0.5
+    while (found := scheduler(job["kind"]).query(id)).state not in OVER:
+        if time.monotonic() > deadline:
+            raise _unsure(paths, id, f"it is still {found.word or found.state}")
+        time.sleep(pause_s)
+        pause_s = min(5.0, pause_s * 1.5)
 
 
 def _unsure(paths: RunDir, id: str, why: str) -> NotReachable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from gears import checks, store
-from gears.errors import CommandFailed, NotReachable
+from gears.errors import CommandFailed, NotReachable, SubmissionRefused
 from gears.jobs import batch, records, scheduler
 from gears.jobs.request import check_scheduler
 from gears.route import Route
@@ -103,4 +103,8 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     store.write_private(paths.job_meet(job["number"]), route.here + "\n")
     store.write_private(spec.log, "")  # 0600: a scheduler would make it as it likes
     store.write_private(paths.job_script, batch.render_script(route, paths, job["number"], spec, before=before))
-    return scheduler(check_scheduler(route.site).kind).submit(paths.job_script)
+    try:
+        return scheduler(check_scheduler(route.site).kind).submit(paths.job_script)
+    except SubmissionRefused as exc:
+        cure = (exc.next or "gears lab SITE --job --help").replace("SITE", paths.site)
+        raise SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure) from exc

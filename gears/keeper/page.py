@@ -29,10 +29,16 @@ def as_html(status: dict[str, Any]) -> bytes:
     text = render(
         "waiting.html.j2",
         status=status,
-        heading=HEADINGS.get(status["state"], f"{status['state']}…"),
+        heading=_heading(status),
         marks=MARKS,
         command=command,
         note=note.removesuffix(")"),
         reload_s=RELOAD_S,
     )
     return text.encode()
+
+
+def _heading(status: dict[str, Any]) -> str:
+    if status["state"] == "failed" and (status["job"] or {}).get("state") in ("ENDED", "GONE"):
+        return "the job is over"
+    return HEADINGS.get(status["state"], f"{status['state']}…")

@@ -43,6 +43,10 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
 
         serverapp.http_server.add_socket(bind_unix_socket(path, mode=0o600))
     record = describe(serverapp, path) | ({"job": int(job)} if job else {})
+    if ends := os.environ.get("GEARS_JOB_ENDS"):
+        from gears.lab.ending import warn_before_end
+
+        warn_before_end(serverapp, float(ends))
     for name in filter(None, records.split(":")):
         store.write_record(Path(name), record)
 

@@ -59,3 +59,10 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
         "GEARS_SITE": site.name,
         "GEARS_LAB_RECORDS": f"{paths.lab_here}:{paths.lab_record}",
     }
+
+
+def current_umask() -> str:
+    """The person's own, in octal: what JupyterLab and its kernels make is hers, and none of gears' business."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return f"{umask:03o}"
