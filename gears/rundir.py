@@ -94,6 +94,10 @@ class RunDir:
         """What the job with this number of ours printed."""
         return self.records / f"job.{number}.log"
 
+    def job_out(self, number: int) -> Path:
+        """What the scheduler has to say besides: some bring a job's output only once it is over."""
+        return self.records / f"job.{number}.out"
+
     def job_life(self, number: int) -> Path:
         """A line per event of a job's life, written by the job itself. Who makes the file may submit that number."""
         return self.records / f"job.{number}.life"

@@ -14,7 +14,7 @@ from gears import store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
 from gears.facts import count_kernels
-from gears.hop import hand_over, read_report
+from gears.hop import REPORT, hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import find_paths, open_paths
@@ -29,6 +29,9 @@ UP_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 0.1
 STILL_EVERY_S = 60.0
 """Between two lines about a job that waits as before."""
+
+ASKED_S = 100.0
+"""For the lab host to submit a job, and to say so."""
 
 MOVE_AFTER_S = 15.0
 """How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
@@ -123,11 +126,18 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
     check_retry(route, status)
     if not route.job or (status.job and status.state != "failed"):
         return
+    told, turn = reports(paths), status.turn
     if status.hops[0]["state"] == "up" and store.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
-        wait_for(lambda: observe(route, paths).state != "failed", timeout_s=15, every_s=0.2)
+        say(f"{status.hops[0]['to']}: asked for a job")
+        wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
     else:
         clear_loop(route, paths)
         start_loop(route, paths, say=say)
+
+
+def reports(paths: RunDir) -> int:
+    """How often the lab host has reported in this turn of the hop."""
+    return store.read_text(paths.hop_out).count(REPORT)
 
 
 class Waiting:

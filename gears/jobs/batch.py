@@ -42,15 +42,15 @@ def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: Reco
     Raises UsageError where the path of gears can't stand in a job script.
     """
     wanted = check_scheduler(route.site)
-    log = paths.job_log(number)
+    out = paths.job_out(number)
     try:
-        checks.path(str(log))
+        checks.path(str(out))
     except ValueError as exc:
         cure = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
-        raise UsageError(f"{log}: {exc}", next=cure) from exc
+        raise UsageError(f"{out}: {exc}", next=cure) from exc
     return JobSpec(
         name=name,
-        log=log,
+        log=out,
         account=wanted.account,
         queue=wanted.queue,
         nodes=wanted.nodes,
@@ -82,6 +82,7 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
         "site": site.name,
         "number": number,
         "umask": current_umask(),
+        "log": paths.job_log(number),
         "life": paths.job_life(number),
         "before": paths.job_life(before) if before else None,
         "record": paths.job_record,

@@ -49,7 +49,7 @@ def header(spec: JobSpec) -> list[str]:
             f"Grid Engine gives {spec.nodes} nodes only through a parallel environment: put {pe} into directives",
             next="qconf -spl   (lists their names)",
         )
-    lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh"]
+    lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh", "#$ -notify"]  # SIGUSR2 before SIGKILL, which comes with no other
     lines += [f"#$ -P {spec.account}"] if spec.account else []
     lines += [f"#$ -q {spec.queue}"] if spec.queue else []
     lines += [f"#$ -l h_rt={clock(spec.walltime_s)}"]

@@ -101,7 +101,8 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     spec = batch.plan_job(route, paths, job["number"], job["name"], after=after)
     before = after["number"] if after else None
     store.write_private(paths.job_meet(job["number"]), route.here + "\n")
-    store.write_private(spec.log, "")  # 0600: a scheduler would make it as it likes
+    for file in (spec.log, paths.job_log(job["number"])):
+        store.write_private(file, "")  # 0600: a scheduler would make it as it likes
     store.write_private(paths.job_script, batch.render_script(route, paths, job["number"], spec, before=before))
     try:
         return scheduler(check_scheduler(route.site).kind).submit(paths.job_script)

@@ -246,7 +246,8 @@ def _dial(seen: Seen) -> Record:
 def why_over(paths: RunDir, job: Record, life: Life, *, answered: bool) -> Ended:
     """Why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
     reason = job["reason"] or _by_life(job, life)
-    lines = [line for line in store.read_text(paths.job_log(job["number"])).splitlines() if line.strip()]
+    said = store.read_text(paths.job_log(job["number"])) or store.read_text(paths.job_out(job["number"]))
+    lines = [line for line in said.splitlines() if line.strip()]
     tail = "" if not lines or (answered and life.ended in (0, None)) else ":\n" + "\n".join(lines[-5:])
     trouble = f" ({job['trouble']})" if job["trouble"] else ""
     return Ended("job", f"job {job['id'] or '-'}: {reason}{trouble}{tail}", f"gears lab {paths.site} --job")

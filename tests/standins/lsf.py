@@ -105,11 +105,11 @@ def dependency(condition: str) -> str:
 
 
 def bjobs(arguments: list[str]) -> None:
-    """bjobs(1): `-json -o FIELDS JOB`, or `-noheader -o jobid -J NAME`, which leaves out jobs that are over."""
+    """bjobs(1): `-json -o FIELDS JOB`, or `-noheader -o jobid [-J NAME]`, which leaves out jobs that are over."""
     if "-json" in arguments:
         tell_one(arguments[-1], arguments[arguments.index("-o") + 1])
     else:
-        list_named(arguments[arguments.index("-J") + 1])
+        list_named(arguments[arguments.index("-J") + 1] if "-J" in arguments else "")
 
 
 def tell_one(asked: str, fields: str) -> None:
@@ -124,9 +124,9 @@ def tell_one(asked: str, fields: str) -> None:
 
 
 def list_named(name: str) -> None:
-    found = [job.id for job in jobs() if job.spec["name"] == name and not job.is_over()]
+    found = [job.id for job in jobs() if name in ("", job.spec["name"]) and not job.is_over()]
     if not found:
-        refuse(f"Job <{name}> is not found")
+        refuse(f"Job <{name}> is not found" if name else "No unfinished job found")
     print("\n".join(found))
 
 

@@ -117,10 +117,10 @@ def fold(line: str) -> str:
 
 
 def qselect(arguments: list[str]) -> None:
-    """`-N NAME -u USER`: jobs that are not over."""
-    name = arguments[arguments.index("-N") + 1]
+    """`[-N NAME] -u USER`: jobs that are not over."""
+    name = arguments[arguments.index("-N") + 1] if "-N" in arguments else ""
     for job in jobs():
-        if job.spec["name"] == name and not job.is_over():
+        if name in ("", job.spec["name"]) and not job.is_over():
             print(f"{job.id}.{SERVER}")
 
 
