@@ -91,8 +91,8 @@ def check_while_up(centre: Centre) -> None:
     without_job = {field for field in documented if not field.startswith("job.")} | {"job"}
     assert set(flatten(found)) == (documented if node else without_job)
     if node:
-        [cell] = [block.text for block in blocks(ROOT / "docs/how-to/job.md") if block.kind == "python"]
-        left_s = float(Kernel(lab_at(centre.hub)).run(f"{cell}\nprint(left_s)"))
+        cells = [block.text for block in blocks(ROOT / "docs/how-to/job.md") if block.kind == "python"]
+        left_s = float(Kernel(lab_at(centre.hub)).run("\n".join([*cells, "print(left_s)"])))
         assert abs(time.time() + left_s - seconds(found["job"]["ends"])) < 120
 
 
