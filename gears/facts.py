@@ -48,6 +48,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     report = read_report(store.read_text(paths.hop_out)) if dialled else {}
     lab = _newest_lab(route, paths, report)
     answer = answer or probe(paths.link)
+    shared = route.site.lab.home == "shared" or route.role == "lab"
     return Facts(
         loop_alive=bool(loop and loop.alive()),
         turn=turn,
@@ -58,14 +59,16 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
         report_age_s=_age_s(paths.hop_out),
         lab=lab,
         lab_alive=_lab_process(lab),
-        job=_job(paths, report, answer),
+        job=_job(paths, report, answer, shared=shared),
     )
 
 
-def _job(paths: RunDir, report: Record, answer: Answer) -> Record:
-    """The record in the home; without a shared one what the lab host shows on its page, or told as the hop came."""
-    page = record_in(answer.content.get("gears"))
-    return store.read_record(paths.job_record) or record_in(page.get("job")) or record_in(report.get("job"))
+def _job(paths: RunDir, report: Record, answer: Answer, *, shared: bool) -> Record:
+    """The record in the home, which without a shared one is what the keeper last saw; before that, what was told."""
+    page = record_in(record_in(answer.content.get("gears")).get("job"))
+    if shared:
+        return store.read_record(paths.job_record)
+    return page or store.read_record(paths.job_record) or record_in(report.get("job"))
 
 
 def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:

@@ -95,6 +95,8 @@ def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> N
     values = VALUES[what](route, paths)  # may refuse: before all else
     for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
         stale.unlink(missing_ok=True)
+    if what == "hop" and route.site.lab.home == "separate":
+        paths.job_record.unlink(missing_ok=True)  # only a copy: whether there is a job, the lab host tells
     save_route(route, paths)
     first = next_turn(route, paths, what, word)
     store.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))

@@ -109,6 +109,8 @@ def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
     if status.lab:
         mark_ended(paths, status.lab["host"])
     paths.pin.unlink(missing_ok=True)
+    if route.site.lab.home == "separate":
+        paths.job_record.unlink(missing_ok=True)
     return alive or status.state not in ("stopped",)
 
 

@@ -177,14 +177,8 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
 
     `moved`: another login node sees to the job now, and the job is none of this host's business.
     """
-    if what == "job" and not moved:
-        from gears.jobs.end import end_records
-
-        end_records(paths)
-    elif what == "hop":
-        mark_ended(paths, store.read_record(paths.pin).get("host"))
-    elif what == "lab":
-        mark_ended(paths, socket.gethostname())
+    if not moved:
+        _close_records(paths, what)
     if what != "hop" and not moved:
         for file in paths.remote_ends.glob("*"):
             if remote := process.read(file):
@@ -194,6 +188,25 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
             clean(paths)
             leave(paths)
             os.close(lock)
+
+
+def _close_records(paths: RunDir, what: str) -> None:
+    if what == "job":
+        from gears.jobs.end import end_records
+
+        end_records(paths)
+        return
+    host = socket.gethostname() if what == "lab" else store.read_record(paths.pin).get("host")
+    mark_ended(paths, host)
+    if what == "hop" and not shares_home(paths):
+        paths.job_record.unlink(missing_ok=True)
+
+
+def shares_home(paths: RunDir) -> bool:
+    """Whether what stands in this home is the lab host's own, and no copy."""
+    from gears.locate import saved_route
+
+    return saved_route(paths.here)[0].site.lab.home == "shared"
 
 
 def mark_ended(paths: RunDir, host: object) -> None:

@@ -109,3 +109,6 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     except SubmissionRefused as exc:
         cure = (exc.next or "gears lab SITE --job --help").replace("SITE", paths.site)
         raise SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure) from exc
+    except CommandFailed as exc:
+        later = exc.next or f"gears lab {paths.site} --job   (later: the scheduler could not be asked)"
+        raise CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later) from exc

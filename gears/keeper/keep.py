@@ -192,6 +192,7 @@ def _show(route: Route, paths: RunDir, server: WaitingServer, answer: Answer) ->
     if status != server.status:
         server.status = status
         _note_report(route, paths)
+        _note_job(route, paths, status["job"])
         with contextlib.suppress(OSError):
             store.write_record(_state_file(route, paths), status)
 
@@ -219,6 +220,13 @@ def _note_report(route: Route, paths: RunDir) -> None:
     if pin["address"] and store.read_record(paths.pin) != pin:
         with contextlib.suppress(OSError):
             store.write_record(paths.pin, pin)
+
+
+def _note_job(route: Route, paths: RunDir, job: store.Record | None) -> None:
+    """What the lab host's page showed of the job, for the time when JupyterLab answers in its place."""
+    if job and route.role == "front" and route.site.lab.home == "separate":
+        with contextlib.suppress(OSError):
+            store.write_record(paths.job_record, job)
 
 
 def _prompt_s() -> float:
