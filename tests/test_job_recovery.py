@@ -86,6 +86,22 @@ def test_hub_rebooted(site: JobLab) -> None:
 
 
 @pytest.mark.parametrize("reach", ["ssh", "reverse"])
+def test_jupyterlab_killed_in_its_job(site: JobLab, reach: str) -> None:
+    """It is started again there, and the scheduler is asked about that once."""
+    centre = site.centre
+    submit(centre.hub, f"--reach {reach}")
+    (job,) = queue(centre)
+    before = centre.scheduler_calls()
+    (pid,) = [p.pid for p in centre.c1.processes("alice") if "gears.lab.node" in p.argv]
+    centre.c1.kill(pid)
+    wait_until(lambda: not site.lab.answers(), 10, "it is gone")
+    wait_until(site.lab.answers, 30, "it is back")
+    assert node_of(site.kernel()) == "c1"
+    assert [found["id"] for found in queue(centre)] == [job["id"]]
+    assert centre.scheduler_calls() - before <= 3
+
+
+@pytest.mark.parametrize("reach", ["ssh", "reverse"])
 def test_link_to_the_compute_node_cut(site: JobLab, reach: str) -> None:
     centre = site.centre
     submit(centre.hub, f"--reach {reach}")

@@ -201,12 +201,18 @@ def plan_job_turn(seen: Seen) -> Record:
         return turn | {"plan": "stop", "why": "moved" if seen.moved else "stopped"}
     if job["state"] in OVER:
         return turn | ({"plan": "stop", "why": "shut down"} if on_purpose(seen.life) else {"plan": "ask"})
-    ready = seen.tunnel if seen.reach == "reverse" else seen.life.lab is not None
+    turn["lost"] = last.get("pid") if seen.word == str(GONE) else last.get("lost")
+    ready = seen.tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn["lost"])
     if seen.reach == "reverse" and job["known"] == "RUNNING":
         turn["socket"] = job["number"]  # in place of the turn's: it does not change while the job lives
     if job["known"] != "RUNNING" or not ready:
         return turn | _wait(seen)
     return turn | (_dial(seen) if seen.reach == "ssh" else {"plan": "meet"})
+
+
+def _new_lab(life: Life, lost: str | None) -> bool:
+    """Whether JupyterLab was started in the job, and is not the one that was seen to be gone."""
+    return life.lab is not None and life.lab[0] != lost
 
 
 def _wait(seen: Seen) -> Record:
