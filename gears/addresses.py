@@ -58,7 +58,13 @@ def _is_front(site: Site, here: Here) -> bool:
         return route.role == "lab"
     if route.role == "lab":
         return site.lab.home == "shared"
-    return bool(os.environ.get("SSH_CONNECTION")) or started_here(site.name) or is_me(route.front, here)
+    return is_at_front(site)
+
+
+def is_at_front(site: Site) -> bool:
+    """Of a relay, on a host that is not its lab host: whether this is the front, and no laptop."""
+    front = str(site.front.host)
+    return bool(os.environ.get("SSH_CONNECTION")) or started_here(site.name) or is_me(front, this_host())
 
 
 def started_here(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -52,8 +53,9 @@ def run(
     return done.stdout
 
 
-def run_in_terminal(argv: Sequence[str], *, timeout_s: float) -> int:
-    """The exit status of `argv`, run in the person's own terminal, where it may ask. 255 when its time is over."""
+def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
+    """The exit status of `argv`, run in the person's own terminal, where it may ask. 255 when its time is over; None:
+    it has all the time the person gives it."""
     try:
         return subprocess.run(argv, check=False, timeout=timeout_s).returncode
     except FileNotFoundError as exc:
@@ -62,16 +64,27 @@ def run_in_terminal(argv: Sequence[str], *, timeout_s: float) -> int:
         return 255
 
 
+def start_in_terminal(argv: Sequence[str], terminal: int) -> subprocess.Popen[bytes]:
+    """Start `argv` with its input and output at `terminal`, a descriptor; what it complains of can be read of `stderr`.
+
+    It stays in the person's own session, so that it may ask at /dev/tty. The caller ends it. Raises MissingProgram.
+    """
+    try:
+        return subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE)
+    except FileNotFoundError as exc:
+        raise missing(argv[0]) from exc
+
+
 class Conversation:
     """A program whose standard input stays open while its output is read. The block's end kills it, if it still runs.
 
-    Raises MissingProgram.
+    `show_errors`: its standard error is ours; else it is kept for `end`. Raises MissingProgram.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], *, show_errors: bool = False) -> None:
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
+            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=None if show_errors else pipe)
         except FileNotFoundError as exc:
             raise missing(argv[0]) from exc
 
@@ -96,6 +109,24 @@ class Conversation:
                 if line.startswith(beginning.encode()) and line.endswith(b"\n"):
                     return line.decode(errors="replace")
         return ""
+
+    def write_line(self, line: str) -> None:
+        """Say a line to it; one that has ended hears nothing."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def terminate(self, *, timeout_s: float) -> int | None:
+        """Ask it to end: its exit status, None where it did not in time."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout_s)
+        return None
 
     def end(self, *, timeout_s: float) -> tuple[int | None, str]:
         """Close its input and let it end: its exit status, None where it did not in time, and its standard error."""

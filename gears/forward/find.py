@@ -1,0 +1,225 @@
+"""Run on the far host by its own python3 (3.6 or newer; it need not have gears): what of mine can a browser open here?
+
+Jupyter servers are found by their own records, wherever a process of mine may keep them, and believed only where the
+process lives, is mine, listens there and answers. Dask schedulers keep no record: a port on which a Python of mine
+listens is asked. Prints one line of JSON and waits for the end of the connection.
+
+Of the standard library only. Linux: /proc/net/tcp, /proc/PID/fd (proc(5)).
+"""
+
+import glob
+import http.client
+import json
+import os
+import re
+import socket
+import ssl
+import sys
+
+ANSWER_S = 3.0
+RECORDS = ("jpserver-*.json", "nbserver-*.json")
+DIRECTORIES = (
+    ("JUPYTER_RUNTIME_DIR", ""),
+    ("JUPYTER_DATA_DIR", "runtime"),
+    ("XDG_DATA_HOME", "jupyter/runtime"),
+    ("XDG_RUNTIME_DIR", "jupyter"),  # before jupyter_core 5
+    ("HOME", ".local/share/jupyter/runtime"),
+)
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=ANSWER_S)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(ANSWER_S)
+        self.sock.connect(self.path)
+
+
+def my_processes() -> "list[int]":
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.stat("/proc/" + name).st_uid == os.getuid():
+                found.append(int(name))
+        except OSError:
+            pass
+    return found
+
+
+def environment(pid: int) -> "dict[str, str]":
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:
+        return {}
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def runtime_directories(pids: "list[int]") -> "list[str]":
+    """Where Jupyter servers of mine may keep their records."""
+    found = set()
+    for variables in [dict(os.environ)] + [environment(pid) for pid in pids]:
+        for name, below in DIRECTORIES:
+            if variables.get(name, "").startswith("/"):
+                found.add(os.path.join(variables[name], below).rstrip("/"))
+    return sorted(found)
+
+
+def listeners() -> "dict[str, tuple[str, int]]":
+    """The inode of each of my listening TCP sockets, with what a forward is to dial for it."""
+    found = {}
+    for name in ("tcp", "tcp6"):
+        try:
+            with open("/proc/net/" + name) as file:
+                lines = file.read().splitlines()[1:]
+        except OSError:
+            continue
+        for words in map(str.split, lines):
+            if words[3] == "0A" and int(words[7]) == os.getuid():
+                address, port = words[1].split(":")
+                found[words[9]] = (dialled(address), int(port, 16))
+    return found
+
+
+def dialled(address: str) -> str:
+    """An address as in /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback one."""
+    words = [int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)]
+    packed = b"".join(words)
+    text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(text, text)
+
+
+def sockets_of(pid: int) -> "set[str]":
+    found = set()
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            link = os.readlink(f"/proc/{pid}/fd/{name}")
+            found.update(re.findall(r"^socket:\[(\d+)\]$", link))
+    except OSError:
+        pass
+    return found
+
+
+def connection_to(target: "str | tuple[str, int]", secure: bool) -> http.client.HTTPConnection:
+    if isinstance(target, str):
+        return UnixConnection(target)
+    if not secure:
+        return http.client.HTTPConnection(target[0], target[1], timeout=ANSWER_S)
+    trusting = ssl.create_default_context()
+    trusting.check_hostname = False
+    trusting.verify_mode = ssl.CERT_NONE  # the browser checks it
+    return http.client.HTTPSConnection(target[0], target[1], timeout=ANSWER_S, context=trusting)
+
+
+def ask(target: "str | tuple[str, int]", path: str, secure: bool = False) -> "dict[str, object]":
+    """The JSON object with which a server answers; empty where it does not."""
+    connection = connection_to(target, secure)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
+        reply = connection.getresponse()
+        found = json.loads(reply.read(1000000).decode()) if reply.status == 200 else {}
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    finally:
+        connection.close()
+    return found if isinstance(found, dict) else {}
+
+
+def read_record(file: str) -> "dict[str, object]":
+    try:
+        if os.stat(file).st_uid != os.getuid():
+            return {}
+        with open(file) as opened:
+            found = json.load(opened)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "dict[str, object] | None":
+    """The server of a record, if that speaks of this host and of now."""
+    record = read_record(file)
+    pid, base, path = record.get("pid"), str(record.get("base_url") or "/"), str(record.get("sock") or "")
+    if pid not in pids:
+        return None
+    near = [ports[inode] for inode in sockets_of(int(pid)) if inode in ports and ports[inode][1] == record.get("port")]
+    if not (path or near):
+        return None
+    target = path if path else sorted(near)[0]
+    secure = bool(record.get("secure"))
+    if "version" not in ask(target, base + "api", secure):
+        return None
+    return {
+        "kind": "jupyter",
+        "target": lasting(target, base, os.path.dirname(file)),
+        "listens": target,
+        "path": base,
+        "secure": secure,
+        "token": str(record.get("token") or ""),
+        "about": str(record.get("root_dir") or record.get("notebook_dir") or ""),
+        "pid": pid,
+    }
+
+
+def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | tuple[str, int]":
+    """A lab of gears has another port and socket at each start; the link that leads there keeps its name."""
+    link = os.path.dirname(runtime) + ".sck"
+    ours = os.path.basename(runtime) == "runtime" and os.path.islink(link)
+    return link if ours and "version" in ask(link, base + "api") else target
+
+
+def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
+    """A scheduler says so at this address (distributed/http/scheduler/json.py); a worker does not know it."""
+    identity = ask(target, "/json/identity.json")
+    if identity.get("type") != "Scheduler":
+        return None
+    workers = identity.get("workers")
+    count = identity.get("n_workers", len(workers) if isinstance(workers, dict) else 0)
+    about = f"{identity.get('address')}, workers: {count}"
+    return {"kind": "dask", "target": target, "path": "/status", "about": about, "pid": pid}
+
+
+def runs_python(pid: int) -> bool:
+    try:
+        return re.search("python|pypy", os.path.basename(os.readlink(f"/proc/{pid}/exe"))) is not None
+    except OSError:
+        return False
+
+
+def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "list[dict[str, object]]":
+    found: "dict[str, dict[str, object]]" = {}
+    for directory in runtime_directories(pids):
+        for pattern in RECORDS:
+            for file in sorted(glob.glob(os.path.join(glob.escape(directory), pattern))):
+                server = jupyter(file, pids, ports)
+                if server:  # some write a record of each kind
+                    found.setdefault(str(server["listens"]), server)
+    return list(found.values())
+
+
+def find_dasks(pids: "list[int]", ports: "dict[str, tuple[str, int]]", known: "set[str]") -> "list[dict[str, object]]":
+    asked, found = set(known), []
+    for pid in filter(runs_python, pids):
+        for target in sorted({ports[inode] for inode in sockets_of(pid) if inode in ports}):
+            server = None if str(target) in asked else dask(target, pid)
+            asked.add(str(target))
+            if server:
+                found.append(server)
+    return found
+
+
+def find() -> "list[dict[str, object]]":
+    pids, ports = my_processes(), listeners()
+    jupyters = find_jupyters(pids, ports)
+    return jupyters + find_dasks(pids, ports, {str(server["listens"]) for server in jupyters})
+
+
+if __name__ == "__main__":
+    report = {"host": socket.gethostname(), "servers": find()}
+    sys.stdout.write("\n" + json.dumps({"gears": report}, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.execvp("cat", ["cat"])  # nothing larger stays: it ends with the connection

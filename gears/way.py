@@ -1,0 +1,150 @@
+"""How a person's own ssh gets from this host to a site, or to any host that ssh knows: for what a person types.
+
+On a laptop the stanza is taken where it is in ~/.ssh/config, with whatever the person has changed there; else what it
+would say. Where that configuration shares connections (ControlMaster), these share them too; nothing depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gears import checks, store
+from gears.addresses import is_at_front
+from gears.command import run
+from gears.errors import CommandFailed, UsageError
+from gears.hop import ssh_options
+from gears.locate import find_paths, route_of
+from gears.route import Route
+from gears.sites import Site, load_site, site_names
+from gears.stanza import alias
+
+Place = Literal["lab", "front", "laptop"]
+
+SHARED = ("ControlMaster", "ControlPath", "RequestTTY")
+"""Options of a hop that are left to the person's own configuration, or to the command, here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What stands on ssh's command line before the remote command. `host` may be an alias of the stanza."""
+
+    host: str
+    options: tuple[str, ...] = ()
+    may_ask: bool = True
+
+    def command(self, *more: str) -> list[str]:
+        """ssh with `more` options, up to the host's name."""
+        ours = [f"-o{option}" for option in ssh_options() if not option.startswith(SHARED)]
+        return ["ssh", *more, *([] if self.may_ask else ["-oBatchMode=yes"]), *ours, *self.options, self.host]
+
+
+def place_of(route: Route) -> Place:
+    """What this host is to the site: where its lab runs, its front, or a laptop."""
+    if route.role == "lab":
+        return "lab"
+    return "front" if route.kind == "relay" and is_at_front(route.site) else "laptop"
+
+
+def way_to(name: str, *, may_ask: bool) -> Way | None:
+    """The whole way to `name`, a site's lab host or a host that ssh knows, in one ssh. None: it is this host.
+
+    `may_ask`: a person is at a terminal, for every ssh on the way. Raises UsageError for a name that can be neither.
+    """
+    if name not in [known for known, _ in site_names()]:
+        return Way(_checked_host(name), may_ask=may_ask)
+    route = route_of(load_site(name))
+    place = place_of(route)
+    if place == "lab":
+        return None
+    front = next_way(route, may_ask=may_ask)
+    if place == "front" or route.kind == "proxy":
+        return front
+    through = f"{_inner(front)} -W %h:%p {front.host}"
+    user = _user(front, route.site)
+    return Way(route.lab, (*(("-l", user) if user else ()), f"-oProxyCommand={through}"), may_ask)
+
+
+def next_way(route: Route, *, may_ask: bool) -> Way:
+    """From a laptop to the front; from the front to the lab host, of several behind one name to the one that was used
+    last."""
+    if place_of(route) == "front":
+        paths = find_paths(route)
+        pin = store.read_record(paths.pin) if paths else {}
+        return Way(str(pin.get("host") or route.lab), may_ask=may_ask)
+    return replace(_by_stanza(route.site) or _by_profile(route, may_ask), may_ask=may_ask)
+
+
+def remote_gears(site: Site, place: Place) -> str:
+    """gears on the next host, as a word for its shell, which sees to a leading ~."""
+    from gears.loop import this_gears
+    from gears.rundir import gears_home
+
+    if place != "laptop":
+        from gears import hop
+
+        return hop.remote_gears(site, gears_home(), this_gears())
+    root = (site.lab.root if site.front.host is None else None) or site.front.root or "~/gears"
+    if "{user}" in root:
+        from gears.here import this_host
+
+        root = root.replace("{user}", site.front.user or this_host().user)
+    return f"{root}/.venv/bin/gears"
+
+
+def _checked_host(name: str) -> str:
+    try:
+        return str(checks.jump(name))
+    except ValueError as exc:
+        raise UsageError(f"neither a site nor a host: {exc}", next="gears sites list") from exc
+
+
+def _by_stanza(site: Site) -> Way | None:
+    """The stanza in the person's configuration, without its forward."""
+    name = alias(site.name)
+    if re.search(rf"^localforward .*/{re.escape(site.name)}\.sck$", _effective(name), re.MULTILINE):
+        return Way(name, ("-oClearAllForwardings=yes",))
+    return None
+
+
+def _by_profile(route: Route, may_ask: bool) -> Way:
+    site = route.site
+    user = ("-l", site.front.user) if site.front.user else ()
+    if not site.front.jump:
+        return Way(route.front, user)
+    jumps = [Way(jump, _login(jump, site.front.user), may_ask) for jump in site.front.jump]
+    proxy = _proxy_command(jumps, nc=site.front.proxy == "nc")
+    return Way(route.front, (*user, f"-oProxyCommand={proxy}"))
+
+
+def _login(jump: str, user: str) -> tuple[str, ...]:
+    return ("-l", user) if user and "@" not in jump else ()
+
+
+def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
+    """ProxyCommand of ssh_config(5) through `jumps`, outermost first. What an inner ssh expands has its % doubled."""
+    *before, last = jumps
+    if before:
+        last = replace(last, options=(*last.options, f"-oProxyCommand={_proxy_command(before, nc=nc)}"))
+    return f"{_inner(last)} {last.host} nc %h %p" if nc else f"{_inner(last)} -W %h:%p {last.host}"
+
+
+def _inner(way: Way) -> str:
+    """An ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
+    return shlex.join(way.command("-oLogLevel=ERROR")[:-1]).replace("%", "%%")
+
+
+def _user(front: Way, site: Site) -> str:
+    """The person's name on the centre's hosts, as the stanza or the profile has it."""
+    if front.host == alias(site.name) and (found := re.search(r"^user (\S+)$", _effective(front.host), re.MULTILINE)):
+        return found[1]
+    return site.front.user
+
+
+def _effective(name: str) -> str:
+    try:
+        return run(["ssh", "-G", name], timeout_s=10)
+    except CommandFailed as exc:
+        raise CommandFailed(f"ssh's configuration: {exc.stderr.strip() or exc}", next=f"ssh -G {name}") from exc
