@@ -1,4 +1,4 @@
-"""A job behind each kind of route: homes of their own, a server behind a jump host, and a scheduler that is down."""
+"""A job behind each kind of route: homes of their own, a server behind a jump host; and a scheduler that is down."""
 
 from collections.abc import Iterator
 
@@ -78,3 +78,21 @@ def test_scheduler_down_when_a_job_is_asked_for(open_centre: OpenCentre, where: 
     assert len(queue(centre)) == 1
     gears(host, "stop andes", timeout_s=120, check=True)
     assert queue(centre) == []
+
+
+@pytest.mark.parametrize("where", ["login1", "hub"])
+def test_scheduler_down_when_the_job_is_stopped(open_centre: OpenCentre, where: str) -> None:
+    """It is told that the job may run on; the same command ends it later."""
+    centre = open_centre(**SLURM)
+    host = centre.hosts[where]
+    submit(host)
+    centre.fail_scheduler()
+    done = gears(host, "stop andes", timeout_s=240)
+    assert done.returncode == 5, done.stderr
+    assert "next:" in done.stderr
+    assert lab_at(centre.login1).answers()
+    centre.mend_scheduler()
+    assert len(queue(centre)) == 1
+    gears(host, "stop andes", timeout_s=120, check=True)
+    assert queue(centre) == []
+    assert status(host)["state"] == "stopped"
