@@ -109,6 +109,7 @@ def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
     if status.lab:
         mark_ended(paths, status.lab["host"])
     paths.pin.unlink(missing_ok=True)
+    paths.fixed.unlink(missing_ok=True)  # whatever host the lab was on, it is none's any more
     if route.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)
     return alive or status.state not in ("stopped",)

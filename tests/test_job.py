@@ -121,6 +121,7 @@ def test_stop_in_the_queue_leaves_nothing(site: JobLab) -> None:
     assert queue(centre) == []
     assert state(centre.hub) == "stopped"
     assert gears(centre.hub, "stop andes").stdout == "andes: nothing was running\n"
+    assert not centre.hub.path(f"{home()}/run/andes.sck").is_symlink()
 
 
 def test_ten_at_once_submit_one_job(site: JobLab) -> None:

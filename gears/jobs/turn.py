@@ -145,7 +145,7 @@ def after_life(job: Record, life: Life) -> Record:
     if not life.runs or life.started <= job.get("requeued", 0.0) or job["state"] in ("ENDING", *OVER):
         return job
     ends = job["ends"] or store.utc_time(life.started + job["walltime_s"])
-    runs = {"state": "RUNNING", "known": "RUNNING", "reason": "", "position": None, "starts": None}
+    runs = {"state": "RUNNING", "known": "RUNNING", "word": "", "reason": "", "position": None, "starts": None}
     return job | runs | {"node": life.host, "ends": ends}
 
 
