@@ -17,7 +17,7 @@ from gears.facts import count_kernels
 from gears.hop import REPORT, hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
-from gears.locate import find_paths, open_paths
+from gears.locate import find_paths, open_paths, saved_route
 from gears.loop import Say, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
@@ -130,7 +130,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
     if status.hops[0]["state"] == "up" and store.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
         say(f"{status.hops[0]['to']}: asked for a job")
         wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
-    else:
+    elif not saved_route(paths.here)[0].job:  # else another command has just asked for one
         clear_loop(route, paths)
         start_loop(route, paths, say=say)
 

@@ -124,9 +124,10 @@ def test_stop_in_the_queue_leaves_nothing(site: JobLab) -> None:
     assert not centre.hub.path(f"{home()}/run/andes.sck").is_symlink()
 
 
-def test_ten_at_once_submit_one_job(site: JobLab) -> None:
+@pytest.mark.parametrize("where", ["login1", "hub"])
+def test_ten_at_once_submit_one_job(site: JobLab, where: str) -> None:
     centre = site.centre
-    started = [centre.login1.popen(f"{home()}/.venv/bin/gears lab andes --job") for _ in range(10)]
+    started = [centre.hosts[where].popen(f"{home()}/.venv/bin/gears lab andes --job") for _ in range(10)]
     said = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0] * 10, said
     assert len(queue(centre)) == 1
