@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from gears import __version__
+from gears import __version__, checks
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -31,11 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--watch", action="store_true", help="show every change until interrupted")
 
-    stanza = _command(commands, "ssh-config", "the block for ~/.ssh/config on your laptop")
-    stanza.add_argument("--port", type=int, help="the laptop's port (default: the profile's)")
-    stanza.add_argument("--user", help="your name on the front (default: the one you have here)")
-    stanza.add_argument("--write", action="store_true", help="put it into this machine's ~/.ssh/config")
-
+    _add_open(commands)
+    _add_stanza(commands)
     _command(commands, "password", "set JupyterLab's password", site=False)
     _command(commands, "url", "the address to open")
     logs = _command(commands, "logs", "the logs of a site")
@@ -45,7 +42,39 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="for programs")
     _add_sites(commands)
     _add_inner(commands)
+    _add_inner_open(commands)
     return parser
+
+
+def _add_open(commands: Commands) -> None:
+    opened = _command(commands, "open", "on your laptop: the way there, kept up, and the lab in the browser")
+    opened.add_argument("--port", type=port_number, metavar="N", help="the laptop's port (default: the profile's)")
+    opened.add_argument("--user", type=user_name, help="your name on the front (default: as your ssh has it)")
+    opened.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    opened.add_argument("--dir", metavar="DIR", help="where JupyterLab starts, if it is started now")
+    _add_job_options(opened)
+
+
+def _add_stanza(commands: Commands) -> None:
+    stanza = _command(commands, "ssh-config", "the block for ~/.ssh/config on your laptop")
+    stanza.add_argument("--port", type=int, help="the laptop's port (default: the profile's)")
+    stanza.add_argument("--user", help="your name on the front (default: the one you have here)")
+    stanza.add_argument("--write", action="store_true", help="put it into this machine's ~/.ssh/config")
+
+
+def port_number(text: str) -> int:
+    return int(_checked(checks.port, int(text) if text.isdecimal() else text))
+
+
+def user_name(text: str) -> str:
+    return str(_checked(checks.user, text))
+
+
+def _checked(check: checks.Check, value: object) -> Any:
+    try:
+        return check(value)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def _add_job_options(lab: argparse.ArgumentParser) -> None:
@@ -107,3 +136,14 @@ def _add_inner(commands: Commands) -> None:
     examine.add_argument("--profile", required=True)
     examine.add_argument("--directory")
     examine.add_argument("--mark")
+
+
+def _add_inner_open(commands: Commands) -> None:
+    """What `gears open` calls on the front."""
+    opened = commands.add_parser("_open")
+    opened.set_defaults(command="_open")
+    opened.add_argument("site")
+    opened.add_argument("--start", action="store_true")
+    opened.add_argument("--ask", action="store_true")
+    opened.add_argument("--dir")
+    _add_job_options(opened)

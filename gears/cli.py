@@ -52,13 +52,8 @@ def site_name(args: argparse.Namespace) -> str:
 
 def do_lab(args: argparse.Namespace) -> int:
     from gears import workflow
-    from gears.locate import locate
 
-    route = locate(site_name(args), directory=args.dir)
-    if args.job:
-        route = _as_job(route, args)
-    elif unused := [option for key, option in _job_options().items() if getattr(args, key) is not None]:
-        raise UsageError(f"{unused[0]} is for a batch job", next=f"gears lab {route.site.name} --job {unused[0]} …")
+    route = _lab_route(args)
     root = os.geteuid() == 0 and route.role == "lab"
     if root:
         _say("you are root: JupyterLab and everything in its notebooks will have root's rights on this machine")
@@ -74,6 +69,23 @@ def do_lab(args: argparse.Namespace) -> int:
 
         _show(as_text(workflow.look(route)))
     return 0
+
+
+def _lab_route(args: argparse.Namespace) -> Route:
+    """The site with what the command line says of its lab."""
+    from gears.locate import locate
+
+    route = locate(site_name(args), directory=args.dir)
+    if args.job:
+        return _as_job(route, args)
+    _check_job_options(args, route.site.name)
+    return route
+
+
+def _check_job_options(args: argparse.Namespace, site: str) -> None:
+    unused = [option for key, option in _job_options().items() if getattr(args, key) is not None]
+    if unused and not args.job:
+        raise UsageError(f"{unused[0]} is for a batch job", next=f"gears lab {site} --job {unused[0]} …")
 
 
 def _as_job(route: Route, args: argparse.Namespace) -> Route:
@@ -150,6 +162,38 @@ def do_status(args: argparse.Namespace) -> int:
         if not args.watch:
             return STATUS_EXITS.get(record["state"], 0)
         time.sleep(2.0)
+
+
+def do_open(args: argparse.Namespace) -> int:
+    from gears.locate import locate
+    from gears.opening import start
+    from gears.opening.screen import Desk
+
+    route = locate(site_name(args))
+    _check_job_options(args, route.site.name)
+    desk = Desk(_say, _show, f"gears open {route.site.name}", browser=args.browser)
+    if route.kind == "local":
+        start.open_local(route, desk)
+    else:
+        port = args.port or route.site.laptop.port
+        start.open_site(route, desk, port=port, user=args.user, words=_lab_words(args))
+    return 0
+
+
+def _lab_words(args: argparse.Namespace) -> list[str]:
+    """The options of the lab as they were typed, for gears on another host."""
+    words = ["--job"] if args.job else []
+    for key, option in {"dir": "--dir", **_job_options()}.items():
+        values = getattr(args, key)
+        for value in values if isinstance(values, list) else [values]:
+            words += [] if value is None else [f"{option}={value}" if option.startswith("--") else f"{option}{value}"]
+    return words
+
+
+def do_open_far(args: argparse.Namespace) -> int:
+    from gears.opening import far_end
+
+    return far_end.answer(lambda: _lab_route(args), start=args.start, ask=args.ask)
 
 
 def do_ssh_config(args: argparse.Namespace) -> int:
@@ -300,6 +344,7 @@ COMMANDS: dict[str, Command] = {
     "lab": do_lab,
     "stop": do_stop,
     "status": do_status,
+    "open": do_open,
     "ssh-config": do_ssh_config,
     "password": do_password,
     "url": do_url,
@@ -311,5 +356,6 @@ COMMANDS: dict[str, Command] = {
     "sites new": do_sites_new,
     "_turn": do_turn,
     "_serve": do_serve,
+    "_open": do_open_far,
     "_examine": do_examine,
 }

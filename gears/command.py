@@ -65,14 +65,25 @@ def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
 
 
 def start_in_terminal(argv: Sequence[str], terminal: int) -> subprocess.Popen[bytes]:
-    """Start `argv` with its input and output at `terminal`, a descriptor; what it complains of can be read of `stderr`.
+    """Start `argv` with its input and output at `terminal`, a descriptor. Its complaints can be read of `stderr`.
 
-    It stays in the person's own session, so that it may ask at /dev/tty. The caller ends it. Raises MissingProgram.
+    It stays in the person's own session, so that it may ask at /dev/tty. `end_program` ends it. Raises MissingProgram.
     """
     try:
         return subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE)
     except FileNotFoundError as exc:
         raise missing(argv[0]) from exc
+
+
+def end_program(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
+    """SIGTERM, then SIGKILL after `timeout_s`. May be repeated."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Conversation:
@@ -134,8 +145,8 @@ class Conversation:
             _, errors = self._process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return None, self._process.communicate()[1].decode(errors="replace")
-        return self._process.returncode, errors.decode(errors="replace")
+            return None, (self._process.communicate()[1] or b"").decode(errors="replace")
+        return self._process.returncode, (errors or b"").decode(errors="replace")
 
 
 def find_program(name: str) -> str:

@@ -61,7 +61,7 @@ def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> Hop
     wrong, MissingProgram without ssh.
     """
     host = str(site.lab.host)
-    effective = _effective_options(host)
+    effective = effective_options(host)
     return Hop(
         host=host,
         key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
@@ -121,7 +121,8 @@ def remote_gears(site: Site, home: Path, executable: str) -> str:
     return f"{given}{shlex.quote(executable)}"
 
 
-def _effective_options(host: str) -> dict[str, str]:
+def effective_options(host: str) -> dict[str, str]:
+    """What ssh's configuration says of a host; of a keyword that stands there several times, the last value."""
     try:
         said = run(["ssh", "-G", host], timeout_s=10)
     except CommandFailed as exc:
@@ -140,9 +141,9 @@ def _prefer_fast(ciphers: str) -> str:
 # --- why it ended ----------------------------------------------------------------------------
 
 
-def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool) -> Ended:
-    """Say why ssh ended. `asked`: a person was at its prompt."""
-    again = f"gears lab {site}"
+def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, again: str = "") -> Ended:
+    """Say why ssh ended. `asked`: a person was at its prompt. `again`: what dials once more."""
+    again = again or f"gears lab {site}"
     if status == ENDED:
         return Ended("stopped", "the lab was stopped on its host", again)
     if 128 < status < 255:

@@ -106,6 +106,49 @@ class RunDir:
         """The host where the job's reverse tunnel is to go."""
         return self.records / f"job.{number}.meet"
 
+    # --- on a laptop, while `gears open` runs there -------------------------------------------
+    @property
+    def opened(self) -> Path:
+        """Which port it has, for the next `gears open`."""
+        return self.records / "open.json"
+
+    @property
+    def open_page(self) -> Path:
+        """What the browser is given: a page that leads to the address, token and all, which no command line shows."""
+        return self.records / "open.html"
+
+    @property
+    def open_lock(self) -> Path:
+        return self.local / f"{self.site}.open"
+
+    @property
+    def open_config(self) -> Path:
+        """ssh's configuration for the way to the front; written anew for each dial."""
+        return self.local / f"{self.site}.open.conf"
+
+    def open_control(self, number: int) -> Path:
+        """Where our own ssh is told to forward the port (ssh(1): -O forward). A new name at each dial."""
+        return self.local / f"{self.site}.open.{number}.ctl"
+
+    # --- a person's own sessions -------------------------------------------------------------
+    @property
+    def shell_record(self) -> Path:
+        """The login node on which the shell of this site is."""
+        return self.records / "shell.json"
+
+    @property
+    def shell_start(self) -> Path:
+        """What bash reads when that shell starts."""
+        return self.records / "shell.rc"
+
+    @property
+    def runs(self) -> Path:
+        return self.records / "runs"
+
+    def run_file(self, number: int, what: str) -> Path:
+        """Of the command with this number: what is json (its record), sh, pid, out or end (its exit status)."""
+        return self.runs / f"{number}.{what}"
+
     # --- on this host ------------------------------------------------------------------------
     @property
     def link(self) -> Path:

@@ -42,20 +42,18 @@ def plan_stanza(
     port = _checked(checks.port, site.laptop.port if port is None else port, "--port N")
     host = site.front.host or site.lab.host or _checked(checks.host, local_host, "SITE")
     socket = _forwardable(f"{front_root}/run/{site.name}.sck")
-    jumps = _jumps(site, user)
-    main = Block(
-        alias(site.name),
-        (
-            ("HostName", host),
-            ("User", user),
-            *_through(site, jumps),
-            ("LocalForward", f"{port} {socket}"),
-            *_LOUD,
-            *_LIVELY,
-        ),
-    )
+    main, *jumps = plan_blocks(site, host=host, user=user, forward=(("LocalForward", f"{port} {socket}"),))
     parts = [_comments(site, port), *([_assumption(front_root, host)] if assumed else []), str(main)]
     return "\n".join(parts) + "".join(f"\n\n{jump}" for jump in jumps) + "\n"
+
+
+def plan_blocks(
+    site: Site, *, host: str, user: str, forward: tuple[tuple[str, str], ...] = (), ssh: str = ""
+) -> list[Block]:
+    """The site's block, then one for each jump host. `ssh`: the ssh within a ProxyCommand, if it is to be another."""
+    jumps = _jumps(site, user, ssh)
+    options = (("HostName", host), ("User", user), *_through(site, jumps, ssh), *forward, *_LOUD, *_LIVELY)
+    return [Block(alias(site.name), options), *jumps]
 
 
 def alias(site_name: str) -> str:
@@ -75,27 +73,27 @@ _LOUD = (("AddressFamily", "inet"), ("GatewayPorts", "no"), ("ExitOnForwardFailu
 _LIVELY = (("ServerAliveInterval", "5"), ("ServerAliveCountMax", "2"), ("Ciphers", CIPHERS))
 
 
-def _jumps(site: Site, user: str) -> list[Block]:
+def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
     """A block for each jump host, outermost first; each but the first goes through the one before it."""
     blocks: list[Block] = []
     several = len(site.front.jump) > 1
     for number, jump in enumerate(site.front.jump, start=1):
         jump_user, _, host = jump.rpartition("@")
         # ProxyJump names the whole way at once, in the site's own block.
-        through = () if site.front.proxy == "jump" else _through(site, blocks)
+        through = () if site.front.proxy == "jump" else _through(site, blocks, ssh)
         options = (("HostName", host), ("User", jump_user or user), *through, ("Ciphers", CIPHERS))
         blocks.append(Block(f"{site.name}-login{number if several else ''}", options))
     return blocks
 
 
-def _through(site: Site, jumps: list[Block]) -> tuple[tuple[str, str], ...]:
+def _through(site: Site, jumps: list[Block], ssh: str) -> tuple[tuple[str, str], ...]:
     """How ssh gets through `jumps`, the last of which reaches the host itself."""
     if not jumps:
         return ()
     if site.front.proxy == "jump":
         return (("ProxyJump", ",".join(jump.alias for jump in jumps)),)
     last = jumps[-1].alias
-    command = f"ssh {last} nc %h %p" if site.front.proxy == "nc" else f"ssh -q -W %h:%p {last}"
+    command = f"{ssh or 'ssh'} {last} nc %h %p" if site.front.proxy == "nc" else f"{ssh or 'ssh -q'} -W %h:%p {last}"
     return (("ProxyCommand", command),)
 
 

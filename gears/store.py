@@ -44,6 +44,16 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
     return paths
 
 
+def open_laptop(home: Path, site: str, user: str) -> RunDir:
+    """Make and check what `gears open` needs on a laptop, where no lab runs and nothing is served. Safe to repeat."""
+    run = home / "run"
+    ensure_private(run, first_use=not (run / "id").exists())
+    paths = RunDir(home, site, plan_local("/tmp", user, _identifier(run)))
+    for directory in (paths.local, paths.records):
+        ensure_private(directory)
+    return paths
+
+
 def another_name(paths: RunDir) -> str:
     """What to type where somebody else has the host-local directory: nobody but root can take it from them."""
     return f"rm {paths.run / 'id'}   (stop what runs first; the next start chooses another name)"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gears import store
@@ -37,7 +39,22 @@ MOVE_AFTER_S = 15.0
 """How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
 
 
-def bring_up(route: Route, *, say: Say, wait: bool = True) -> Status:
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks for a lab. `may_ask`: whether a passcode may be asked for, where there is a terminal.
+
+    `at_prompt` is entered while a prompt is on the screen; `begun` is called once the fixed path is being served.
+    """
+
+    may_ask: bool = True
+    at_prompt: Callable[[], AbstractContextManager[None]] = nullcontext
+    begun: Callable[[], None] = lambda: None
+
+
+SOMEBODY = Person()
+
+
+def bring_up(route: Route, *, say: Say, wait: bool = True, person: Person = SOMEBODY) -> Status:
     """Make sure the lab of a site is up and reachable from here. Raises LoginNeeded, NotReachable, StartFailed."""
     site = route.site.name
     if route.role == "elsewhere":
@@ -54,15 +71,16 @@ def bring_up(route: Route, *, say: Say, wait: bool = True) -> Status:
     word = "start"
     if route.role == "lab":
         check_retry(route, status)
-        route, word = choose_lab(route, paths, asked=True)
+        route, word = choose_lab(route, paths, asked=person.may_ask)
     started = start_loop(route, paths, say=say, word=word)
     if not started:
         start_keeper(route, paths)  # none lives where it was killed together with its guard
         ask_for_job(route, paths, status, say)
+    person.begun()
     if not wait:
         return observe(route, paths)
     try:
-        return Waiting(route, paths, say, ask=not started).until_up()
+        return Waiting(route, paths, say, person, ask=not started).until_up()
     except StartFailed:
         if started:
             undo_start(route, paths, say=say)
@@ -143,9 +161,9 @@ def reports(paths: RunDir) -> int:
 class Waiting:
     """A person's `gears lab`, waiting for the way to come up: tells what changes, and shows ssh's prompt."""
 
-    def __init__(self, route: Route, paths: RunDir, say: Say, *, ask: bool) -> None:
+    def __init__(self, route: Route, paths: RunDir, say: Say, person: Person, *, ask: bool) -> None:
         self.route, self.paths, self.say, self.site = route, paths, say, route.site.name
-        self.may_ask = True
+        self.person, self.may_ask = person, person.may_ask
         self.wake = ask
         self.born = self.began = self.said_at = time.monotonic()
         self.said = ""
@@ -242,12 +260,13 @@ class Waiting:
         from gears import tmux
 
         self.may_ask = False
-        client = tmux.attach(self.site)
-        try:
-            wait_for(lambda: client.poll() is not None or not self._at_prompt(), timeout_s=150, every_s=0.1)
-        finally:
-            tmux.detach(self.site)
-            client.wait(timeout=10)
+        with self.person.at_prompt():
+            client = tmux.attach(self.site)
+            try:
+                wait_for(lambda: client.poll() is not None or not self._at_prompt(), timeout_s=150, every_s=0.1)
+            finally:
+                tmux.detach(self.site)
+                client.wait(timeout=10)
 
     def _at_prompt(self) -> bool:
         """Whether an ssh that may ask a person is dialling now."""

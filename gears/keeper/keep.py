@@ -146,7 +146,7 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
         if turn.get("plan") == "queue":
             _tell_news(paths, turn, tunnel=answer.kind != "refused")
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
-        if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > _prompt_s():
+        if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
             _give_up(paths, _unanswered(route))
         if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
             _give_up(paths, Ended("forward", server.status["reason"], server.status["next"]))
@@ -229,7 +229,7 @@ def _note_job(route: Route, paths: RunDir, job: store.Record | None) -> None:
             store.write_record(paths.job_record, job)
 
 
-def _prompt_s() -> float:
+def prompt_s() -> float:
     try:
         return min(PROMPT_S, float(os.environ.get("GEARS_PROMPT_S", PROMPT_S)))
     except ValueError:

@@ -24,7 +24,10 @@ def as_json(status: dict[str, Any]) -> bytes:
 
 
 def as_html(status: dict[str, Any]) -> bytes:
-    """`status`: a Status as a record. What stands in parentheses at the end of its `next` is not to be typed."""
+    """`status`: a Status as a record. What stands in parentheses at the end of its `next` is not to be typed.
+
+    `again` in it: what opens the way from the laptop, if not the stanza's ssh.
+    """
     command, _, note = (status["next"] or "").partition("   (")
     text = render(
         "waiting.html.j2",
@@ -33,6 +36,7 @@ def as_html(status: dict[str, Any]) -> bytes:
         marks=MARKS,
         command=command,
         note=note.removesuffix(")"),
+        again=status.get("again", f"ssh {status['site']}-jupyter"),
         reload_s=RELOAD_S,
     )
     return text.encode()

@@ -38,10 +38,10 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-def probe(path: Path, *, timeout_s: float = TIMEOUT_S) -> Answer:
-    """What answers behind `path`. Never raises for anything the other end does."""
+def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
+    """What answers behind a socket, or a port of 127.0.0.1. Never raises for anything the other end does."""
     try:
-        status, content = get_json(path, "/api", timeout_s=timeout_s)
+        status, content = get_json(where, "/api", timeout_s=timeout_s)
     except TimeoutError:
         return Answer("silent", {})
     except (ConnectionRefusedError, FileNotFoundError):
@@ -55,24 +55,32 @@ def probe(path: Path, *, timeout_s: float = TIMEOUT_S) -> Answer:
     return Answer("other", {"status": status})
 
 
-def get_json(path: Path, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S) -> tuple[int, dict[str, Any]]:
+def get_json(
+    where: Path | int, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
+) -> tuple[int, dict[str, Any]]:
     """Status and JSON object (empty where the body is none) of a GET. Raises what http.client and the socket raise."""
-    return request_json(path, "GET", target, token=token, timeout_s=timeout_s)
+    return request_json(where, "GET", target, token=token, timeout_s=timeout_s)
 
 
 def request_json(
-    path: Path, method: str, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
+    where: Path | int, method: str, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, dict[str, Any]]:
     headers = {"Accept": "application/json", "Connection": "close"}
     if token:
         headers["Authorization"] = f"token {token}"
-    connection = UnixConnection(path, timeout_s)
+    connection = _connection(where, timeout_s)
     try:
         connection.request(method, target, headers=headers)
         response = connection.getresponse()
         return response.status, _object(response.read(1_000_000))
     finally:
         connection.close()
+
+
+def _connection(where: Path | int, timeout_s: float) -> http.client.HTTPConnection:
+    if isinstance(where, int):
+        return http.client.HTTPConnection("127.0.0.1", where, timeout=timeout_s)
+    return UnixConnection(where, timeout_s)
 
 
 def connects(path: Path, *, timeout_s: float = 1.0) -> bool:

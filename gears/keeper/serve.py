@@ -1,8 +1,9 @@
-"""A small HTTP server on a UNIX socket that answers every request with the waiting page, 503."""
+"""A small HTTP server that answers every request with the waiting page, 503: on a UNIX socket, or the laptop's port."""
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import socketserver
 import sys
@@ -23,21 +24,23 @@ HOLD_S = 180.0
 MOST_BODY = 1 << 30
 
 
-class WaitingServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """Serves `status`, a JSON object that the keeper replaces whole whenever something changed."""
+class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves `status`, a JSON object that its owner replaces whole whenever something changed."""
+
+    address_family = socket.AF_UNIX
 
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, path: Path, status: dict[str, Any], listener: socket.socket | None = None) -> None:
-        """`listener`: one that listens at `path` already, and is left open and in place."""
-        self.path = path
+    def __init__(self, path: Path | None, status: dict[str, Any], listener: socket.socket | None = None) -> None:
+        """`listener`: one that listens at `path`, or at a port, already, and is left open and in place."""
+        self.path = path or Path()
         self.status = status
         self.last_request = time.monotonic()
         self.unanswered: set[Any] = set()
         self.leaving = threading.Event()
         self.owns_path = listener is None
-        super().__init__(str(path), Handler, bind_and_activate=False)
+        super().__init__(str(path), Handler, bind_and_activate=False)  # type: ignore[arg-type]  # a UNIX socket's
         self._listen(listener)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -59,6 +62,16 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def shutdown_request(self, request: Any) -> None:
         super().shutdown_request(request)
         self.unanswered.discard(request)
+
+    def close_door(self) -> None:
+        """Accept nobody more, once all who have knocked are in; they are still answered, at the latest by `leave`."""
+        self.shutdown()
+        while select.select([self.socket], [], [], 0)[0]:
+            try:
+                self.process_request(*self.get_request())
+            except OSError:
+                break
+        self.socket.close()
 
     def leave(self, *, most_s: float = 3.0) -> None:
         """Answer whoever is still on the way here, then close. Call it after the path was switched away.

@@ -1,0 +1,109 @@
+"""The command line of the laptop's ssh, and the configuration it is given. Pure, but for what `ssh -G` is asked.
+
+The way is the stanza's, with the person's own configuration behind it. It stands in a file, for BatchMode has to hold
+for the ssh of each jump host as well: none of them may ask while nobody is there.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gears.hop import effective_options
+from gears.route import Route
+from gears.rundir import RunDir
+from gears.stanza import alias, plan_blocks
+
+FOR_EACH = {
+    "ConnectTimeout": "5",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "2",
+    "TCPKeepAlive": "yes",
+    "NumberOfPasswordPrompts": "1",
+    "ClearAllForwardings": "yes",  # a stanza in the person's own file has the port's forward, which comes later here
+    "ForwardX11": "no",
+    "ForwardAgent": "no",
+    "PermitLocalCommand": "no",
+    "RemoteCommand": "none",
+}
+"""What holds for the ssh to the front, and for those of its jump hosts."""
+
+MARK = '{"gears":'
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """One try: `config` belongs into the file that `argv` names. `control`: where this ssh takes further forwards."""
+
+    argv: tuple[str, ...]
+    config: str
+    asked: bool
+
+
+def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: bool, words: Sequence[str]) -> Dial:
+    """`asked`: a person is there, and every ssh may ask her. `words`: for gears on the front, as `gears lab` has them.
+
+    The session has a terminal, for the passcode of the next hop. The port's forward is no part of it: that is
+    asked for once the port is free (`forward_command`).
+    """
+    options = {
+        "ControlMaster": "yes",
+        "ControlPath": str(paths.open_control(number)),
+        "ControlPersist": "no",
+        "RequestTTY": "force",
+        "EscapeChar": "none",
+    }
+    settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    config = plan_config(route, paths, user=user, asked=asked)
+    remote = remote_command(route, user, words)
+    return Dial(("ssh", "-F", str(paths.open_config), *settings, alias(route.site.name), remote), config, asked)
+
+
+def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
+    settings = {"BatchMode": "no" if asked else "yes"} | FOR_EACH
+    blocks = plan_blocks(route.site, host=route.front, user=user, ssh=f"ssh -F {paths.open_config} -o LogLevel=ERROR")
+    return "\n".join(
+        [
+            "Host *",
+            *(f"  {name} {value}" for name, value in settings.items()),
+            *map(str, blocks),
+            "Host *",
+            "  Include ~/.ssh/config",
+            "  Include /etc/ssh/ssh_config",
+            "",
+        ]
+    )
+
+
+def forward_command(paths: RunDir, number: int, port: int, socket: str) -> list[str]:
+    """Ask the ssh of dial `number`, which is up, to listen at the laptop's port. No session of the front is used."""
+    control = str(paths.open_control(number))
+    return ["ssh", "-F", "none", "-S", control, "-O", "forward", "-L", f"127.0.0.1:{port}:{socket}", "front"]
+
+
+def end_command(control: str) -> list[str]:
+    """End an ssh that an earlier `gears open`, killed, has left behind."""
+    return ["ssh", "-F", "none", "-S", control, "-O", "exit", "front"]
+
+
+def front_root(route: Route, user: str) -> str:
+    """Where gears is on the front; a leading ~ is left to the shell there."""
+    own = route.site.lab.root if route.kind == "proxy" else None
+    return (route.site.front.root or own or "~/gears").replace("{user}", user)
+
+
+def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
+    return f"exec {front_root(route, user)}/.venv/bin/gears _open {shlex.join([route.site.name, *words])}"
+
+
+def choose_user(route: Route, given: str | None) -> str:
+    """The person's name on the front: as given, as the profile says, else as ssh's configuration has it.
+
+    A stanza there knows it best. Raises CommandFailed where ssh can't read its configuration.
+    """
+    if found := given or route.site.front.user:
+        return found
+    stanza = effective_options(alias(route.site.name))
+    known = stanza if stanza.get("hostname") == route.front.lower() else effective_options(route.front)
+    return known["user"]

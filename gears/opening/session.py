@@ -1,0 +1,276 @@
+"""`gears open` while it runs: dial, follow, and decide what comes next once ssh has ended.
+
+Where no person is needed it dials again by itself, with pauses that grow to some 5 s. Where one is needed it says so
+once, and waits for Enter: no login is tried before somebody is there.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gears import checks, store
+from gears.command import run
+from gears.errors import CommandFailed, GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
+from gears.hop import ENDED, Ended, why_ended
+from gears.keeper.keep import prompt_s
+from gears.keeper.probe import probe
+from gears.opening import screen
+from gears.opening.connection import Connection, Report
+from gears.opening.dial import forward_command, front_root, plan_dial
+from gears.opening.port import LaptopPort
+from gears.opening.screen import Desk
+from gears.route import Route
+from gears.rundir import MAX_FORWARD_PATH, RunDir
+from gears.turn import NETWORK_PAUSES_S
+
+TICK_S = 0.5
+LOOK_EVERY_S = 5.0
+"""Between two looks through the port at what the front says of the way behind it."""
+
+MOST_MISSES = 3
+"""Looks that find nobody, before the front is asked anew."""
+
+PRESENT_S = 30.0
+"""Who has typed `gears open` is there for so long, and can be asked without more ado."""
+
+ERRORS = {kind.exit_code: kind for kind in (GearsError, UsageError, LoginNeeded, NothingRunning, NotReachable)}
+
+
+class Opening:
+    """One `gears open`, from its first dial on. `words`: options for a lab that is to be started."""
+
+    def __init__(
+        self, route: Route, paths: RunDir, port: LaptopPort, desk: Desk, *, user: str, words: Sequence[str]
+    ) -> None:
+        self.route, self.paths, self.port, self.desk, self.user = route, paths, port, desk, user
+        self.site = route.site.name
+        self.words = ["--start", *words]
+        self.began = time.monotonic()
+        self.ever = False  # whether the port has led to the front
+        self.shown = False  # whether the person has the address
+        self.wanted: str | None = None  # why a person is, once she was told
+        self.trouble: str | None = None  # what she was told last of a way that is down
+        self.failures = 0
+        self._settle(False)
+
+    def run(self) -> None:
+        """Until the person interrupts, or nothing is left to wait for. Raises GearsError."""
+        number, asked = 0, False
+        while True:
+            number += 1
+            ended = self._dial(number, asked)
+            self.port.take_back()
+            asked = self._after(ended, asked)
+
+    # --- one connection ----------------------------------------------------------------------
+
+    def _dial(self, number: int, asked: bool) -> Ended:
+        prompt = ["--ask"] if asked or (screen.can_ask() and self._present()) else []
+        dial = plan_dial(self.route, self.paths, number, user=self.user, asked=asked, words=[*self.words, *prompt])
+        store.ensure_private(self.paths.local)
+        store.write_private(self.paths.open_config, dial.config)
+        self._settle(False)
+        connection = Connection(dial)
+        try:
+            return self._follow(connection, number)
+        finally:
+            connection.end()
+            self.paths.open_control(number).unlink(missing_ok=True)
+
+    def _follow(self, connection: Connection, number: int) -> Ended:
+        failed: Report = {}
+        while connection.running():
+            for report in connection.read(TICK_S):
+                self._take(report, connection, number)
+                failed = report if "failed" in report else failed
+            if connection.asked and not connection.reported and time.monotonic() - connection.began > prompt_s():
+                return Ended("login", f"nobody typed the passcode for {self.route.front} in time")
+            if self.wanted and screen.pressed_enter():
+                self._want(None)
+                connection.say("again")
+            self._look(connection)
+        return self._why_failed(failed) if failed else self._why(connection)
+
+    def _take(self, report: Report, connection: Connection, number: int) -> None:
+        if "said" in report:
+            self.desk.say(str(report["said"]))
+        elif "socket" in report:
+            self._hand_over(number, str(report["socket"]))
+        elif "login" in report:
+            connection.show_login(bool(report["login"]))
+        elif "needs" in report:
+            self._settle(True)
+            self._want(str(report["needs"]))
+        elif "up" in report:
+            self._settle(True)
+            self._up(report)
+
+    def _settle(self, settled: bool) -> None:
+        """Whether the front's gears has said how it stands, and leaves it to us to look."""
+        self.settled, self.looked_at, self.misses = settled, time.monotonic(), 0
+
+    def _hand_over(self, number: int, socket: str) -> None:
+        try:
+            checks.path(socket)
+        except ValueError as exc:
+            raise GearsError(f"{self.route.front}: {exc}", next=f"ssh {self.route.front}") from exc
+        if len(socket) > MAX_FORWARD_PATH:
+            raise GearsError(f"{socket}: too long for ssh", next="move gears on the front to a shorter path")
+
+        def forward() -> bool:
+            try:
+                run(forward_command(self.paths, number, self.port.number, socket), timeout_s=10)
+            except CommandFailed:
+                return False
+            return True
+
+        if not any(self.port.hand_over(forward) for _ in range(3)):
+            raise GearsError(f"ssh can't listen at port {self.port.number}", next=f"{self.desk.again} --port N")
+        self.words, self.ever, self.failures = [], True, 0
+
+    def _up(self, report: Report) -> None:
+        self._back()
+        if self.shown:
+            return
+        self.shown = True
+        address = f"http://localhost:{self.port.number}/lab"
+        token = str(report.get("token") or "")
+        with_token = f"{address}?token={token}" if token else address
+        screen.write_page(self.paths.open_page, with_token)
+        self.desk.show(
+            f"JupyterLab of {self.site} is up on {report.get('host') or self.route.lab}.\n"
+            f"  open     {with_token if screen.is_private() else address}\n"
+            f"  leave    Ctrl-C   (the lab goes on; {self.desk.again} comes back to it)"
+        )
+        if self.desk.browser and not screen.open_browser(self.paths.open_page.as_uri()):
+            self.desk.say("no browser was found here: open the address by hand")
+
+    def _back(self) -> None:
+        if self.shown and (self.trouble or self.wanted):
+            self.desk.say(f"{self.site} is back")
+        self.trouble = None
+        self._want(None)
+
+    def _look(self, connection: Connection) -> None:
+        """What is behind the port. The front's own page tells what the front lacks."""
+        if not self.settled or time.monotonic() - self.looked_at < LOOK_EVERY_S:
+            return
+        answer = probe(self.port.number)
+        self.looked_at = time.monotonic()
+        if answer.kind == "jupyter":
+            self.misses = 0
+            self._back()
+        elif answer.kind == "waiting":
+            self.misses = 0
+            page = answer.content["gears"]
+            if page.get("state") == "needs-login":
+                self._want(str(page.get("reason")))
+            else:
+                self._tell(str(page.get("reason") or page.get("state")))
+        else:
+            self.misses += 1
+            if self.misses == MOST_MISSES:
+                self._settle(False)
+                connection.say("look")
+
+    # --- why it ended ------------------------------------------------------------------------
+
+    def _why_failed(self, report: Report) -> Ended:
+        """The front's gears has given up. Whoever has not been there yet can't mend it by waiting."""
+        reason, following = str(report["failed"]), report.get("next")
+        if report.get("exit") == NotReachable.exit_code and self.ever:
+            return Ended("network", reason)
+        if self.shown:
+            return Ended("remote", reason, following)
+        cure = f"ssh {self.route.front}   (there: {following})" if following else self.desk.again
+        raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{self.route.front}: {reason}", next=cure)
+
+    def _why(self, connection: Connection) -> Ended:
+        status, front = connection.status(), self.route.front
+        if status == ENDED:
+            raise NothingRunning(f"the lab of {self.site} was stopped", next=self.desk.again)
+        if status == Interrupted.exit_code:
+            raise KeyboardInterrupt
+        if status in (126, 127):
+            root = front_root(self.route, self.user)
+            cure = f"ssh {front}   (there: git clone … {root}, and make init; or set front.root in the profile)"
+            raise GearsError(f"gears is not at {root} on {front}", next=cure)
+        said = connection.errors.decode(errors="replace")
+        if status in (0, 129, 143):
+            return Ended("network", f"{front}: the session ended")
+        if status != 255:
+            said += connection.noise.decode(errors="replace").replace("\r", "")
+        host = re.search(r"@(\S+): Permission denied", said)  # of the jump host, if it was that
+        again = self.desk.again
+        return why_ended(
+            status, said, site=self.site, host=host[1] if host else front, asked=connection.asked, again=again
+        )
+
+    # --- what comes next ---------------------------------------------------------------------
+
+    def _after(self, ended: Ended, asked: bool) -> bool:
+        """Wait for what is missing. Whether a person is there for the next dial."""
+        if ended.kind == "network" or (ended.kind == "unknown-host" and self.ever):
+            self._tell(f"{ended.reason}; trying again")
+            self.failures += 1
+            pause_s = NETWORK_PAUSES_S[min(self.failures - 1, len(NETWORK_PAUSES_S) - 1)]
+            time.sleep(pause_s * random.uniform(0.8, 1.2))
+            return False
+        for_person = ended.kind in ("login", "hostkey-unknown")
+        if not for_person and not self.ever:
+            raise GearsError(ended.reason, next=ended.next)
+        if not asked and for_person and self._present() and screen.can_ask():
+            return True
+        self._want(ended.reason)
+        while not screen.pressed_enter(1.0):
+            pass
+        self._want(None)
+        return True
+
+    def _present(self) -> bool:
+        return not self.ever and time.monotonic() - self.began < PRESENT_S
+
+    def _tell(self, reason: str) -> None:
+        """Of a way that is down: once for each reason."""
+        if reason != self.trouble:
+            self.trouble = reason
+            self.desk.say(f"{self.site}: {reason}")
+        self.port.show(status(self.route, "connecting", reason, self.desk.again))
+
+    def _want(self, reason: str | None) -> None:
+        """Ask for a person, once, or for none any more. LoginNeeded where there can be none."""
+        if reason is None or self.wanted is not None:
+            self.wanted = reason and self.wanted
+            return
+        if not screen.has_terminal():
+            raise LoginNeeded(reason, next=f"{self.desk.again}   (in a terminal)")
+        self.wanted = reason
+        screen.forget_typed()
+        self.port.show(status(self.route, "needs-login", reason, self.desk.again))
+        self.desk.say(f"{self.site}: {reason}\n  next: press Enter here, to log in")
+        screen.notify(f"{self.site}: {reason}")
+
+
+def status(route: Route, state: str, reason: str | None, again: str) -> dict[str, Any]:
+    """What the laptop's page shows: as `gears.status`, of the one connection that can be seen from here."""
+    login = state == "needs-login"
+    steps = [
+        {"what": f"connection {route.here} → {route.front}", "state": "failed" if login else "trying"},
+        {"what": f"JupyterLab on {route.lab}", "state": "waiting"},
+    ]
+    return {
+        "site": route.site.name,
+        "title": route.site.title,
+        "route": route.kind,
+        "host": route.here,
+        "state": state,
+        "reason": reason,
+        "next": f"Enter   (in the terminal in which `{again}` runs)" if login else None,
+        "job": None,
+        "steps": steps,
+        "again": again,
+    }

@@ -1,0 +1,111 @@
+"""`gears open`, from its start to its end: what is checked first, and what is cleared up last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gears import store
+from gears.addresses import with_token
+from gears.command import find_program, run
+from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
+from gears.here import is_me, this_host
+from gears.opening import screen
+from gears.opening.dial import choose_user, end_command
+from gears.opening.port import RETURN_S, LaptopPort
+from gears.opening.screen import Desk
+from gears.opening.session import Opening, status
+from gears.route import Route
+from gears.rundir import RunDir, gears_home
+from gears.workflow import bring_up
+
+
+def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: Sequence[str]) -> None:
+    """Open a site in the browser and keep the way there up, until interrupted. Raises GearsError.
+
+    Where another `gears open` of the site runs here, its address is opened.
+    """
+    check_laptop(route)
+    find_program("ssh")
+    paths = store.open_laptop(gears_home(), route.site.name, this_host().user)
+    if (lock := store.try_lock(paths.open_lock)) is None:
+        return _open_again(paths, desk)
+    try:
+        with _until_ended(route, desk):
+            known = choose_user(route, user)
+            stale = end_stale(paths)
+            first = status(route, "connecting", None, desk.again)
+            laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
+            try:
+                store.write_record(paths.opened, {"port": port})
+                Opening(route, paths, laptop_port, desk, user=known, words=words).run()
+            finally:
+                laptop_port.close()
+    finally:
+        _clear(paths)
+        os.close(lock)
+
+
+def open_local(route: Route, desk: Desk) -> None:
+    """The lab of this machine: no way is needed. Raises what `bring_up` raises."""
+    found = bring_up(route, say=desk.say)
+    address = with_token(route.site.name, found.url or "", found.lab or {})
+    desk.show(f"JupyterLab is up on this machine.\n  open     {address}")
+    if desk.browser:
+        paths = store.open_laptop(gears_home(), route.site.name, this_host().user)
+        screen.write_page(paths.open_page, address)
+        screen.open_browser(paths.open_page.as_uri())
+
+
+def check_laptop(route: Route) -> None:
+    """Raises UsageError where this host is the site's front or lab host: the browser is not here."""
+    if route.role == "lab" or is_me(route.front, this_host()):
+        site = route.site.name
+        raise UsageError(f"this is a host of {site}; `gears open` is for your laptop", next=f"gears lab {site}")
+
+
+def end_stale(paths: RunDir) -> bool:
+    """End what a `gears open` that was killed has left behind. The caller holds the lock. Whether there was any."""
+    left = sorted(paths.local.glob(f"{paths.site}.open.*.ctl"))
+    for control in left:
+        with contextlib.suppress(CommandFailed):
+            run(end_command(str(control)), timeout_s=5)
+        control.unlink(missing_ok=True)
+    return bool(left)
+
+
+def _open_again(paths: RunDir, desk: Desk) -> None:
+    port = store.read_record(paths.opened).get("port")
+    if port is None:
+        raise GearsError("another one is just starting, or ending", next=desk.again)
+    address = f"http://localhost:{port}/lab"
+    desk.show(f"already open, by another `{desk.again}` here: {address}")
+    page = paths.open_page
+    if desk.browser and not screen.open_browser(page.as_uri() if page.exists() else address):
+        desk.say("no browser was found here: open the address by hand")
+
+
+@contextmanager
+def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
+    """Ctrl-C, the terminal's end and a kill are all the person's wish; what is cleared up then is cleared up whole."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = f"the way from here is closed; a lab of {route.site.name} that runs goes on"
+        raise Interrupted(message, next=desk.again) from None
+
+
+def _clear(paths: RunDir) -> None:
+    for file in (paths.opened, paths.open_page, paths.open_config, paths.open_lock):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.local.rmdir()
