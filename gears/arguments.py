@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = _command(commands, "doctor", "probe every hop and setting; say the cause and the cure")
     doctor.add_argument("--json", action="store_true", help="for programs")
     _add_sites(commands)
+    _add_laptop(commands)
     _add_inner(commands)
     _add_inner_open(commands)
     return parser
@@ -111,6 +112,27 @@ def _add_sites(commands: Commands) -> None:
     new = _command(verbs, "new", "a new profile, to be filled in", site=False, does="sites new")
     for verb in (show, new):
         verb.add_argument("name", metavar="NAME")
+
+
+def _add_laptop(commands: Commands) -> None:
+    """What a person types on the laptop; on the front or the lab host it does the same from there."""
+    forward = _command(commands, "forward", "your Jupyter servers and Dask dashboards there, at ports here", site=False)
+    forward.add_argument("words", nargs="+", metavar="HOST|SITE… | list | cancel [PORT]")
+    shell = _command(commands, "shell", "a tmux session there, with gears' environment active; again: back in it")
+    run = _command(commands, "run", "a command there, in tmux: it outlives the connection", site=False)
+    _add_session_options(shell, run)
+    shell, run = commands.add_parser("_shell"), commands.add_parser("_run")  # the same, on a host that one is sent to
+    shell.set_defaults(command="_shell")
+    shell.add_argument("site")
+    shell.add_argument("--stay", action="store_true")
+    run.set_defaults(command="_run")
+    _add_session_options(shell, run)
+
+
+def _add_session_options(shell: argparse.ArgumentParser, run: argparse.ArgumentParser) -> None:
+    shell.add_argument("--ipython", action="store_true", help="IPython instead, which keeps its variables")
+    run.add_argument("words", nargs="+", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME")
+    run.add_argument("-f", "--follow", action="store_true", help="with logs: go on to its end, whose status is ours")
 
 
 def _add_inner(commands: Commands) -> None:

@@ -285,6 +285,46 @@ def do_sites_new(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_forward(args: argparse.Namespace) -> int:
+    from gears.forward import commands
+
+    match args.words:
+        case ["list"]:
+            lines = commands.listed()
+        case ["cancel", *ports]:
+            lines = commands.cancelled(ports)
+        case names:
+            commands.forward(names, show=_show_now, say=_say, with_tokens=sys.stdout.isatty())
+            return 0
+    for line in lines:
+        print(line)
+    return 0
+
+
+def do_shell(args: argparse.Namespace) -> int:
+    from gears import shell
+
+    return shell.enter(site_name(args), ipython=args.ipython, say=_say)
+
+
+def do_shell_there(args: argparse.Namespace) -> int:
+    from gears import shell
+
+    return shell.enter_there(args.site, ipython=args.ipython, stay=args.stay, say=_say)
+
+
+def do_run(args: argparse.Namespace) -> int:
+    from gears import errands
+
+    return errands.do(args.words, follow=args.follow, show=_show_part, say=_say)
+
+
+def do_run_there(args: argparse.Namespace) -> int:
+    from gears import errands
+
+    return errands.do(args.words, follow=args.follow, show=_show_part, say=_say, there=True)
+
+
 def do_turn(args: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -333,6 +373,15 @@ def _show(words: str) -> None:
     print(typed(words))
 
 
+def _show_now(line: str) -> None:
+    print(line, flush=True)
+
+
+def _show_part(text: str) -> None:
+    """A part of another program's output, as it is."""
+    print(text, end="", flush=True)
+
+
 def _say(words: str) -> None:
     """Progress and complaints: what is no answer goes to standard error."""
     from gears.typed import typed
@@ -354,6 +403,11 @@ COMMANDS: dict[str, Command] = {
     "sites list": do_sites_list,
     "sites show": do_sites_show,
     "sites new": do_sites_new,
+    "forward": do_forward,
+    "shell": do_shell,
+    "run": do_run,
+    "_shell": do_shell_there,
+    "_run": do_run_there,
     "_turn": do_turn,
     "_serve": do_serve,
     "_open": do_open_far,

@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from gears.command import find_program, run
@@ -57,6 +58,14 @@ def end_session(site: str) -> None:
     """End the session of a site, if there is one: its programs get SIGHUP."""
     with contextlib.suppress(CommandFailed):
         run(["tmux", "-L", SERVER, "kill-session", "-t", f"={site}"], timeout_s=10)
+
+
+def enter_session(name: str, window: str, directory: Path, command: Sequence[str]) -> int:
+    """Become a tmux client in the session of that name. Where there is none it is made, to run `command`."""
+    _use_known_terminal()
+    os.environ.pop("TMUX", None)
+    made = ["new-session", "-A", "-s", name, "-n", window, "-c", str(directory), "--", *command]
+    os.execvp("tmux", ["tmux", "-L", SERVER, *made])
 
 
 def has_session(site: str) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from gears import checks, store
 from gears.addresses import is_at_front
-from gears.command import run
-from gears.errors import CommandFailed, UsageError
+from gears.command import run, run_in_terminal
+from gears.errors import CommandFailed, NotReachable, UsageError
 from gears.hop import ssh_options
 from gears.locate import find_paths, route_of
 from gears.route import Route
@@ -29,16 +30,17 @@ SHARED = ("ControlMaster", "ControlPath", "RequestTTY")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What stands on ssh's command line before the remote command. `host` may be an alias of the stanza."""
+    """What stands on ssh's command line before the remote command. `host` may be an alias of the stanza. `words`: for
+    every ssh on the way."""
 
     host: str
     options: tuple[str, ...] = ()
-    may_ask: bool = True
+    words: tuple[str, ...] = ()
 
     def command(self, *more: str) -> list[str]:
         """ssh with `more` options, up to the host's name."""
         ours = [f"-o{option}" for option in ssh_options() if not option.startswith(SHARED)]
-        return ["ssh", *more, *([] if self.may_ask else ["-oBatchMode=yes"]), *ours, *self.options, self.host]
+        return ["ssh", *more, *self.words, *ours, *self.options, self.host]
 
 
 def place_of(route: Route) -> Place:
@@ -48,33 +50,46 @@ def place_of(route: Route) -> Place:
     return "front" if route.kind == "relay" and is_at_front(route.site) else "laptop"
 
 
-def way_to(name: str, *, may_ask: bool) -> Way | None:
+def way_to(name: str, *, words: tuple[str, ...] = ()) -> Way | None:
     """The whole way to `name`, a site's lab host or a host that ssh knows, in one ssh. None: it is this host.
 
-    `may_ask`: a person is at a terminal, for every ssh on the way. Raises UsageError for a name that can be neither.
+    `words`: options for every ssh on the way. Raises UsageError for a name that can be neither.
     """
     if name not in [known for known, _ in site_names()]:
-        return Way(_checked_host(name), may_ask=may_ask)
+        return Way(_checked_host(name), words=words)
     route = route_of(load_site(name))
     place = place_of(route)
     if place == "lab":
         return None
-    front = next_way(route, may_ask=may_ask)
+    front = next_way(route, words=words)
     if place == "front" or route.kind == "proxy":
         return front
     through = f"{_inner(front)} -W %h:%p {front.host}"
     user = _user(front, route.site)
-    return Way(route.lab, (*(("-l", user) if user else ()), f"-oProxyCommand={through}"), may_ask)
+    return Way(route.lab, (*(("-l", user) if user else ()), f"-oProxyCommand={through}"), words)
 
 
-def next_way(route: Route, *, may_ask: bool) -> Way:
+def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
     """From a laptop to the front; from the front to the lab host, of several behind one name to the one that was used
     last."""
     if place_of(route) == "front":
         paths = find_paths(route)
         pin = store.read_record(paths.pin) if paths else {}
-        return Way(str(pin.get("host") or route.lab), may_ask=may_ask)
-    return replace(_by_stanza(route.site) or _by_profile(route, may_ask), may_ask=may_ask)
+        return Way(str(pin.get("host") or route.lab), words=words)
+    return replace(_by_stanza(route.site) or _by_profile(route, words), words=words)
+
+
+def go_on(way: Way, remote: str, *, again: str) -> int:
+    """The exit status of a command on another host, run in the person's terminal; without one it asks nothing.
+
+    Raises NotReachable where ssh ended; a command that exits with 255 looks the same.
+    """
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    words = ["-t"] if terminal else ["-T", "-n", "-oBatchMode=yes"]
+    status = run_in_terminal([*way.command(*words), remote], timeout_s=None)
+    if status == 255:
+        raise NotReachable(f"the connection to {way.host} ended, or none came about", next=again)
+    return status
 
 
 def remote_gears(site: Site, place: Place) -> str:
@@ -109,12 +124,12 @@ def _by_stanza(site: Site) -> Way | None:
     return None
 
 
-def _by_profile(route: Route, may_ask: bool) -> Way:
+def _by_profile(route: Route, words: tuple[str, ...]) -> Way:
     site = route.site
     user = ("-l", site.front.user) if site.front.user else ()
     if not site.front.jump:
         return Way(route.front, user)
-    jumps = [Way(jump, _login(jump, site.front.user), may_ask) for jump in site.front.jump]
+    jumps = [Way(jump, _login(jump, site.front.user), words) for jump in site.front.jump]
     proxy = _proxy_command(jumps, nc=site.front.proxy == "nc")
     return Way(route.front, (*user, f"-oProxyCommand={proxy}"))
 

@@ -190,7 +190,7 @@ def runs_python(pid: int) -> bool:
 
 
 def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "list[dict[str, object]]":
-    found: "dict[str, dict[str, object]]" = {}
+    found: dict[str, dict[str, object]] = {}
     for directory in runtime_directories(pids):
         for pattern in RECORDS:
             for file in sorted(glob.glob(os.path.join(glob.escape(directory), pattern))):

@@ -1,0 +1,112 @@
+"""`gears shell`: a named tmux session on a site's lab host, with gears' environment active; later, back in it.
+
+From a laptop it is an ssh with a terminal, to the front, which goes on to the lab host in the same way. Of several
+login nodes behind one name the session is on one; that is written down in the home they share.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+from pathlib import Path
+
+from gears import store, tmux
+from gears.errors import UsageError
+from gears.locate import lab_route, locate
+from gears.loop import Say, this_gears
+from gears.route import Route
+from gears.rundir import RunDir, gears_home
+from gears.way import Way, go_on, next_way, place_of, remote_gears
+
+KNOCK_S = 3.0
+
+# As a login shell starts, so that a centre's modules are there; the environment last, or another one would hide it.
+BASH_STARTS = """\
+[ -r /etc/profile ] && . /etc/profile
+for gears_file in ~/.bash_profile ~/.bash_login ~/.profile ~/.bashrc; do
+    [ -r "$gears_file" ] && {{ . "$gears_file"; break; }}
+done
+unset gears_file
+. {activate}
+"""
+
+
+def enter(name: str, *, ipython: bool, say: Say) -> int:
+    """Show the session in the person's terminal until she leaves it. Raises UsageError without a terminal, NotReachable
+    where ssh ended."""
+    route = locate(name)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("a shell wants a terminal", next=f"gears run {name} -- COMMAND   (needs none)")
+    place = place_of(route)
+    if place == "lab":
+        return enter_here(route, ipython=ipython, say=say)
+    command = ["_shell" if place == "front" or route.kind == "proxy" else "shell", name]
+    way = recorded_way(route) if place == "front" else next_way(route)
+    remote = f"{remote_gears(route.site, place)} {shlex.join(command)}{' --ipython' * ipython}"
+    return go_on(way, remote, again=f"gears shell {name}")
+
+
+def enter_there(name: str, *, ipython: bool, stay: bool, say: Say) -> int:
+    """The same on the lab host, whatever names that has. `stay`: on this one of several, where she was sent to."""
+    return enter_here(lab_route(locate(name).site), ipython=ipython, say=say, stay=stay)
+
+
+def enter_here(route: Route, *, ipython: bool, say: Say, stay: bool = False) -> int:
+    """Becomes tmux; returns only where the session is on another login node."""
+    paths, name = open_records(route), route.site.name
+    tmux.check_tmux()
+    other = str(store.read_record(paths.shell_record).get("host") or route.here)
+    if other != route.here and not stay:
+        if _knock(other):
+            remote = f"{this_gears()} _shell {name} --stay{' --ipython' * ipython}"
+            return go_on(Way(other), remote, again=f"gears shell {name}")
+        say(f"your shell is on {other}, which can't be reached; this is a new one, on {route.here}")
+    store.write_record(paths.shell_record, {"host": route.here})
+    kind = "ipython" if ipython else "shell"
+    directory = Path(route.site.lab.directory).expanduser()
+    return tmux.enter_session(session_name(kind, name), kind, directory, _command(paths, ipython=ipython))
+
+
+def session_name(kind: str, site: str) -> str:
+    """No site can be called so: the lab's session has the site's name."""
+    return f"{kind}@{site}"
+
+
+def open_records(route: Route) -> RunDir:
+    """The site's directory for records, made if need be; nothing on local disk."""
+    paths = RunDir(gears_home(), route.site.name, Path("/nonexistent"))
+    store.ensure_private(paths.run, first_use=not (paths.run / "id").exists())
+    store.ensure_private(paths.records)
+    return paths
+
+
+def recorded_way(route: Route) -> Way:
+    """From the front: to the login node on which the person's shell is, as far as the home tells."""
+    host = store.read_record(open_records(route).shell_record).get("host")
+    return Way(str(host)) if host and route.site.lab.home == "shared" and _knock(str(host)) else next_way(route)
+
+
+def active_environment() -> dict[str, str]:
+    """What activates gears' environment."""
+    return {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"}
+
+
+def _command(paths: RunDir, *, ipython: bool) -> list[str]:
+    active = ["env", *(f"{name}={value}" for name, value in active_environment().items())]
+    if ipython:
+        return [*active, sys.executable, "-m", "IPython"]
+    shell, activate = os.environ.get("SHELL") or "/bin/sh", Path(sys.prefix, "bin/activate")
+    if os.path.basename(shell) != "bash" or not activate.exists():
+        return [*active, shell, "-i"]
+    store.write_private(paths.shell_start, BASH_STARTS.format(activate=shlex.quote(str(activate))))
+    return [*active, shell, "--rcfile", str(paths.shell_start), "-i"]
+
+
+def _knock(host: str) -> bool:
+    try:
+        socket.create_connection((host, 22), timeout=KNOCK_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,294 @@
+"""`gears forward` on the laptop: every server of mine on two login nodes at an address here; nothing of bob's."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from jupyter_server.auth import passwd
+
+from tests.centre import Centre, Host
+from tests.helpers import Lab, gears, home, listening_ports, wait_until
+
+PROFILE = 'title = "A server behind a login node"\n[front]\njump = ["hub"]\n[lab]\nhost = "{0}"\nmatch = ["{0}"]\n'
+RELAY = '[front]\nhost = "hub"\nroot = "~/gears"\n[lab]\nhost = "andes"\nmatch = ["login*"]\n'
+CENTRE = {
+    "profiles": {"matagorda": PROFILE.format("login1"), "antakya": PROFILE.format("login2"), "andes": RELAY},
+    # One session per connection: nothing may need a second one.
+    "max_sessions": {"hub": 1, "login1": 1, "login2": 1},
+}
+DASHBOARD = (Path(__file__).parent / "standins/dask_dashboard.py").read_text()
+BASE = f"{home()}/.venv/bin/python"
+OTHER = "/home/alice/other/bin/python"
+JUPYTER = ("-m", "jupyterlab", "--no-browser")
+DEFAULT = "/home/alice/.local/share/jupyter/runtime"
+BOBS = "/home/bob/.local/share/jupyter/runtime"
+RECORDS = (("login1", DEFAULT), ("login1", "/tmp/other"), ("login2", "/home/alice/data/runtime"), ("login1", BOBS))
+ADDRESS = re.compile(r"  (\w+) +http://localhost:(\d+)(/[^\s?]*)(?:\?token=(\w+))?(?:   (.*))?")
+
+
+@pytest.fixture(scope="module")
+def servers(centre: Centre) -> Iterator[Centre]:
+    """As people start them by hand: three of alice's, one of them in another environment and with the record of a
+    classic notebook, one with a password; her two Dask dashboards; a dead record; and bob's."""
+    login1, login2 = centre.login1, centre.login2
+    make_environment(login1)
+    word = f"--PasswordIdentityProvider.hashed_password={passwd('sesame', 'sha1')}"
+    started = [
+        login1.popen([BASE, *JUPYTER]),
+        login1.popen([OTHER, *JUPYTER], env={"JUPYTER_RUNTIME_DIR": "/tmp/other"}),
+        login2.popen([BASE, *JUPYTER, word], env={"JUPYTER_DATA_DIR": "/home/alice/data"}),
+        login1.popen([f"{home('bob')}/.venv/bin/python", *JUPYTER], "bob"),
+        *(host.popen([BASE, "-c", DASHBOARD, f"of-{host.name}"]) for host in (login1, login2)),
+        login1.popen(["/usr/bin/python3", "-c", DASHBOARD, "of-bob"], "bob"),
+    ]
+    for host, directory in RECORDS:
+        found = wait_for_record(centre.hosts[host], directory)
+        wait_until(Lab(centre.hosts[host], found["port"]).answers, 60, f"the server of {directory} answers")
+    make_classic(login1, Path("/tmp/other"))
+    dead = {"pid": 99999, "port": 8888, "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
+    login1.run(f"cat >{DEFAULT}/jpserver-99999.json", input=json.dumps(dead), check=True)
+    yield centre
+    for process in started:
+        login1.end_popen(process)
+
+
+def make_environment(host: Host) -> None:
+    """A venv that finds the packages of gears' own."""
+    host.run(["/usr/bin/python3", "-m", "venv", "--without-pip", "/home/alice/other"], check=True)
+    where = [BASE, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = host.run(where, check=True).stdout
+    host.run("cat >$(echo ~/other/lib/python*/site-packages)/base.pth", input=packages, check=True)
+
+
+def record_files(host: Host, directory: str) -> list[Path]:
+    return [file for file in host.path(directory).glob("jpserver-*.json") if file.stat().st_size]
+
+
+def wait_for_record(host: Host, directory: str) -> dict[str, Any]:
+    [file] = wait_until(lambda: record_files(host, directory), 60, f"a record in {directory}")
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
+
+
+def make_classic(host: Host, directory: Path) -> None:
+    """What notebook 6 and older write has another name, and another key for the directory."""
+    [file] = record_files(host, str(directory))
+    record = json.loads(file.read_text())
+    record["notebook_dir"] = record.pop("root_dir")
+    file.write_text(json.dumps(record))
+    file.rename(file.with_name(file.name.replace("jpserver", "nbserver")))
+
+
+@dataclass(frozen=True)
+class Shown:
+    kind: str
+    port: int
+    path: str
+    token: str
+    about: str
+
+
+def shown(text: str) -> list[Shown]:
+    found = [re.match(ADDRESS, line) for line in text.replace("\r", "").splitlines()]
+    return [Shown(one[1], int(one[2]), one[3], one[4] or "", one[5]) for one in found if one]
+
+
+def start(centre: Centre, *names: str, user: str = "alice") -> tuple["pexpect.spawn[str]", list[Shown]]:
+    """`gears forward` in a terminal of the laptop, once it stands."""
+    terminal = centre.laptop.spawn([f"{home(user)}/.venv/bin/gears", "forward", *names], user)
+    terminal.expect("Ctrl-C ends these forwards")
+    return terminal, shown(terminal.before or "")
+
+
+def end(terminal: "pexpect.spawn[str]") -> str:
+    terminal.send("\x03")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 130
+    return terminal.before or ""
+
+
+def check_nothing_left(centre: Centre) -> None:
+    assert [process.argv for process in centre.laptop.processes("alice")] == []
+    assert listening_ports(centre.laptop) == set()
+    assert list(centre.laptop.path("/tmp").glob("gears-*")) == []
+    for host in (centre.hub, centre.login1, centre.login2):
+        wait_until(lambda host=host: not at_far_end(host), 10, f"nothing of ours is left on {host.name}")
+
+
+def at_far_end(host: Host) -> list[str]:
+    return [process.comm for process in host.processes("alice") if process.comm in ("sshd", "cat", "ssh")]
+
+
+def answers(centre: Centre, one: Shown) -> bool:
+    """As the page that it says it is, for whoever types the address."""
+    lab = Lab(centre.laptop, one.port, one.token)
+    if one.kind == "Dask":
+        return "Dask Diagnostic UI" in lab.request("GET", one.path).text
+    logged_in = lab.request("GET", "/api/status").status == 200
+    return lab.answers() and logged_in == bool(one.token)
+
+
+def test_five_servers_five_addresses_and_nothing_of_others(servers: Centre) -> None:
+    terminal, found = start(servers, "matagorda", "antakya")
+    assert sorted((one.kind, bool(one.token)) for one in found) == [
+        *[("Dask", False)] * 2,
+        ("Jupyter", False),
+        *[("Jupyter", True)] * 2,
+    ]
+    assert all(answers(servers, one) for one in found)
+    assert [one.about for one in found if one.kind == "Jupyter" and not one.token] == [
+        "/home/alice; log in with its password"
+    ]
+    assert listening_ports(servers.laptop) == {("0100007F", one.port) for one in found}
+    dashboards = [Lab(servers.laptop, one.port).request("GET", "/status").text for one in found if one.kind == "Dask"]
+    assert sorted(text[-6:] for text in dashboards) == ["login1", "login2"]
+    assert "the forwards have ended" in end(terminal)
+    check_nothing_left(servers)
+
+
+def test_an_address_stays_good(servers: Centre) -> None:
+    terminal, before = start(servers, "matagorda")
+    end(terminal)
+    terminal, after = start(servers, "matagorda")
+    assert before == after
+    end(terminal)
+
+
+def test_cancel_frees_one_port_and_then_all(servers: Centre) -> None:
+    terminal, found = start(servers, "matagorda", "antakya")
+    one, *others = found
+    done = gears(servers.laptop, f"forward cancel {one.port}", check=True)
+    assert done.stdout.startswith(f"cancelled  {one.port} ")
+    assert listening_ports(servers.laptop) == {("0100007F", other.port) for other in others}
+    assert all(answers(servers, other) for other in others)
+    listed = gears(servers.laptop, "forward list", check=True).stdout
+    assert {int(line.split()[0]) for line in listed.splitlines()} == {other.port for other in others}
+    assert "token" not in listed
+    assert gears(servers.laptop, f"forward cancel {one.port}").returncode == 4
+    gears(servers.laptop, "forward cancel", check=True)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+    check_nothing_left(servers)
+    assert gears(servers.laptop, "forward list").returncode == 4
+
+
+def test_typed_twice_it_says_what_is_there(servers: Centre) -> None:
+    terminal, found = start(servers, "antakya")
+    done = gears(servers.laptop, "forward antakya", check=True)
+    assert [(one.port, one.about.endswith("forwarded already")) for one in shown(done.stdout)] == [
+        (one.port, True) for one in found
+    ]
+    end(terminal)
+
+
+def test_no_token_but_on_a_screen_and_no_file_holds_one(servers: Centre) -> None:
+    terminal, found = start(servers, "matagorda")
+    assert any(one.token for one in found)
+    printed = gears(servers.laptop, "forward matagorda", check=True).stdout
+    assert "token" not in printed
+    kept = servers.laptop.run("grep -r . ~/gears/run/forward /tmp").stdout
+    assert "control" in kept
+    argv = " ".join(word for process in servers.laptop.processes() for word in process.argv)
+    assert not any(one.token in text for one in found if one.token for text in (kept, argv))
+    modes = servers.laptop.run("find ~/gears/run/forward -printf '%y %m\\n' | sort -u", check=True).stdout
+    assert modes == "d 700\nf 600\n"
+    end(terminal)
+
+
+def test_a_port_that_is_taken_is_left_and_another_is_used(servers: Centre) -> None:
+    terminal, before = start(servers, "antakya")
+    end(terminal)
+    rival = servers.laptop.popen(["/usr/bin/python3", "-m", "http.server", "-b", "127.0.0.1", str(before[0].port)])
+    wait_until(lambda: listening_ports(servers.laptop), 20, "something else is at that port")
+    terminal, found = start(servers, "antakya")
+    assert found[0].port != before[0].port
+    assert found[1:] == before[1:]
+    assert all(answers(servers, one) for one in found)
+    end(terminal)
+    servers.laptop.end_popen(rival)
+
+
+def test_a_broken_connection_is_dialled_again(servers: Centre) -> None:
+    terminal, found = start(servers, "matagorda")
+    servers.hub.kill_sessions("alice")
+    terminal.expect("dialling again")
+    terminal.expect("forwarded again")
+    assert all(answers(servers, one) for one in found)
+    end(terminal)
+    check_nothing_left(servers)
+
+
+def test_a_closed_terminal_ends_it(servers: Centre) -> None:
+    terminal, _ = start(servers, "antakya")
+    terminal.close()
+    wait_until(lambda: not servers.laptop.processes("alice"), 15, "all of it has ended")
+    check_nothing_left(servers)
+
+
+def test_a_passcode_is_typed_once_for_all(servers: Centre) -> None:
+    servers.hub.reconfigure_sshd(totp=True)
+    try:
+        assert gears(servers.laptop, "forward matagorda").returncode == 3
+        terminal = servers.laptop.spawn([f"{home()}/.venv/bin/gears", "forward", "matagorda"])
+        terminal.expect("Verification code: ")
+        terminal.sendline(servers.passcode())
+        terminal.expect("Ctrl-C ends these forwards")
+        found = shown(terminal.before or "")
+        assert len(found) == 3
+        assert all(answers(servers, one) for one in found)
+        servers.hub.kill_sessions("alice")
+        terminal.expect("wants a passcode")  # and asks for none by itself
+        terminal.expect(pexpect.EOF)
+    finally:
+        servers.hub.reconfigure_sshd(totp=False)
+
+
+def test_a_relay_and_a_host_that_ssh_knows(servers: Centre) -> None:
+    """The login node behind the hub, by the site; and from the hub itself, by either name."""
+    terminal, found = start(servers, "andes")
+    assert len(found) == 3
+    assert all(answers(servers, one) for one in found)
+    end(terminal)
+    for name in ("login2", "alice@login2"):
+        hub = servers.hub.spawn([f"{home()}/.venv/bin/gears", "forward", name])
+        hub.expect("Ctrl-C ends these forwards")
+        assert len(shown(hub.before or "")) == 2
+        end(hub)
+
+
+def test_on_the_host_itself_nothing_is_forwarded(servers: Centre) -> None:
+    done = gears(servers.login2, "forward antakya", check=True)
+    assert "nothing is forwarded" in done.stdout
+    assert {one.port for one in shown(done.stdout)} <= {port for _, port in listening_ports(servers.login2)}
+
+
+def test_a_lab_of_gears_without_a_port(servers: Centre) -> None:
+    """It is forwarded by the link that stays the same at each of its starts."""
+    login2 = servers.login2
+    profile = login2.path("/home/alice/.config/gears/sites/antakya.toml")
+    profile.write_text(profile.read_text() + 'listen = "socket"\n')
+    gears(login2, "lab antakya", check=True)
+    terminal, found = start(servers, "antakya")
+    listed = gears(servers.laptop, "forward list").stdout
+    assert re.search(r"→ /tmp/gears-alice-\w+/antakya.sck$", listed, re.MULTILINE)
+    assert len(found) == 3
+    assert all(answers(servers, one) for one in found)
+    end(terminal)
+    gears(login2, "stop antakya", check=True)
+
+
+def test_where_nothing_runs_it_says_so(servers: Centre) -> None:
+    servers.laptop.run("printf 'Host c1\n  ProxyCommand ssh -W %%h:%%p hub\n' >>~/.ssh/config", check=True)
+    done = gears(servers.laptop, "forward c1")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "no Jupyter server and no Dask dashboard of yours runs on c1" in done.stderr
+    assert gears(servers.laptop, "forward nowhere").returncode != 0
+    assert gears(servers.laptop, "forward -- -oProxyCommand=x").returncode == 2
+    check_nothing_left(servers)
