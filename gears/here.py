@@ -60,6 +60,12 @@ def is_me(host: str, here: Here) -> bool:
     return any(_is_ours(address) for address in addresses)
 
 
+def source_towards(host: str) -> str:
+    """This machine's own address on the way to `host`; empty where there is no way. Takes up to LOOKUP_TIMEOUT_S."""
+    addresses = _look_up(host).addresses
+    return _source_towards(addresses[0]) if addresses else ""
+
+
 def _account() -> tuple[str, str]:
     try:
         account = pwd.getpwuid(os.getuid())

@@ -18,7 +18,6 @@ from gears.stanza import alias, plan_blocks
 FOR_EACH = {
     "ConnectTimeout": "5",
     "ServerAliveInterval": "5",
-    "ServerAliveCountMax": "2",
     "TCPKeepAlive": "yes",
     "NumberOfPasswordPrompts": "1",
     "ClearAllForwardings": "yes",  # a stanza in the person's own file has the port's forward, which comes later here
@@ -28,6 +27,10 @@ FOR_EACH = {
     "RemoteCommand": "none",
 }
 """What holds for the ssh to the front, and for those of its jump hosts."""
+
+PATIENT = {False: "2", True: "24"}
+"""ServerAliveCountMax. A way that needs no person is given up after 15 s of silence, and dialled anew. One that has
+cost a passcode is kept for two minutes: a connection outlives a shorter cut, and hangs meanwhile."""
 
 MARK = '{"gears":'
 
@@ -61,7 +64,7 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
 
 
 def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
-    settings = {"BatchMode": "no" if asked else "yes"} | FOR_EACH
+    settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]} | FOR_EACH
     blocks = plan_blocks(route.site, host=route.front, user=user, ssh=f"ssh -F {paths.open_config} -o LogLevel=ERROR")
     return "\n".join(
         [
@@ -95,6 +98,12 @@ def front_root(route: Route, user: str) -> str:
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
     return f"exec {front_root(route, user)}/.venv/bin/gears _open {shlex.join([route.site.name, *words])}"
+
+
+def first_host(route: Route) -> str:
+    """The host to which this machine itself connects."""
+    jumps = route.site.front.jump
+    return jumps[0].rpartition("@")[2] if jumps else route.front
 
 
 def choose_user(route: Route, given: str | None) -> str:

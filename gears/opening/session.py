@@ -15,12 +15,13 @@ from typing import Any
 from gears import checks, store
 from gears.command import run
 from gears.errors import CommandFailed, GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
+from gears.here import source_towards
 from gears.hop import ENDED, Ended, why_ended
 from gears.keeper.keep import prompt_s
 from gears.keeper.probe import probe
 from gears.opening import screen
 from gears.opening.connection import Connection, Report
-from gears.opening.dial import forward_command, front_root, plan_dial
+from gears.opening.dial import first_host, forward_command, front_root, plan_dial
 from gears.opening.port import LaptopPort
 from gears.opening.screen import Desk
 from gears.route import Route
@@ -30,6 +31,9 @@ from gears.turn import NETWORK_PAUSES_S
 TICK_S = 0.5
 LOOK_EVERY_S = 5.0
 """Between two looks through the port at what the front says of the way behind it."""
+
+AGAIN_S = 1.0
+"""The same, after a look that found nobody."""
 
 MOST_MISSES = 3
 """Looks that find nobody, before the front is asked anew."""
@@ -54,6 +58,7 @@ class Opening:
         self.shown = False  # whether the person has the address
         self.wanted: str | None = None  # why a person is, once she was told
         self.trouble: str | None = None  # what she was told last of a way that is down
+        self.away = False  # whether she was told so at all
         self.failures = 0
         self._settle(False)
 
@@ -74,6 +79,7 @@ class Opening:
         store.ensure_private(self.paths.local)
         store.write_private(self.paths.open_config, dial.config)
         self._settle(False)
+        self.source = source_towards(first_host(self.route))
         connection = Connection(dial)
         try:
             return self._follow(connection, number)
@@ -150,14 +156,15 @@ class Opening:
             self.desk.say("no browser was found here: open the address by hand")
 
     def _back(self) -> None:
-        if self.shown and (self.trouble or self.wanted):
+        if self.shown and self.away:
             self.desk.say(f"{self.site} is back")
-        self.trouble = None
+        self.trouble, self.away = None, False
         self._want(None)
 
     def _look(self, connection: Connection) -> None:
         """What is behind the port. The front's own page tells what the front lacks."""
-        if not self.settled or time.monotonic() - self.looked_at < LOOK_EVERY_S:
+        every_s = AGAIN_S if self.misses else LOOK_EVERY_S
+        if not self.settled or time.monotonic() - self.looked_at < every_s:
             return
         answer = probe(self.port.number)
         self.looked_at = time.monotonic()
@@ -172,10 +179,19 @@ class Opening:
             else:
                 self._tell(str(page.get("reason") or page.get("state")))
         else:
-            self.misses += 1
-            if self.misses == MOST_MISSES:
-                self._settle(False)
-                connection.say("look")
+            self._miss(connection)
+
+    def _miss(self, connection: Connection) -> None:
+        """Nobody answers at the port: the connection hangs, or what is behind it has gone."""
+        self.misses += 1
+        now = source_towards(first_host(self.route))
+        if now and self.source and now != self.source:
+            self._tell(f"this machine's address is {now} now, and was {self.source}: dialling anew")
+            connection.end()
+        elif self.misses == MOST_MISSES:
+            self._tell(f"{self.route.front} does not answer")
+            self._settle(True)
+            connection.say("look")
 
     # --- why it ended ------------------------------------------------------------------------
 
@@ -237,7 +253,7 @@ class Opening:
     def _tell(self, reason: str) -> None:
         """Of a way that is down: once for each reason."""
         if reason != self.trouble:
-            self.trouble = reason
+            self.trouble, self.away = reason, True
             self.desk.say(f"{self.site}: {reason}")
         self.port.show(status(self.route, "connecting", reason, self.desk.again))
 
@@ -248,7 +264,7 @@ class Opening:
             return
         if not screen.has_terminal():
             raise LoginNeeded(reason, next=f"{self.desk.again}   (in a terminal)")
-        self.wanted = reason
+        self.wanted, self.away = reason, True
         screen.forget_typed()
         self.port.show(status(self.route, "needs-login", reason, self.desk.again))
         self.desk.say(f"{self.site}: {reason}\n  next: press Enter here, to log in")
