@@ -12,7 +12,7 @@ import pytest
 from jupyter_server.auth import passwd
 
 from tests.centre import Centre, Host
-from tests.helpers import Lab, gears, home, listening_ports, wait_until
+from tests.helpers import Lab, connect, gears, home, listening_ports, wait_until
 
 PROFILE = 'title = "A server behind a login node"\n[front]\njump = ["hub"]\n[lab]\nhost = "{0}"\nmatch = ["{0}"]\n'
 RELAY = '[front]\nhost = "hub"\nroot = "~/gears"\n[lab]\nhost = "andes"\nmatch = ["login*"]\n'
@@ -34,7 +34,8 @@ ADDRESS = re.compile(r"  (\w+) +http://localhost:(\d+)(/[^\s?]*)(?:\?token=(\w+)
 @pytest.fixture(scope="module")
 def servers(centre: Centre) -> Iterator[Centre]:
     """As people start them by hand: three of alice's, one of them in another environment and with the record of a
-    classic notebook, one with a password; her two Dask dashboards; a dead record; and bob's."""
+    classic notebook, one with a password; her two Dask dashboards; a dead record, and one whose process number another
+    program has now; and bob's."""
     login1, login2 = centre.login1, centre.login2
     make_environment(login1)
     word = f"--PasswordIdentityProvider.hashed_password={passwd('sesame', 'sha1')}"
@@ -50,8 +51,10 @@ def servers(centre: Centre) -> Iterator[Centre]:
         found = wait_for_record(centre.hosts[host], directory)
         wait_until(Lab(centre.hosts[host], found["port"]).answers, 60, f"the server of {directory} answers")
     make_classic(login1, Path("/tmp/other"))
-    dead = {"pid": 99999, "port": 8888, "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
-    login1.run(f"cat >{DEFAULT}/jpserver-99999.json", input=json.dumps(dead), check=True)
+    reused = [process.pid for process in login1.processes("alice") if process.argv[0] == OTHER]
+    for number, pid in enumerate((99999, reused[0]), start=1):
+        dead = {"pid": pid, "port": 8888, "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
+        login1.run(f"cat >{DEFAULT}/jpserver-{number}.json", input=json.dumps(dead), check=True)
     yield centre
     for process in started:
         login1.end_popen(process)
@@ -153,10 +156,19 @@ def test_five_servers_five_addresses_and_nothing_of_others(servers: Centre) -> N
 
 
 def test_an_address_stays_good(servers: Centre) -> None:
-    terminal, before = start(servers, "matagorda")
+    terminal, before = start(servers, "antakya")
     end(terminal)
-    terminal, after = start(servers, "matagorda")
-    assert before == after
+    ports = servers.laptop.path(f"{home()}/run/forward/ports.json")
+    known = {key: port + 1 for key, port in json.loads(ports.read_text()).items() if key.startswith("antakya ")}
+    assert {one.port + 1 for one in before} == set(known.values())
+    ports.write_text(json.dumps(known))
+    for _ in range(2):
+        terminal, found = start(servers, "antakya")
+        assert [one.port for one in found] == [one.port + 1 for one in before]
+        end(terminal)
+    ports.unlink()
+    terminal, after = start(servers, "antakya")
+    assert after == before
     end(terminal)
 
 
@@ -230,6 +242,16 @@ def test_a_closed_terminal_ends_it(servers: Centre) -> None:
     terminal.close()
     wait_until(lambda: not servers.laptop.processes("alice"), 15, "all of it has ended")
     check_nothing_left(servers)
+
+
+def test_a_plain_kill_ends_it_whatever_goes_through_it(servers: Centre) -> None:
+    terminal, found = start(servers, "antakya")
+    with connect(servers.laptop, found[0].port) as connection:
+        connection.sendall(b"GET ")
+        [pid] = [process.pid for process in servers.laptop.processes("alice") if process.comm == "gears"]
+        servers.laptop.kill(pid, signal="TERM")
+        terminal.expect(pexpect.EOF)
+        check_nothing_left(servers)
 
 
 def test_a_passcode_is_typed_once_for_all(servers: Centre) -> None:
