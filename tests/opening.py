@@ -51,7 +51,7 @@ def prompts(host: Host) -> int:
 def left(laptop: Host) -> list[object]:
     """What is left on the laptop: processes, ports, files."""
     processes = [process.argv for process in laptop.processes("alice")]
-    files = [path for path in laptop.path("/tmp").iterdir() if path.name != "tests"]
+    files = list(laptop.path("/tmp").glob("gears-*"))
     files += [path for path in laptop.path(f"{home()}/run").glob("*/*") if path.name.startswith("open")]
     return [*processes, *listening_ports(laptop), *files]
 
