@@ -117,7 +117,7 @@ def _add_sites(commands: Commands) -> None:
 def _add_laptop(commands: Commands) -> None:
     """What a person types on the laptop; on the front or the lab host it does the same from there."""
     forward = _command(commands, "forward", "your Jupyter servers and Dask dashboards there, at ports here", site=False)
-    forward.add_argument("words", nargs="+", metavar="HOST|SITE… | list | cancel [PORT]")
+    forward.add_argument("words", nargs="*", metavar="HOST|SITE… | list | cancel [PORT]")
     shell = _command(commands, "shell", "a tmux session there, with gears' environment active; again: back in it")
     run = _command(commands, "run", "a command there, in tmux: it outlives the connection", site=False)
     _add_session_options(shell, run)
@@ -131,7 +131,7 @@ def _add_laptop(commands: Commands) -> None:
 
 def _add_session_options(shell: argparse.ArgumentParser, run: argparse.ArgumentParser) -> None:
     shell.add_argument("--ipython", action="store_true", help="IPython instead, which keeps its variables")
-    run.add_argument("words", nargs="+", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME")
+    run.add_argument("words", nargs="*", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME")
     run.add_argument("-f", "--follow", action="store_true", help="with logs: go on to its end, whose status is ours")
 
 

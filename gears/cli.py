@@ -294,6 +294,9 @@ def do_forward(args: argparse.Namespace) -> int:
         case ["cancel", *ports]:
             lines = commands.cancelled(ports)
         case names:
+            from gears.sites import default_site
+
+            names = names or [default_site()]
             commands.forward(names, show=_show_now, say=_say, with_tokens=sys.stdout.isatty())
             return 0
     for line in lines:

@@ -20,7 +20,7 @@ Show = Callable[[str], None]
 def do(words: list[str], *, follow: bool, show: Show, say: Show, there: bool = False) -> int:
     """Its exit status: that of the command where it is followed to the end. `there`: this is the lab host, whatever
     names it has. Raises UsageError, and what the steps raise."""
-    verb, rest = (words[0], words[1:]) if words[0] in VERBS else ("", words)
+    verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
     if len(rest) != VERBS.get(verb, len(rest)) or len(rest) < (1 if verb else 2):
         raise UsageError("not a way to type it", next="gears run SITE -- COMMAND …   (or: gears run --help)")
     route = locate(rest[0])

@@ -328,6 +328,7 @@ def test_every_path_of_a_site_is_described() -> None:
     known += [paths.log(what) for what in ("lab", "hop", "job", "keeper")]
     known += [paths.script(what) for what in ("lab", "hop", "job", "remote")]
     known += [path("N") for path in (paths.job_log, paths.job_life, paths.job_meet)]
+    known += [paths.run_file("N", what) for what in ("json", "sh", "pid", "out", "end")]
     known += [paths.socket(what, "N") for what in ("wait", "hop", "job", "lab")]
     assert {str(path).removeprefix("/H/") for path in known} <= set(documented_files())
 

@@ -245,13 +245,18 @@ def test_a_closed_terminal_ends_it(servers: Centre) -> None:
 
 
 def test_a_plain_kill_ends_it_whatever_goes_through_it(servers: Centre) -> None:
-    terminal, found = start(servers, "antakya")
-    with connect(servers.laptop, found[0].port) as connection:
+    laptop = servers.laptop
+    terminal = laptop.spawn(f"{home()}/.venv/bin/gears forward antakya; echo it has ended; read _")
+    terminal.expect("Ctrl-C ends these forwards")
+    with connect(laptop, shown(terminal.before or "")[0].port) as connection:
         connection.sendall(b"GET ")
-        [pid] = [process.pid for process in servers.laptop.processes("alice") if process.comm == "gears"]
-        servers.laptop.kill(pid, signal="TERM")
-        terminal.expect(pexpect.EOF)
-        check_nothing_left(servers)
+        [pid] = [process.pid for process in laptop.processes("alice") if process.comm == "gears"]
+        laptop.kill(pid, signal="TERM")
+        terminal.expect("it has ended")
+        assert [process.comm for process in laptop.processes("alice")] == ["sh"]
+        assert listening_ports(laptop) == set()
+    terminal.close()
+    check_nothing_left(servers)
 
 
 def test_a_passcode_is_typed_once_for_all(servers: Centre) -> None:

@@ -157,6 +157,6 @@ def test_files_are_hers_alone(hosts: Centre) -> None:
     )
 
 
-@pytest.mark.parametrize("words", ["matagorda", "list", "attach matagorda", "logs matagorda one", "-- "])
+@pytest.mark.parametrize("words", ["", "matagorda", "list", "attach matagorda", "logs matagorda one", "-- "])
 def test_what_can_not_be_meant_is_refused(hosts: Centre, words: str) -> None:
     assert gears(hosts.login1, f"run {words}").returncode == 2
