@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pexpect
 import pytest
@@ -47,13 +46,11 @@ def servers(centre: Centre) -> Iterator[Centre]:
         *(host.popen([BASE, "-c", DASHBOARD, f"of-{host.name}"]) for host in (login1, login2)),
         login1.popen(["/usr/bin/python3", "-c", DASHBOARD, "of-bob"], "bob"),
     ]
-    for host, directory in RECORDS:
-        found = wait_for_record(centre.hosts[host], directory)
-        wait_until(Lab(centre.hosts[host], found["port"]).answers, 60, f"the server of {directory} answers")
+    ports = [wait_for_server(centre.hosts[host], directory) for host, directory in RECORDS]
     make_classic(login1, Path("/tmp/other"))
     reused = [process.pid for process in login1.processes("alice") if process.argv[0] == OTHER]
     for number, pid in enumerate((99999, reused[0]), start=1):
-        dead = {"pid": pid, "port": 8888, "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
+        dead = {"pid": pid, "port": ports[0], "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
         login1.run(f"cat >{DEFAULT}/jpserver-{number}.json", input=json.dumps(dead), check=True)
     yield centre
     for process in started:
@@ -72,10 +69,12 @@ def record_files(host: Host, directory: str) -> list[Path]:
     return [file for file in host.path(directory).glob("jpserver-*.json") if file.stat().st_size]
 
 
-def wait_for_record(host: Host, directory: str) -> dict[str, Any]:
+def wait_for_server(host: Host, directory: str) -> int:
+    """Its port, once it answers there."""
     [file] = wait_until(lambda: record_files(host, directory), 60, f"a record in {directory}")
-    record: dict[str, Any] = json.loads(file.read_text())
-    return record
+    port: int = json.loads(file.read_text())["port"]
+    wait_until(Lab(host, port).answers, 60, f"the server of {directory} answers")
+    return port
 
 
 def make_classic(host: Host, directory: Path) -> None:
