@@ -168,10 +168,11 @@ def do_open(args: argparse.Namespace) -> int:
     from gears.locate import locate
     from gears.opening import start
     from gears.opening.screen import Desk
+    from gears.typed import typed
 
     route = locate(site_name(args))
     _check_job_options(args, route.site.name)
-    desk = Desk(_say, _show, f"gears open {route.site.name}", browser=args.browser)
+    desk = Desk(_say, _show, typed(f"gears open {route.site.name}"), browser=args.browser)
     if route.kind == "local":
         start.open_local(route, desk)
     else:

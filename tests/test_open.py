@@ -110,6 +110,7 @@ def test_ctrl_c_leaves_the_lab_and_nothing_here(centre: Centre, opened: Opened) 
     assert opened.close() == 130
     await_nothing_left_but_records(centre)
     assert pid in [process.pid for process in centre.login1.processes("alice")]
+    assert not [process for process in centre.hub.processes("alice") if "_open" in process.argv]
 
 
 def test_a_cut_of_half_a_minute_costs_no_passcode(centre: Centre, opened: Opened, kernel: Kernel) -> None:

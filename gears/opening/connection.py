@@ -25,6 +25,8 @@ from gears.opening.dial import MARK, Dial
 
 Report = dict[str, Any]
 
+ENDING_S = 0.02
+
 KEPT = 8192
 """Bytes of ssh's own words that are kept, to tell why it ended."""
 
@@ -71,7 +73,10 @@ class Connection:
     def read(self, timeout_s: float) -> list[Report]:
         """What the front has reported within the time; sooner where something happens. Shows a login meanwhile."""
         typing = [sys.stdin.fileno()] if self._dialog else []
-        ready = select.select([*self._open, *typing], [], [], timeout_s)[0] if self._open else []
+        if not self._open:
+            time.sleep(min(timeout_s, ENDING_S))
+            return []
+        ready = select.select([*self._open, *typing], [], [], timeout_s)[0]
         reports: list[Report] = []
         for descriptor in ready:
             if descriptor in typing:
@@ -85,11 +90,17 @@ class Connection:
         return reports
 
     def running(self) -> bool:
-        """Until it has ended and all it said was read: that tells why."""
-        return bool(self._open) or self._ssh.poll() is None
+        """Until it has ended, and the front's words were read to their end."""
+        return self._terminal in self._open or self._ssh.poll() is None
 
     def status(self) -> int:
-        """Its exit status, as a shell has it."""
+        """Its exit status, as a shell has it, once it has ended. What ssh said of that is in `errors` then.
+
+        The ssh of a jump host may keep that open for longer; it is not waited for.
+        """
+        errors = self._ssh.stderr.fileno() if self._ssh.stderr and not self._ssh.stderr.closed else -1
+        while errors in self._open and select.select([errors], [], [], 0)[0] and (text := _read(errors)):
+            self._complain(text)
         code = self._ssh.wait()
         return code if code >= 0 else 128 - code
 

@@ -13,6 +13,7 @@ import select
 import shutil
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from pathlib import Path
 from gears import store
 from gears.command import run
 from gears.errors import CommandFailed, Interrupted
+
+BROWSER_S = 3.0
 
 Say = Callable[[str], None]
 
@@ -98,11 +101,21 @@ def write_page(path: Path, address: str) -> None:
 
 
 def open_browser(target: str) -> bool:
-    """Show an address, or a page. False where there is no browser with a window of its own."""
+    """Show an address, or a page. False where there is no browser with a window of its own.
+
+    Some, called by $BROWSER, return only when they are closed, and are not waited for longer than BROWSER_S.
+    """
     if sys.platform != "darwin" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
         return False  # else a browser for terminals would take this one
     import webbrowser
 
-    with contextlib.suppress(webbrowser.Error, OSError):
-        return webbrowser.open(target)
-    return False
+    opened = [True]
+
+    def call() -> None:
+        with contextlib.suppress(webbrowser.Error, OSError):
+            opened[0] = webbrowser.open(target)
+
+    browser = threading.Thread(target=call, daemon=True)
+    browser.start()
+    browser.join(BROWSER_S)
+    return opened[0]

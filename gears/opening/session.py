@@ -7,23 +7,23 @@ once, and waits for Enter: no login is tried before somebody is there.
 from __future__ import annotations
 
 import random
-import re
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from gears import checks, store
 from gears.command import run
-from gears.errors import CommandFailed, GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
+from gears.errors import CommandFailed, GearsError, LoginNeeded
 from gears.here import source_towards
-from gears.hop import ENDED, Ended, why_ended
+from gears.hop import Ended
 from gears.keeper.keep import prompt_s
 from gears.keeper.probe import probe
 from gears.opening import screen
 from gears.opening.connection import Connection, Report
-from gears.opening.dial import first_host, forward_command, front_root, plan_dial
+from gears.opening.dial import first_host, forward_command, plan_dial
+from gears.opening.ending import why_connection_ended, why_front_failed
 from gears.opening.port import LaptopPort
 from gears.opening.screen import Desk
+from gears.opening.waiting import status
 from gears.route import Route
 from gears.rundir import MAX_FORWARD_PATH, RunDir
 from gears.turn import NETWORK_PAUSES_S
@@ -40,8 +40,6 @@ MOST_MISSES = 3
 
 PRESENT_S = 30.0
 """Who has typed `gears open` is there for so long, and can be asked without more ado."""
-
-ERRORS = {kind.exit_code: kind for kind in (GearsError, UsageError, LoginNeeded, NothingRunning, NotReachable)}
 
 
 class Opening:
@@ -96,10 +94,13 @@ class Opening:
             if connection.asked and not connection.reported and time.monotonic() - connection.began > prompt_s():
                 return Ended("login", f"nobody typed the passcode for {self.route.front} in time")
             if self.wanted and screen.pressed_enter():
-                self._want(None)
+                self.wanted = None
+                self._settle(False)
                 connection.say("again")
             self._look(connection)
-        return self._why_failed(failed) if failed else self._why(connection)
+        if failed:
+            return why_front_failed(failed, self.route, self.desk.again, shown=self.shown)
+        return why_connection_ended(connection, self.route, self.user, self.desk.again)
 
     def _take(self, report: Report, connection: Connection, number: int) -> None:
         if "said" in report:
@@ -158,8 +159,7 @@ class Opening:
     def _back(self) -> None:
         if self.shown and self.away:
             self.desk.say(f"{self.site} is back")
-        self.trouble, self.away = None, False
-        self._want(None)
+        self.trouble, self.wanted, self.away = None, None, False
 
     def _look(self, connection: Connection) -> None:
         """What is behind the port. The front's own page tells what the front lacks."""
@@ -193,39 +193,6 @@ class Opening:
             self._settle(True)
             connection.say("look")
 
-    # --- why it ended ------------------------------------------------------------------------
-
-    def _why_failed(self, report: Report) -> Ended:
-        """The front's gears has given up. Whoever has not been there yet can't mend it by waiting."""
-        reason, following = str(report["failed"]), report.get("next")
-        if report.get("exit") == NotReachable.exit_code and self.ever:
-            return Ended("network", reason)
-        if self.shown:
-            return Ended("remote", reason, following)
-        cure = f"ssh {self.route.front}   (there: {following})" if following else self.desk.again
-        raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{self.route.front}: {reason}", next=cure)
-
-    def _why(self, connection: Connection) -> Ended:
-        status, front = connection.status(), self.route.front
-        if status == ENDED:
-            raise NothingRunning(f"the lab of {self.site} was stopped", next=self.desk.again)
-        if status == Interrupted.exit_code:
-            raise KeyboardInterrupt
-        if status in (126, 127):
-            root = front_root(self.route, self.user)
-            cure = f"ssh {front}   (there: git clone … {root}, and make init; or set front.root in the profile)"
-            raise GearsError(f"gears is not at {root} on {front}", next=cure)
-        said = connection.errors.decode(errors="replace")
-        if status in (0, 129, 143):
-            return Ended("network", f"{front}: the session ended")
-        if status != 255:
-            said += connection.noise.decode(errors="replace").replace("\r", "")
-        host = re.search(r"@(\S+): Permission denied", said)  # of the jump host, if it was that
-        again = self.desk.again
-        return why_ended(
-            status, said, site=self.site, host=host[1] if host else front, asked=connection.asked, again=again
-        )
-
     # --- what comes next ---------------------------------------------------------------------
 
     def _after(self, ended: Ended, asked: bool) -> bool:
@@ -241,10 +208,10 @@ class Opening:
             raise GearsError(ended.reason, next=ended.next)
         if not asked and for_person and self._present() and screen.can_ask():
             return True
-        self._want(ended.reason)
+        self._want(ended.reason, for_person, ended.next)
         while not screen.pressed_enter(1.0):
             pass
-        self._want(None)
+        self.wanted = None
         return True
 
     def _present(self) -> bool:
@@ -257,36 +224,17 @@ class Opening:
             self.desk.say(f"{self.site}: {reason}")
         self.port.show(status(self.route, "connecting", reason, self.desk.again))
 
-    def _want(self, reason: str | None) -> None:
-        """Ask for a person, once, or for none any more. LoginNeeded where there can be none."""
-        if reason is None or self.wanted is not None:
-            self.wanted = reason and self.wanted
+    def _want(self, reason: str, login: bool = True, following: str | None = None) -> None:
+        """Ask for a person: once for each reason. LoginNeeded where there can be none."""
+        if reason == self.wanted:
             return
         if not screen.has_terminal():
             raise LoginNeeded(reason, next=f"{self.desk.again}   (in a terminal)")
         self.wanted, self.away = reason, True
         screen.forget_typed()
-        self.port.show(status(self.route, "needs-login", reason, self.desk.again))
-        self.desk.say(f"{self.site}: {reason}\n  next: press Enter here, to log in")
+        self.port.show(status(self.route, "needs-login" if login else "failed", reason, self.desk.again))
+        first = f"{following}; then " if following and not login else ""
+        self.desk.say(
+            f"{self.site}: {reason}\n  next: {first}press Enter here, to {'log in' if login else 'try again'}"
+        )
         screen.notify(f"{self.site}: {reason}")
-
-
-def status(route: Route, state: str, reason: str | None, again: str) -> dict[str, Any]:
-    """What the laptop's page shows: as `gears.status`, of the one connection that can be seen from here."""
-    login = state == "needs-login"
-    steps = [
-        {"what": f"connection {route.here} → {route.front}", "state": "failed" if login else "trying"},
-        {"what": f"JupyterLab on {route.lab}", "state": "waiting"},
-    ]
-    return {
-        "site": route.site.name,
-        "title": route.site.title,
-        "route": route.kind,
-        "host": route.here,
-        "state": state,
-        "reason": reason,
-        "next": f"Enter   (in the terminal in which `{again}` runs)" if login else None,
-        "job": None,
-        "steps": steps,
-        "again": again,
-    }

@@ -17,7 +17,8 @@ from gears.opening import screen
 from gears.opening.dial import choose_user, end_command
 from gears.opening.port import RETURN_S, LaptopPort
 from gears.opening.screen import Desk
-from gears.opening.session import Opening, status
+from gears.opening.session import Opening
+from gears.opening.waiting import status
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
 from gears.workflow import bring_up
@@ -92,10 +93,14 @@ def _open_again(paths: RunDir, desk: Desk) -> None:
 def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
     """Ctrl-C, the terminal's end and a kill are all the person's wish; what is cleared up then is cleared up whole."""
 
+    endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+
     def interrupt(*_: object) -> None:
+        for number in endings:
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C does not break into the clearing up
         raise KeyboardInterrupt
 
-    for number in (signal.SIGHUP, signal.SIGTERM):
+    for number in endings:
         signal.signal(number, interrupt)
     try:
         yield

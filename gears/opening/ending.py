@@ -1,0 +1,50 @@
+"""Why a connection of the laptop has ended, or what the front's gears has given up for. Pure.
+
+What waiting can mend, or a person at the terminal, comes back as `Ended`; the rest is raised.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gears.errors import GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
+from gears.hop import ENDED, Ended, why_ended
+from gears.opening.connection import Connection, Report
+from gears.opening.dial import front_root
+from gears.route import Route
+
+ERRORS = {kind.exit_code: kind for kind in (GearsError, UsageError, LoginNeeded, NothingRunning, NotReachable)}
+
+HUNG_UP = (0, 129, 143)
+"""The remote shell's exit status where the connection ended under it."""
+
+
+def why_front_failed(report: Report, route: Route, again: str, *, shown: bool) -> Ended:
+    """`shown`: the lab was up once; then nothing that happens there ends `gears open`."""
+    reason, following = str(report["failed"]), report.get("next")
+    if shown:
+        kind = "network" if report.get("exit") == NotReachable.exit_code else "remote"
+        return Ended(kind, reason, following)
+    cure = f"ssh {route.front}   (there: {following})" if following else again
+    raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{route.front}: {reason}", next=cure)
+
+
+def why_connection_ended(connection: Connection, route: Route, user: str, again: str) -> Ended:
+    """Raises NothingRunning where the lab was stopped, KeyboardInterrupt where a person typed Ctrl-C there."""
+    status, front = connection.status(), route.front
+    if status == ENDED:
+        raise NothingRunning(f"the lab of {route.site.name} was stopped", next=again)
+    if status == Interrupted.exit_code:
+        raise KeyboardInterrupt
+    if status in (126, 127):
+        root = front_root(route, user)
+        cure = f"ssh {front}   (there: git clone … {root}, and make init; or set front.root in the profile)"
+        raise GearsError(f"gears is not at {root} on {front}", next=cure)
+    if status in HUNG_UP:
+        return Ended("network", f"{front}: the session ended")
+    said = connection.errors.decode(errors="replace")
+    if status != 255:
+        said += connection.noise.decode(errors="replace").replace("\r", "")
+    found = re.search(r"@(\S+): Permission denied", said)  # a jump host's, if it was that
+    host = found[1] if found else front
+    return why_ended(status, said, site=route.site.name, host=host, asked=connection.asked, again=again)
