@@ -14,9 +14,15 @@ from tests.centre import Centre, Host
 from tests.helpers import Lab, connect, gears, home, listening_ports, wait_until
 
 PROFILE = 'title = "A server behind a login node"\n[front]\njump = ["hub"]\n[lab]\nhost = "{0}"\nmatch = ["{0}"]\n'
+TWICE = '[front]\njump = ["hub", "alice@login2"]\nproxy = "{}"\nuser = "alice"\n[lab]\nhost = "login1"\n'
 RELAY = '[front]\nhost = "hub"\nroot = "~/gears"\n[lab]\nhost = "andes"\nmatch = ["login*"]\n'
 CENTRE = {
-    "profiles": {"matagorda": PROFILE.format("login1"), "antakya": PROFILE.format("login2"), "andes": RELAY},
+    "profiles": {
+        "matagorda": PROFILE.format("login1"),
+        "antakya": PROFILE.format("login2"),
+        "andes": RELAY,
+        **{f"twice-{number}": TWICE.format(proxy) for number, proxy in enumerate(("-W", "jump", "nc"))},
+    },
     # One session per connection: nothing may need a second one.
     "max_sessions": {"hub": 1, "login1": 1, "login2": 1},
 }
@@ -287,6 +293,33 @@ def test_a_relay_and_a_host_that_ssh_knows(servers: Centre) -> None:
         hub.expect("Ctrl-C ends these forwards")
         assert len(shown(hub.before or "")) == 2
         end(hub)
+
+
+@pytest.mark.parametrize("site", ["twice-0", "twice-1", "twice-2"])
+def test_two_jump_hosts(servers: Centre, site: str) -> None:
+    terminal, found = start(servers, site)
+    assert len(found) == 3
+    assert all(answers(servers, one) for one in found)
+    end(terminal)
+    check_nothing_left(servers)
+
+
+@pytest.mark.parametrize("site", ["antakya", "andes"])
+def test_what_the_person_changed_in_the_stanza_counts(servers: Centre, site: str) -> None:
+    """Her jump host, or front, has another name in it than in the profile; and the stanza's own forward is left out."""
+    config = servers.laptop.path("/home/alice/.ssh/config")
+    gears(servers.laptop, f"ssh-config {site} --write", check=True)
+    config.write_text(config.read_text().replace("HostName hub\n", "HostName hub.ccs.ornl.gov\n"))
+    servers.laptop.install("ssh", '#!/bin/sh\necho "$*" >>/tmp/calls\nexec /usr/bin/ssh "$@"\n')
+    try:
+        terminal, found = start(servers, site)
+        assert all(answers(servers, one) for one in found)
+        assert listening_ports(servers.laptop) == {("0100007F", one.port) for one in found}
+        assert f"{site}-jupyter" in servers.laptop.path("/tmp/calls").read_text()
+        end(terminal)
+    finally:
+        servers.laptop.path("/usr/local/bin/ssh").unlink()
+        config.unlink()
 
 
 def test_on_the_host_itself_nothing_is_forwarded(servers: Centre) -> None:

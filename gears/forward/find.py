@@ -15,8 +15,11 @@ import re
 import socket
 import ssl
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 ANSWER_S = 3.0
+GREETING_S = 1.0
+MOST_AT_ONCE = 50
 RECORDS = ("jpserver-*.json", "nbserver-*.json")
 DIRECTORIES = (
     ("JUPYTER_RUNTIME_DIR", ""),
@@ -173,7 +176,7 @@ def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | 
 
 def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
     """A scheduler says so at this address (distributed/http/scheduler/json.py); a worker does not know it."""
-    identity = ask(target, "/json/identity.json")
+    identity = {} if speaks_first(target) else ask(target, "/json/identity.json")
     if identity.get("type") != "Scheduler":
         return None
     workers = identity.get("workers")
@@ -200,15 +203,29 @@ def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "li
     return list(found.values())
 
 
+def speaks_first(target: "tuple[str, int]") -> bool:
+    """Whether whoever listens there greets, or is gone: then it is no HTTP, and a request could harm it. Dask's own
+    protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the log."""
+    try:
+        with socket.create_connection(target, timeout=ANSWER_S) as connection:
+            connection.settimeout(GREETING_S)
+            connection.recv(1)
+    except socket.timeout:  # noqa: UP041  before Python 3.10 it is no TimeoutError
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def find_dasks(pids: "list[int]", ports: "dict[str, tuple[str, int]]", known: "set[str]") -> "list[dict[str, object]]":
-    asked, found = set(known), []
+    owners = {}
     for pid in filter(runs_python, pids):
-        for target in sorted({ports[inode] for inode in sockets_of(pid) if inode in ports}):
-            server = None if str(target) in asked else dask(target, pid)
-            asked.add(str(target))
-            if server:
-                found.append(server)
-    return found
+        for inode in sockets_of(pid).intersection(ports):
+            if str(ports[inode]) not in known:
+                owners[ports[inode]] = pid
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:  # each takes its time to greet, all together no longer
+        found = pool.map(dask, sorted(owners), [owners[target] for target in sorted(owners)])
+        return [server for server in found if server]
 
 
 def find() -> "list[dict[str, object]]":
