@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 
+import pexpect
 import pytest
 
 from tests.centre import Centre
@@ -35,12 +36,16 @@ def shown(centre: Centre, program: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def log_in(centre: Centre, opened: "Opened | None" = None) -> Opened:
+def log_in(centre: Centre, words: str = "andes") -> Opened:
     """Type `gears open andes`, and the passcode."""
-    terminal = opened.terminal if opened else type_open(centre.laptop, BROWSER="browser %s", DISPLAY=":9")
+    terminal = type_open(centre.laptop, words, BROWSER="browser %s")
+    type_passcode(centre, terminal)
+    return await_up(centre.laptop, terminal)
+
+
+def type_passcode(centre: Centre, terminal: "pexpect.spawn[str]") -> None:
     terminal.expect(PROMPT)
     terminal.sendline(centre.passcode())
-    return opened or await_up(centre.laptop, terminal)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +54,7 @@ def kernel(centre: Centre) -> Kernel:
     for program in ("browser", "notify-send"):
         centre.laptop.install(program, RECORDER)
     asked = prompts(centre.hub)
-    opened = log_in(centre)
+    opened = log_in(centre, "andes --no-browser")
     assert prompts(centre.hub) == asked + 1
     kernel = Kernel(opened.lab)
     kernel.run("kept = 41")
@@ -144,7 +149,7 @@ def test_after_the_hubs_time_limit_it_asks_once_and_waits_for_somebody(
         assert (prompts(centre.hub), masters(centre.laptop)) == (asked, [])
 
     opened.terminal.send("\r")
-    log_in(centre, opened)
+    type_passcode(centre, opened.terminal)
     opened.terminal.expect("andes is back")
     with held:
         assert b"503" in held.recv(100)  # once JupyterLab can be reached, and not before
