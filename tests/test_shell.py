@@ -158,3 +158,22 @@ def test_a_session_of_the_lab_is_another_one(hosts: Centre) -> None:
     gears(hosts.login1, "stop matagorda", check=True)
     ask(terminal, "echo yet$(uname -n)", "yetlogin1")
     leave(terminal)
+
+
+def test_passcodes_are_asked_for_in_this_terminal(hosts: Centre) -> None:
+    """Of each host on the way; without a terminal nothing is asked."""
+    for host in (hosts.hub, hosts.login1):
+        host.reconfigure_sshd(totp=True)
+    try:
+        terminal = enter(hosts.laptop, "andes")
+        for host in ("hub", "andes"):
+            terminal.expect(rf"@{host}\) Verification code: ")
+            terminal.sendline(hosts.passcode())
+        ask(terminal, "echo on$(uname -n)", "onlogin1")
+        leave(terminal)
+        done = gears(hosts.laptop, "run andes -- true")
+        assert done.returncode == 5
+        assert "the connection to hub ended, or none came about" in done.stderr
+    finally:
+        for host in (hosts.hub, hosts.login1):
+            host.reconfigure_sshd(totp=False)
