@@ -129,7 +129,8 @@ def parse(words: list[str]) -> None:
 
 def check_make(words: list[str]) -> None:
     """What make would run, it only prints; of that, gears' own commands are checked."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    of_make = ("MAKE", "MFLAGS", "ARGS")  # a `make test ARGS=…` around us hands its own on
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(of_make)}
     done = subprocess.run(["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20)
     if done.returncode != 0:
         raise SystemExit(f"make {shlex.join(words)}: {done.stderr}")
