@@ -122,7 +122,7 @@ def end(terminal: "pexpect.spawn[str]") -> str:
 
 
 def check_nothing_left(centre: Centre) -> None:
-    assert [process.argv for process in centre.laptop.processes("alice")] == []
+    wait_until(lambda: not centre.laptop.processes("alice"), 10, "no ssh of ours, nor anything else, is left")
     assert listening_ports(centre.laptop) == set()
     assert list(centre.laptop.path("/tmp").glob("gears-*")) == []
     for host in (centre.hub, centre.login1, centre.login2):

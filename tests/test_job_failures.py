@@ -33,7 +33,7 @@ def test_refused_submission(site: Centre, where: str, options: str, words: str, 
     assert cure in done.stderr
     assert queue(site) == []
     assert status(site.hosts[where])["state"] in ("stopped", "failed")
-    assert site.login1.run("ls -d /tmp/gears-*").stdout == ""
+    wait_until(lambda: not site.login1.run("ls -d /tmp/gears-*").stdout, 10, "login1 is cleared up")
 
 
 def test_job_that_can_never_start(site: Centre) -> None:

@@ -20,7 +20,7 @@ def hub(centre: Centre) -> Iterator[Host]:
     yield centre.hub
     for host in (centre.hub, centre.login1, centre.login2):
         gears(host, "stop andes")
-        assert [process.comm for process in host.processes("alice")] == []
+        wait_until(lambda host=host: not host.processes("alice"), 10, f"nothing of hers is left on {host.name}")
 
 
 def prompts(host: Host) -> int:

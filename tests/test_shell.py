@@ -62,7 +62,7 @@ def test_ipython_keeps_its_variables(hosts: Centre) -> None:
     terminal = in_ipython(hosts.laptop, "matagorda")
     ask(terminal, "a = 6 * 7; print('set', a)", "set 42")
     leave(terminal)
-    assert hosts.laptop.processes("alice") == []
+    wait_until(lambda: not hosts.laptop.processes("alice"), 10, "nothing of hers is left on the laptop")
     terminal = in_ipython(hosts.laptop, "matagorda")
     ask(terminal, "print('still', a)", "still 42")
     leave(terminal)
