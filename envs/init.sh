@@ -47,7 +47,7 @@ check_directory() {
     [ -d "$root/run" ] || mkdir -m 700 "$root/run" || die "can't make $root/run"
     { [ -w "$root" ] && [ -w "$root/run" ]; } || die "$root is not writable for $(id -un): clone gears into your own home directory"
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
-    case $kind in base) needed_mb=300 ;; *) needed_mb=600 ;; esac
+    case $kind in base) needed_mb=450 ;; *) needed_mb=750 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
         die "the environment takes $needed_mb MB; $root has $available_mb MB left: make room there, or clone gears elsewhere"
 }
