@@ -167,8 +167,10 @@ def _ssh_values(paths: RunDir) -> dict[str, Any]:
 
 
 def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
+    from gears.dask.place import ensure_config
     from gears.lab.launch import current_umask, plan_command, plan_environment
 
+    ensure_config(route.site, paths)
     return _common_values(route, paths, "lab") | {
         "directory": Path(route.site.lab.directory).expanduser(),
         "environment": plan_environment(route.site, paths),

@@ -149,6 +149,31 @@ class RunDir:
         """Of the command with this number: what is json (its record), sh, pid, out or end (its exit status)."""
         return self.runs / f"{number}.{what}"
 
+    # --- the Dask cluster of this site -------------------------------------------------------
+    @property
+    def dask(self) -> Path:
+        return self.records / "dask"
+
+    @property
+    def dask_config(self) -> Path:
+        """What DASK_CONFIG names in the lab, in shells and in workers' jobs."""
+        return self.dask / "config"
+
+    def dask_file(self, what: str) -> Path:
+        """`what`: cluster.json (its record, by its owner), wanted.json (for its owner), plan.json, names.json, prefix,
+        owner.sh, owner.log, loop."""
+        return self.dask / what
+
+    @property
+    def dask_tls(self) -> Path:
+        """Key and certificate of every scheduler, worker and client of hers."""
+        return self.dask / "tls.pem"
+
+    @property
+    def dask_published(self) -> Path:
+        """The configuration by which a bare `Client()` finds the cluster: there only while it is up."""
+        return self.dask_config / "10-cluster.yaml"
+
     # --- on this host ------------------------------------------------------------------------
     @property
     def link(self) -> Path:

@@ -144,7 +144,7 @@ def _script(route: Route, paths: RunDir, number: int, argv: Sequence[str]) -> st
         argv=argv,
         umask=current_umask(),
         directory=Path(route.site.lab.directory).expanduser(),
-        environment=active_environment() | {"GEARS_SITE": route.site.name},
+        environment=active_environment(route.site, paths),
         inside=f"exec /bin/sh {shlex.quote(str(script))} inside",
         **{what: paths.run_file(number, what) for what in ("pid", "out", "end")},
     )

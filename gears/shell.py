@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 from gears import store, tmux
+from gears.dask.place import ensure_config
 from gears.errors import UsageError
 from gears.locate import lab_route, locate
 from gears.loop import Say, this_gears
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
+from gears.sites import Site
 from gears.way import Way, go_on, next_way, place_of, remote_gears
 
 KNOCK_S = 3.0
@@ -30,6 +32,7 @@ for gears_file in ~/.bash_profile ~/.bash_login ~/.profile ~/.bashrc; do
 done
 unset gears_file
 . {activate}
+export DASK_CONFIG={dask}
 """
 
 
@@ -66,7 +69,7 @@ def enter_here(route: Route, *, ipython: bool, say: Say, stay: bool = False) -> 
     store.write_record(paths.shell_record, {"host": route.here})
     kind = "ipython" if ipython else "shell"
     directory = Path(route.site.lab.directory).expanduser()
-    return tmux.enter_session(session_name(kind, name), kind, directory, _command(paths, ipython=ipython))
+    return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, ipython=ipython))
 
 
 def session_name(kind: str, site: str) -> str:
@@ -88,19 +91,22 @@ def recorded_way(route: Route) -> Way:
     return Way(str(host)) if host and route.site.lab.home == "shared" and _knock(str(host)) else next_way(route)
 
 
-def active_environment() -> dict[str, str]:
-    """What activates gears' environment."""
-    return {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"}
+def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
+    """What activates gears' environment, and lets Dask find its configuration for the site, made here if need be."""
+    ensure_config(site, paths)
+    path = f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    return {"VIRTUAL_ENV": sys.prefix, "PATH": path, "GEARS_SITE": site.name, "DASK_CONFIG": str(paths.dask_config)}
 
 
-def _command(paths: RunDir, *, ipython: bool) -> list[str]:
-    active = ["env", *(f"{name}={value}" for name, value in active_environment().items())]
+def _command(site: Site, paths: RunDir, *, ipython: bool) -> list[str]:
+    active = ["env", *(f"{name}={value}" for name, value in active_environment(site, paths).items())]
     if ipython:
         return [*active, sys.executable, "-m", "IPython"]
     shell, activate = os.environ.get("SHELL") or "/bin/sh", Path(sys.prefix, "bin/activate")
     if os.path.basename(shell) != "bash" or not activate.exists():
         return [*active, shell, "-i"]
-    store.write_private(paths.shell_start, BASH_STARTS.format(activate=shlex.quote(str(activate))))
+    values = {"activate": shlex.quote(str(activate)), "dask": shlex.quote(str(paths.dask_config))}
+    store.write_private(paths.shell_start, BASH_STARTS.format(**values))
     return [*active, shell, "--rcfile", str(paths.shell_start), "-i"]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from gears import checks, store
+from gears.dask.place import ensure_config
 from gears.errors import CommandFailed, NotReachable, SubmissionRefused
 from gears.jobs import batch, records, scheduler
 from gears.jobs.request import check_scheduler
@@ -100,6 +101,7 @@ def _new_record(route: Route, number: int, name: str) -> Record:
 def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) -> str:
     spec = batch.plan_job(route, paths, job["number"], job["name"], after=after)
     before = after["number"] if after else None
+    ensure_config(route.site, paths)
     store.write_private(paths.job_meet(job["number"]), route.here + "\n")
     for file in (spec.log, paths.job_log(job["number"])):
         store.write_private(file, "")  # 0600: a scheduler would make it as it likes

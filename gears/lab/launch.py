@@ -58,6 +58,7 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
         "JUPYTER_TOKEN_FILE": str(paths.token),
         "GEARS_SITE": site.name,
         "GEARS_LAB_RECORDS": f"{paths.lab_here}:{paths.lab_record}",
+        "DASK_CONFIG": str(paths.dask_config),
     }
 
 

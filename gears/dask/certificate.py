@@ -1,0 +1,65 @@
+"""The certificate by which a person's schedulers, workers and clients know one another.
+
+Made as `distributed.Security.temporary` makes it: one key, signed by itself, is the authority, and the proof of every
+role. Both are in one file: who can read that is the person; nobody else can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import secrets
+
+from gears import store
+from gears.rundir import RunDir
+
+DAYS = 365
+RENEW_DAYS = 30
+"""So long before its end it is replaced, when no cluster is up."""
+
+
+def ensure_certificate(paths: RunDir, *, renew: bool = False) -> None:
+    """Make it, unless it is there; with `renew` also where its end is near. Ten at once make one."""
+    file = paths.dask_tls
+    if not file.exists():
+        mine = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"
+        store.write_private(mine, _make())
+        with contextlib.suppress(FileExistsError):
+            os.link(mine, file)
+        mine.unlink(missing_ok=True)
+    elif renew and _ends_soon(file.read_bytes()):
+        store.write_private(file, _make())
+
+
+def _ends_soon(pem: bytes) -> bool:
+    from cryptography import x509
+
+    left = x509.load_pem_x509_certificate(pem).not_valid_after_utc - datetime.datetime.now(datetime.UTC)
+    return left < datetime.timedelta(days=RENEW_DAYS)
+
+
+def _make() -> str:
+    """A new key and its certificate, as PEM. Some 0.1 s."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dask-internal")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks of other hosts may be slow
+        .not_valid_after(now + datetime.timedelta(days=DAYS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    return (secret + certificate.public_bytes(pem)).decode()

@@ -1,0 +1,150 @@
+"""Dask's own configuration for a site, from its profile: what a notebook of any environment reads. Pure.
+
+Format: docs.dask.org, configuration. What is not said here is as Dask has it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gears import checks
+from gears.dask.settings import Settings, processes_of, read_settings
+from gears.rundir import RunDir
+from gears.sites import Scheduler, Site
+
+Config = dict[str, Any]
+
+CLIENT = Path(__file__).parent / "anywhere" / "gears_dask_client.py"
+CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
+ACCOUNTS = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
+"""What each class of dask-jobqueue calls whom a job is charged to."""
+
+LOOPBACK = "127.0.0.1:0"
+LINK = "/proxy/{port}/status"
+"""Of any dashboard on the lab's host, through JupyterLab's own address. Literally so: Dask fills in the port."""
+
+
+def plan_config(site: Site, paths: RunDir) -> Config:
+    """Raises ProfileError."""
+    settings = read_settings(site)
+    config: Config = {
+        "gears": {"share": settings.share},
+        "distributed": _distributed(paths),
+        "labextension": _labextension(site, settings),
+    }
+    if scratch := site.filesystem.get("scratch"):
+        config["temporary-directory"] = scratch
+    if site.scheduler:
+        config["jobqueue"] = {site.scheduler.kind: plan_jobqueue(site.scheduler, settings, paths)}
+    return config
+
+
+def plan_published(address: str) -> Config:
+    """By which a bare `Client()` finds the cluster. Its dashboard has a secret prefix, which stands in no notebook:
+    JupyterLab's proxy puts it between port and page, from `dashboard` in cluster.json."""
+    return {"scheduler-address": address}
+
+
+def plan_tls(paths: RunDir) -> Config:
+    """One pair for all roles, as `distributed.Security.temporary` has it: who holds it is the person."""
+    file = str(paths.dask_tls)
+    return {"ca-file": file, **{role: {"cert": file, "key": file} for role in ("scheduler", "worker", "client")}}
+
+
+def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Config:
+    """Defaults of dask-jobqueue for the site's batch system; the profile's own [dask] keys win."""
+    limit_s = checks.walltime_s(scheduler.walltime)
+    asked: Config = {
+        "queue": scheduler.queue or None,
+        ACCOUNTS[scheduler.kind]: scheduler.account or None,
+        "walltime": clock(scheduler.kind, limit_s),
+        "log-directory": str(paths.dask / "logs"),
+        "shared-temp-directory": str(paths.dask),
+        "scheduler-options": {"dashboard_address": LOOPBACK},
+    }
+    theirs = dict(settings.jobqueue)
+    if settings.cores and not settings.processes:
+        theirs["processes"] = processes_of(settings.cores)
+    if account := theirs.pop("project" if ACCOUNTS[scheduler.kind] == "account" else "account", None):
+        theirs.setdefault(ACCOUNTS[scheduler.kind], account)
+    asked |= theirs
+    limit_s = walltime_s(str(theirs["walltime"]), limit_s) if "walltime" in theirs else limit_s
+    prologue = theirs.get("job-script-prologue", list(scheduler.prologue))
+    asked["job-script-prologue"] = [*prologue, f"export DASK_CONFIG={shlex.quote(str(paths.dask_config))}"]
+    asked["worker-extra-args"] = [*worker_words(limit_s), *map(str, theirs.get("worker-extra-args", []))]
+    return asked
+
+
+def worker_words(walltime_s: int) -> list[str]:
+    """A worker leaves before its job is ended by force, so that what it holds is handed on; not all at once. Its own
+    web page, which needs no certificate, is for its node alone."""
+    stagger_s = min(120, walltime_s // 20)
+    lifetime_s = max(walltime_s // 2, walltime_s - min(300, walltime_s // 6) - stagger_s)
+    return [
+        *("--lifetime", f"{lifetime_s}s", "--lifetime-stagger", f"{stagger_s}s"),
+        *("--dashboard-address", LOOPBACK),
+    ]
+
+
+def clock(kind: str, seconds: int) -> str:
+    """A walltime as dask-jobqueue hands it on: LSF has no seconds."""
+    hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
+    if kind == "lsf":
+        minutes += bool(rest)
+        return f"{hours + minutes // 60:02d}:{minutes % 60:02d}"
+    return f"{hours:02d}:{minutes:02d}:{rest:02d}"
+
+
+def walltime_s(text: str, otherwise: int) -> int:
+    """Seconds in a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S]."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
+    if not found:
+        return otherwise
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def render_yaml(config: Mapping[str, Any], comment: str) -> str:
+    """Block YAML, whose scalars and lists are written as JSON, which YAML takes too."""
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n".join(_lines(config, 0)) + "\n"
+
+
+def _lines(config: Mapping[str, Any], depth: int) -> list[str]:
+    lines = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{'  ' * depth}{key}:", *_lines(value, depth + 1)]
+        else:
+            lines.append(f"{'  ' * depth}{key}: {json.dumps(value)}")
+    return lines
+
+
+def _distributed(paths: RunDir) -> Config:
+    return {
+        "comm": {"default-scheme": "tls", "require-encryption": True, "tls": plan_tls(paths)},
+        "client": {"preload": [str(CLIENT)]},
+        "dashboard": {"link": LINK},
+        "worker": {"http": {"routes": []}},
+        "logging": {"distributed.preloading": "warning", "distributed.utils": "warning"},  # of `client.preload`, each time
+    }
+
+
+def _labextension(site: Site, settings: Settings) -> Config:
+    """The button +NEW of JupyterLab's Dask pane. `processes` is said again: dask-jobqueue groups the workers of a job
+    only where its caller says it."""
+    most = settings.maximum or settings.maximum_jobs
+    adapt = {"minimum": settings.minimum, "maximum": most}
+    if site.scheduler is None:
+        factory: Config = {"module": "dask.distributed", "class": "LocalCluster"}
+        return {"factory": factory | {"args": [], "kwargs": {"dashboard_address": LOOPBACK}}}
+    factory = {"module": "dask_jobqueue", "class": CLUSTERS[site.scheduler.kind], "args": []}
+    processes = settings.processes or (processes_of(settings.cores) if settings.cores else None)
+    return {
+        "factory": factory | {"kwargs": {"processes": processes} if processes else {}},
+        "default": {"adapt": adapt},
+    }

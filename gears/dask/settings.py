@@ -1,0 +1,113 @@
+"""The [dask] section of a profile: what gears itself reads there, and what is dask-jobqueue's. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gears import checks
+from gears.errors import ProfileError
+from gears.sites import Site
+
+RENAMED = {
+    "extra": "worker-extra-args",
+    "env-extra": "job-script-prologue",
+    "job-extra": "job-extra-directives",
+    "header-skip": "job-directives-skip",
+}
+"""Keys that dask-jobqueue still takes, with a warning in each notebook, and what they are called today (0.8)."""
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`jobqueue`: keys of dask-jobqueue as it calls them today; cores, memory, processes and interface among them.
+
+    `maximum`: of workers, when scaling adaptively; None: as many as `maximum_jobs` have. `share`: of this machine's
+    processors and memory, for a cluster without a batch system. Times in seconds; `idle_timeout_s` None: never.
+    """
+
+    jobqueue: dict[str, Any]
+    cores: int | None = None
+    memory: str = ""
+    processes: int | None = None
+    interface: str = ""
+    maximum_jobs: int = 10
+    minimum: int = 0
+    maximum: int | None = None
+    idle_timeout_s: int | None = 2 * 3600
+    idle_worker_s: int = 60
+    share: float = 0.5
+
+
+def read_settings(site: Site) -> Settings:
+    """Raises ProfileError for a value that can't be one."""
+    values: dict[str, Any] = {}
+    jobqueue: dict[str, Any] = {}
+    for key, value in site.dask.items():
+        name = key.replace("-", "_")
+        if name in OURS:
+            field, check = OURS[name]
+            try:
+                values[field] = check(value)
+            except ValueError as exc:
+                raise ProfileError(site.sources.get(f"dask.{key}", site.name), f"dask.{key}", str(exc)) from exc
+        if name not in OURS or name in SHARED:
+            jobqueue[RENAMED.get(key.replace("_", "-"), key.replace("_", "-"))] = value
+    return Settings(jobqueue, **values)
+
+
+def memory(value: object) -> str:
+    """An amount as Dask has it: "20GB" are powers of ten, "20GiB" powers of two."""
+    text = str(checks.text(value))
+    bytes_of(text)
+    return text
+
+
+def bytes_of(text: str) -> int:
+    """The bytes in "20GB", "1.5 GiB" or "4096". ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
+    if not found or found[2] not in UNITS:
+        raise ValueError(f"{text!r} is not an amount of memory such as 20GB")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def fraction(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
+        raise ValueError(f"{value!r} is not a number above 0 and not above 1")
+    return float(value)
+
+
+def seconds(value: object) -> int:
+    return checks.walltime_s(checks.walltime(value))
+
+
+def processes_of(cores: int) -> int:
+    """How many processes share a job's cores where the profile does not say, by Dask's own rule
+    (distributed.deploy.local.nprocesses_nthreads): about as many as each has threads."""
+    if cores <= 4:
+        return cores
+    return min(count for count in range(1, cores + 1) if cores % count == 0 and count >= math.sqrt(cores))
+
+
+_COUNT = checks.number(1, 100_000)
+OURS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "cores": ("cores", _COUNT),
+    "memory": ("memory", memory),
+    "processes": ("processes", _COUNT),
+    "interface": ("interface", checks.word(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,14}", "a network interface such as ib0")),
+    "maximum_jobs": ("maximum_jobs", _COUNT),
+    "minimum": ("minimum", checks.number(0, 100_000)),
+    "maximum": ("maximum", _COUNT),
+    "idle_timeout": ("idle_timeout_s", lambda value: None if value == "" else seconds(value)),
+    "idle_worker": ("idle_worker_s", seconds),
+    "share": ("share", fraction),
+}
+"""Each key of [dask] that gears reads: the field it becomes, and its check."""
+
+SHARED = ("cores", "memory", "processes", "interface")
+"""Those of them that dask-jobqueue reads as well."""
