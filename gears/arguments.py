@@ -6,6 +6,7 @@ import argparse
 from typing import Any, TypeAlias
 
 from gears import __version__, checks
+from gears.dask.arguments import add_dask
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -42,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="for programs")
     _add_sites(commands)
     _add_laptop(commands)
+    add_dask(commands, _command)
     _add_inner(commands)
-    _add_inner_open(commands)
     return parser
 
 
@@ -137,6 +138,7 @@ def _add_session_options(shell: argparse.ArgumentParser, run: argparse.ArgumentP
 
 def _add_inner(commands: Commands) -> None:
     """What the loops and the hops call; no person types these."""
+    _add_inner_open(commands)
     turn = commands.add_parser("_turn")
     turn.set_defaults(command="_turn")
     turn.add_argument("here")

@@ -329,6 +329,29 @@ def do_run_there(args: argparse.Namespace) -> int:
     return errands.do(args.words, follow=args.follow, show=_show_part, say=_say, there=True)
 
 
+def do_dask(args: argparse.Namespace) -> int:
+    from gears.dask import answers
+
+    text, status = answers.answer(args, _say)
+    if text:
+        _show(text)
+    return status
+
+
+def do_dask_jobs(args: argparse.Namespace) -> int:
+    from gears.dask import commands
+
+    print(json.dumps(commands.jobs(args.kind, args.name, args.ids)))
+    return 0
+
+
+def do_dask_end(args: argparse.Namespace) -> int:
+    from gears.dask import commands
+
+    commands.end(args.site, args.id, _say)
+    return 0
+
+
 def do_turn(args: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -410,6 +433,9 @@ COMMANDS: dict[str, Command] = {
     "forward": do_forward,
     "shell": do_shell,
     "run": do_run,
+    **{f"dask {verb}": do_dask for verb in ("up", "status", "scale", "adapt", "down")},
+    "_dask jobs": do_dask_jobs,
+    "_dask end": do_dask_end,
     "_shell": do_shell_there,
     "_run": do_run_there,
     "_turn": do_turn,

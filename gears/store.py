@@ -44,6 +44,15 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
     return paths
 
 
+def open_records(home: Path, site: str, base: str, user: str) -> RunDir:
+    """Make and check the site's directory for records. The one on local disk is named, and not made. Safe to repeat."""
+    run = home / "run"
+    ensure_private(run, first_use=not (run / "id").exists())
+    paths = RunDir(home, site, plan_local(base, user, _identifier(run)))
+    ensure_private(paths.records)
+    return paths
+
+
 def open_laptop(home: Path, site: str, user: str) -> RunDir:
     """Make and check what `gears open` needs on a laptop, where no lab runs and nothing is served. Safe to repeat."""
     run = home / "run"

@@ -24,6 +24,13 @@ CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "
 ACCOUNTS = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
 """What each class of dask-jobqueue calls whom a job is charged to."""
 
+PRIVATE = (
+    '[ -d "${TMPDIR:-}" ] || TMPDIR=/tmp',
+    'TMPDIR=$(mktemp -d "$TMPDIR/dask-XXXXXXXX") && export TMPDIR && trap \'rm -rf "$TMPDIR"\' EXIT',
+)
+"""In a job, before its workers: what they put aside on the node's disk is in a directory of mode 0700, and goes with
+them. Dask would make one that everybody can read."""
+
 LOOPBACK = "127.0.0.1:0"
 LINK = "/proxy/{port}/status"
 """Of any dashboard on the lab's host, through JupyterLab's own address. Literally so: Dask fills in the port."""
@@ -75,7 +82,7 @@ def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Co
     asked |= theirs
     limit_s = walltime_s(str(theirs["walltime"]), limit_s) if "walltime" in theirs else limit_s
     prologue = theirs.get("job-script-prologue", list(scheduler.prologue))
-    asked["job-script-prologue"] = [*prologue, f"export DASK_CONFIG={shlex.quote(str(paths.dask_config))}"]
+    asked["job-script-prologue"] = [*prologue, f"export DASK_CONFIG={shlex.quote(str(paths.dask_config))}", *PRIVATE]
     asked["worker-extra-args"] = [*worker_words(limit_s), *map(str, theirs.get("worker-extra-args", []))]
     return asked
 
@@ -130,7 +137,10 @@ def _distributed(paths: RunDir) -> Config:
         "client": {"preload": [str(CLIENT)]},
         "dashboard": {"link": LINK},
         "worker": {"http": {"routes": []}},
-        "logging": {"distributed.preloading": "warning", "distributed.utils": "warning"},  # of `client.preload`, each time
+        "logging": {
+            "distributed.preloading": "warning",
+            "distributed.utils": "warning",
+        },  # of `client.preload`, each time
     }
 
 

@@ -16,13 +16,15 @@ import json
 import os
 import socket
 import sys
-from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 
-limits: Any = import_module("gears_dask_limits")  # beside this file, where Dask looks while it runs it
+if TYPE_CHECKING:
+    from gears.dask.anywhere import gears_dask_limits as limits
+else:  # beside this file, where Dask looks while it runs it
+    import gears_dask_limits as limits
 
 KNOCK_S = 2.0
 DASK = ("dask", "distributed")

@@ -1,0 +1,150 @@
+"""What `gears dask` answers: one text, or one line of JSON, and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from gears.dask import commands, records
+from gears.dask.records import Cluster
+from gears.dask.start import Request
+from gears.loop import Say
+from gears.sites import default_site, load_site
+from gears.store import Record, utc_time
+
+EXITS = {"up": 0, "starting": 0, "ending": 0, "ended": 4, "stopped": 4, "unknown": 5}
+"""`gears dask status` answers by its exit status as well."""
+
+SHOWN = (
+    *("state", "reason", "id", "site", "kind", "host", "environment", "started", "updated", "address", "dashboard"),
+    *("versions", "wanted", "workers", "threads", "memory", "jobs", "waiting", "tasks", "trouble", "counts"),
+    *("bounds", "processes", "maximum_jobs", "idle_since", "idle_timeout_s"),
+)
+
+Answer = tuple[str, int]
+
+
+def answer(args: argparse.Namespace, say: Say) -> Answer:
+    """What to print, and the exit status. Where another host has answered already, there is nothing to print."""
+    name = args.site or default_site()
+    match args.command:
+        case "dask up":
+            return _up(name, args, say)
+        case "dask status":
+            words = ["--json"] * args.json
+            found = commands.status(name, say, there=args.there, words=words)
+            return ("", found) if isinstance(found, int) else (_status(name, found, args), EXITS[found.state])
+        case "dask scale" | "dask adapt":
+            return _adapt(name, args)
+        case "dask down":
+            ran = commands.down(name, say, there=args.there)
+            if ran is True or ran is False:
+                return f"{name}: the Dask cluster has ended" if ran else f"{name}: no Dask cluster was up", 0
+            return "", ran
+    raise AssertionError(args.command)
+
+
+def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
+    request = Request(args.min, args.max, args.cores, args.memory, args.env or "", args.oversubscribe)
+    found = commands.up(name, request, say, there=args.there, words=_words(args))
+    if isinstance(found, int):
+        return "", found
+    return _as_json(Cluster("up", found)) if args.json else _how_to_use(name, found), 0
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    """The options as they were typed, for gears on another host."""
+    values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
+    words = [f"{option}={value}" for option, value in values.items() if value is not None]
+    return words + ["--oversubscribe"] * args.oversubscribe + ["--json"] * args.json
+
+
+def _adapt(name: str, args: argparse.Namespace) -> Answer:
+    if args.command == "dask scale":
+        least, most, verb = args.number, args.number, ["scale", str(args.number)]
+    else:
+        least, most, verb = args.least, args.most, ["adapt", str(args.least), str(args.most)]
+    found = commands.adapt(name, least, most, there=args.there, verb=verb)
+    return ("", found) if isinstance(found, int) else (f"{name}: {_wanted(found)}{_trouble(found)}", 0)
+
+
+def _how_to_use(name: str, record: Record) -> str:
+    lines = [
+        f"The Dask cluster of {name} is up on {record['host']}.",
+        "  use       from dask.distributed import Client; client = Client()",
+        f"  workers   {_workers(record)}",
+        f"  page      {_page(name, record)}   (while the lab is up)",
+        f"  stop      gears dask down {name}",
+    ]
+    return "\n".join(lines) + _trouble(record)
+
+
+def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
+    if args.json:
+        return _as_json(found)
+    record = found.record
+    if found.state in ("stopped", "ended"):
+        why = f": {record['reason']}" if record.get("reason") else ""
+        ended = f"the last one ended at {record['updated']}{why}" if record else "no Dask cluster is up"
+        return f"{name}: {ended}\n  next: gears dask up {name}"
+    if found.state in ("starting", "unknown"):
+        host = record.get("host")
+        return f"{name}: the Dask cluster on {host} is {found.state}\n  next: gears dask status {name}"
+    lines = [
+        f"{name}: the Dask cluster is {found.state} on {record['host']}, since {record['started']}",
+        f"  workers   {_workers(record)}",
+        f"  jobs      {_jobs(record)}",
+        f"  tasks     {record['tasks']}{_idle(record)}",
+        f"  page      {_page(name, record)}",
+    ]
+    return "\n".join(lines) + _trouble(record)
+
+
+def _as_json(found: Cluster) -> str:
+    return json.dumps({name: found.record.get(name) for name in SHOWN} | {"state": found.state})
+
+
+def _wanted(record: Record) -> str:
+    wanted = record["wanted"]
+    if wanted["minimum"] == wanted["maximum"]:
+        return f"{wanted['minimum']} workers are wanted, {record['workers']} are there"
+    return f"{wanted['minimum']} to {wanted['maximum']} workers as the work wants, {record['workers']} are there"
+
+
+def _workers(record: Record) -> str:
+    bounds = record.get("bounds")
+    if bounds:
+        memory = f"{bounds['memory'] / 1e9:.1f} GB ({bounds['why_memory']})"
+        return f"{_wanted(record)}; at most {bounds['cores']} cores ({bounds['why_cores']}), {memory}"
+    return f"{_wanted(record)}; {record['processes']} in a job, at most {record['maximum_jobs']} jobs"
+
+
+def _jobs(record: Record) -> str:
+    if record["kind"] is None:
+        return "none: the workers are on this machine"
+    jobs = record["jobs"]
+    waits = [job for job in record["waiting"] if job.get("reason")]
+    why = f"; {waits[0]['id']}: {waits[0]['reason']}" if waits else ""
+    return f"{jobs['all']}, of which {jobs['waiting']} wait{why}"
+
+
+def _idle(record: Record) -> str:
+    since, limit_s = record.get("idle_since"), record.get("idle_timeout_s")
+    if not since or not limit_s:
+        return ""
+    return f"; nothing to do since {since}, and it ends itself at {utc_time(records.seconds(since) + limit_s)}"
+
+
+def _trouble(record: Record) -> str:
+    trouble = record.get("trouble")
+    if not trouble:
+        return ""
+    minutes = (time.time() - records.seconds(trouble["since"])) / 60
+    return f"\n  trouble   no workers for {minutes:.0f} min: {trouble['message']}"
+
+
+def _page(name: str, record: Record) -> str:
+    dashboard = record["dashboard"]
+    port = load_site(name).laptop.port
+    return f"http://localhost:{port}/proxy/{dashboard['port']}/{dashboard['prefix']}/status"

@@ -1,0 +1,81 @@
+"""Makes the cluster of a plan: on this machine, or of a batch system's jobs by the class of dask-jobqueue for it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gears.dask.anywhere.gears_dask_scaling import Scaling
+
+Record = dict[str, Any]
+
+
+async def make_cluster(plan: Record, scaling: Scaling) -> Any:
+    """Of the class in the plan. Whatever a person's own configuration says, nobody connects without the certificate."""
+    tls = plan["tls"]
+    pairs = {f"tls_{role}_{what}": tls for role in ("scheduler", "worker", "client") for what in ("cert", "key")}
+    security = import_module("distributed").Security(require_encryption=True, tls_ca_file=tls, **pairs)
+    scheduler = {"http_prefix": f"/{plan['prefix']}", "idle_timeout": plan["idle_timeout_s"]}
+    make = local_cluster if plan["kind"] is None else batch_cluster
+    return await make(plan, scaling, security, scheduler)
+
+
+def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Record) -> Any:
+    return import_module("distributed").LocalCluster(
+        n_workers=0,
+        **plan["options"],
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        scheduler_kwargs=scheduler,
+        security=security,
+        asynchronous=True,
+    )
+
+
+def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Record) -> Any:
+    import dask
+
+    cls = getattr(import_module("dask_jobqueue"), plan["class"])
+    theirs = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
+    where = {"host": plan["host"]} if plan["host"] else {}
+    return cls(
+        **plan["options"],
+        processes=plan["processes"],  # said here, or the workers of one job are not held for a group
+        name=plan["id"],
+        job_name=plan["id"],
+        job_cls=watched(cls.job_cls, scaling),
+        scheduler_options=theirs | {"dashboard_address": "127.0.0.1:0"} | where | scheduler,
+        security=security,
+        asynchronous=True,
+    )
+
+
+def watched(job_class: Any, scaling: Scaling) -> Any:
+    """The class of dask-jobqueue, whose submissions and refusals are told: it only logs them itself."""
+
+    class WatchedJob(job_class):  # type: ignore[misc]
+        async def start(self) -> None:
+            try:
+                await super().start()
+            except (RuntimeError, ValueError, OSError) as exc:
+                self._set("failed")
+                scaling.refused(self.name, refusal(exc))
+                raise
+            scaling.submitted(self.name, str(self.job_id))
+
+        async def close(self) -> None:
+            await super().close()
+            self._set("closed")
+
+        def _set(self, name: str) -> None:
+            self.status: Any = import_module("distributed").Status[name]
+
+    return WatchedJob
+
+
+def refusal(exc: Exception) -> str:
+    """The batch system's own words: dask-jobqueue puts them behind a line that says so."""
+    text = str(exc)
+    said = text.partition("stderr:\n")[2].strip() or text.partition("stdout:\n")[2].strip() or text.strip()
+    return " ".join(said.split())[:500]

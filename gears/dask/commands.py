@@ -1,0 +1,179 @@
+"""`gears dask`: which of its verbs is meant, and on which host it is carried out.
+
+A cluster is owned on the lab host. What is only to be told to its owner goes by files in the home, from any host that
+shares it; else the command is passed on by ssh, as `gears run` does.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gears import store
+from gears.dask import records, start
+from gears.dask.records import Cluster
+from gears.errors import NothingRunning, NotReachable
+from gears.here import this_host
+from gears.jobs import scheduler
+from gears.locate import lab_route, locate
+from gears.loop import Say, wait_for
+from gears.process import Process
+from gears.route import Route
+from gears.rundir import RunDir, gears_home
+from gears.store import Record
+from gears.way import go_on, next_way, place_of, remote_gears
+
+DOWN_S = 90.0
+MOST_ASKED = 5
+
+
+def up(name: str, request: start.Request, say: Say, *, there: bool, words: Sequence[str]) -> Record | int:
+    """The record of the cluster, or the exit status of the command on the host that it was passed on to."""
+    route = locate(name)
+    if there or place_of(route) == "lab":
+        route = lab_route(route.site)
+        record = start.bring_up(route, _paths(route), request, say)
+        minimum, maximum = request.minimum, request.maximum
+        now = record["wanted"]
+        if (minimum, maximum) != (None, None) and (minimum, maximum) != (now["minimum"], now["maximum"]):
+            minimum = now["minimum"] if minimum is None else minimum
+            maximum = max(minimum, now["maximum"]) if maximum is None else maximum
+            return _ask(_paths(route), records.look(_paths(route)), minimum, maximum)
+        return record
+    found = _look_from_here(route)
+    if found and found.state == "up" and not words:
+        return found.record
+    return pass_on(route, ["up", name, *words])
+
+
+def adapt(name: str, minimum: int, maximum: int, *, there: bool, verb: Sequence[str]) -> Record | int:
+    """Raises NothingRunning, UsageError, NotReachable."""
+    route = locate(name)
+    found = _look_from_here(route, there=there)
+    if found is None:
+        return pass_on(route, [*verb, name])
+    return _ask(_paths(route), _running(found, name), minimum, maximum)
+
+
+def down(name: str, say: Say, *, there: bool) -> bool | int:
+    """End the cluster and all its jobs; False where none was. Raises NotReachable."""
+    route = locate(name)
+    found = _look_from_here(route, there=there)
+    if found is None:
+        return pass_on(route, ["down", name])
+    paths = _paths(route)
+    ran = _end(paths, found, say)
+    records.forget_stale(paths)
+    if _may_ask_scheduler(route, there=there) and not records.reap(paths, say):
+        again = f"gears dask down {name}"
+        raise NotReachable("jobs of the cluster may still be in the queue: the batch system can't be asked", next=again)
+    return ran
+
+
+def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster | int:
+    route = locate(name)
+    found = _look_from_here(route, there=there)
+    if found is None:
+        return pass_on(route, ["status", name, *words])
+    paths = _paths(route)
+    records.forget_stale(paths)
+    if not found.lives and records.noted_names(paths) and _may_ask_scheduler(route, there=there):
+        records.reap(paths, say)
+    return found
+
+
+def end(name: str, id: str, say: Say) -> None:
+    """What the loop calls once the owner is gone, however it went: no address is left, and no job."""
+    paths = _paths(locate(name))
+    record = store.read_record(paths.dask_file("cluster.json"))
+    if record.get("id") == id and record.get("state") != "ended":
+        record |= {
+            "state": "ended",
+            "reason": record.get("reason") or "its owner was killed",
+            "updated": store.utc_now(),
+        }
+        store.write_record(paths.dask_file("cluster.json"), record)
+    now = records.look(paths)
+    records.reap(paths, say, living=str(now.record.get("id")) if now.lives else "")
+
+
+def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:
+    """For the owner: of its jobs that wait, which are over, and why the first of the others waits.
+
+    One question tells which are there still; so it costs the batch system two or three, however many there are.
+    """
+    batch = scheduler(kind)
+    there = batch.find(name)
+    if there is None:
+        return []
+    numbers = {_number(id) for id in there}
+    over = [id for id in ids if _number(id) not in numbers][:MOST_ASKED]
+    waits = [id for id in ids if _number(id) in numbers][:1]
+    found = [replace(batch.query(id), id=id) for id in [*over, *waits]]
+    return [{"id": job.id, "state": job.state, "reason": job.reason, "starts": job.starts} for job in found]
+
+
+def _number(id: str) -> str:
+    """PBS has the server's name behind it, which dask-jobqueue leaves out."""
+    return id.partition(".")[0]
+
+
+def pass_on(route: Route, words: Sequence[str]) -> int:
+    """Let the next host do it, with a terminal if there is one here. Its exit status."""
+    place = place_of(route)
+    command = "_dask" if place == "front" or route.kind == "proxy" else "dask"
+    remote = f"{remote_gears(route.site, place)} {shlex.join([command, *words])}"
+    return go_on(next_way(route), remote, again=f"gears dask {words[0]} {route.site.name}")
+
+
+def _paths(route: Route) -> RunDir:
+    return store.open_records(gears_home(), route.site.name, route.site.local, this_host().user)
+
+
+def _look_from_here(route: Route, *, there: bool = False) -> Cluster | None:
+    """The cluster, as far as this home tells; None where only the lab host can."""
+    if not there and place_of(route) != "lab" and (route.site.lab.home == "separate" or place_of(route) == "laptop"):
+        return None
+    return records.look(_paths(route))
+
+
+def _may_ask_scheduler(route: Route, *, there: bool) -> bool:
+    return route.site.scheduler is not None and (there or place_of(route) == "lab")
+
+
+def _running(found: Cluster, name: str) -> Cluster:
+    if found.state == "unknown":
+        words = f"the cluster on {found.record.get('host')} can't be seen from here, and its owner is silent"
+        raise NotReachable(words, next=f"ssh {found.record.get('host')}   (there: gears dask status {name})")
+    if found.state != "up":
+        raise NothingRunning(f"{name} has no Dask cluster that is up", next=f"gears dask up {name}")
+    return found
+
+
+def _ask(paths: RunDir, cluster: Cluster, minimum: int, maximum: int) -> Record:
+    start.check_workers(cluster.record, minimum, maximum)
+    return records.ask_owner(paths, cluster, {"minimum": minimum, "maximum": maximum})
+
+
+def _end(paths: RunDir, found: Cluster, say: Say) -> bool:
+    """By a word in the home; where the owner is deaf, and on this host, by signals."""
+    if not found.lives:
+        return False
+    if found.state == "starting":
+        wait_for(lambda: records.look(paths).state != "starting", timeout_s=30, every_s=0.1)
+        found = records.look(paths)
+    store.write_record(paths.dask_file("wanted.json"), {"id": found.record.get("id"), "down": True})
+    began = time.monotonic()
+    gone = wait_for(lambda: not records.look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
+    if not gone and "pid" in found.record:
+        say(f"its owner does not listen, and is ended after {time.monotonic() - began:.0f} s")
+        Process(found.record["host"], found.record["pid"], found.record["start"]).end(timeout_s=20)
+        gone = wait_for(lambda: not records.look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
+    if not gone:
+        host = found.record.get("host")
+        raise NotReachable(
+            f"the cluster's owner on {host} does not answer", next=f"ssh {host}   (there: gears dask down)"
+        )
+    return True

@@ -1,0 +1,146 @@
+"""What is known of a site's cluster, on disk: its owner's record, what its owner is asked for, the names of its jobs.
+
+All of it is in the home, so that any host which shares that can tell, and ask. None of it is believed as it stands: an
+owner lives if its process does, or from another host if its record is fresh.
+"""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+
+from gears import process, store
+from gears.errors import CommandFailed, MissingProgram, NotReachable
+from gears.jobs import scheduler
+from gears.loop import Say, wait_for
+from gears.rundir import RunDir
+from gears.store import Record
+
+FRESH_S = 60.0
+"""An owner writes its record every ten seconds at least; clocks of hosts differ, and NFS shows it late."""
+
+KNOCK_S = 2.0
+OBEY_S = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`state`: up, starting, ending, ended (its record tells why), stopped (there is none), or unknown: on another
+    host, and nothing is heard of it."""
+
+    state: str
+    record: Record
+
+    @property
+    def lives(self) -> bool:
+        return self.state in ("up", "starting", "ending", "unknown")
+
+
+def look(paths: RunDir) -> Cluster:
+    """The cluster as it is now. Reads only; knocks, for 2 s at most, where its host is another one and it is silent."""
+    record, loop = store.read_record(paths.dask_file("cluster.json")), process.read(paths.dask_file("loop"))
+    plan = store.read_record(paths.dask_file("plan.json"))
+    starting = plan.get("id") not in (None, record.get("id"))
+    if starting and loop and (loop.alive() or (loop.alive() is None and time.time() - plan["made"] < FRESH_S)):
+        return Cluster("starting", plan | {"host": loop.host})
+    if not record:
+        return Cluster("stopped", {})
+    if record.get("state") == "ended":
+        return Cluster("ended", record)
+    return Cluster(_state_of(record), record)
+
+
+def _state_of(record: Record) -> str:
+    alive = process.Process(record["host"], record["pid"], record["start"]).alive()
+    if alive is None:
+        if time.time() - seconds(record["updated"]) < FRESH_S:
+            return str(record["state"])
+        return "ended" if _refuses(record["address"]) else "unknown"
+    return str(record["state"]) if alive else "ended"
+
+
+def _refuses(address: str) -> bool:
+    host, _, port = address.partition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def forget_stale(paths: RunDir) -> None:
+    """A cluster that has ended is published no more, whatever ended it."""
+    if paths.dask_published.exists() and look(paths).state in ("ended", "stopped"):
+        paths.dask_published.unlink(missing_ok=True)
+
+
+def ask_owner(paths: RunDir, cluster: Cluster, wanted: Record) -> Record:
+    """Let the owner know, on whatever host it is: its record once it has taken that up. Raises NotReachable."""
+    wanted = {"id": cluster.record["id"], "number": secrets.token_hex(4), **wanted}
+    store.write_record(paths.dask_file("wanted.json"), wanted)
+
+    def obeyed() -> bool:
+        now = look(paths)
+        return now.record.get("wanted") == wanted or now.state in ("ended", "stopped")
+
+    if not wait_for(obeyed, timeout_s=OBEY_S, every_s=0.1):
+        host = cluster.record.get("host")
+        raise NotReachable(f"the cluster's owner on {host} does not answer", next=f"gears dask status {paths.site}")
+    return look(paths).record
+
+
+def seconds(utc: str) -> float:
+    """Since 1970, of a time as records have it; 0 for none."""
+    try:
+        return float(calendar.timegm(time.strptime(utc, "%Y-%m-%dT%H:%M:%SZ")))
+    except (TypeError, ValueError):
+        return 0.0
+
+
+# --- the jobs that may be left ---------------------------------------------------------------
+
+
+def note_name(paths: RunDir, name: str, kind: str) -> None:
+    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess."""
+    names = noted_names(paths)
+    store.write_record(paths.dask_file("names.json"), names | {name: kind})
+
+
+def noted_names(paths: RunDir) -> dict[str, str]:
+    names = store.read_record(paths.dask_file("names.json"))
+    return {name: kind for name, kind in names.items() if isinstance(kind, str)}
+
+
+def reap(paths: RunDir, say: Say, *, living: str = "") -> bool:
+    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
+    the batch system can't be asked, or does not let them go; then the next command tries again.
+
+    `living`: the name of the one that is up.
+    """
+    every = noted_names(paths)
+    left = {name: kind for name, kind in every.items() if name != living}
+    done = [name for name, kind in left.items() if _cancel_all(name, kind, say)]
+    if done:
+        store.write_record(paths.dask_file("names.json"), {name: every[name] for name in every if name not in done})
+    return len(done) == len(left)
+
+
+def _cancel_all(name: str, kind: str, say: Say) -> bool:
+    batch, deadline, told = scheduler(kind), time.monotonic() + 60, False
+    while ids := batch.find(name):
+        if time.monotonic() > deadline:
+            return False
+        if not told:
+            say(f"cancelling {len(ids)} jobs that a Dask cluster left: {' '.join(ids)}")
+            told = True
+        with contextlib.suppress(CommandFailed, MissingProgram):
+            for id in ids:
+                batch.cancel(id)
+        time.sleep(0.5)
+    return ids is not None

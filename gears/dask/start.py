@@ -1,0 +1,297 @@
+"""`gears dask up`: the plan of a cluster, its owner in tmux, and the wait until it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gears import process, store, tmux
+from gears.command import run
+from gears.dask import records
+from gears.dask.address import scheduler_host
+from gears.dask.anywhere import gears_dask_limits as limits
+from gears.dask.certificate import ensure_certificate
+from gears.dask.config import CLUSTERS
+from gears.dask.place import ensure_config
+from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
+from gears.errors import CommandFailed, GearsError, NotReachable, ProfileError, UsageError
+from gears.lab.launch import current_umask
+from gears.loop import Say, this_gears
+from gears.route import Route
+from gears.rundir import RunDir, gears_home
+from gears.shell import session_name
+from gears.sites import Site
+from gears.store import Record
+
+OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
+START_S = 90.0
+SAY_EVERY_S = 3.0
+REFUSED_S = 10.0
+"""So long `up` stays to see whether the first jobs are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line says; None: as the profile has it."""
+
+    minimum: int | None = None
+    maximum: int | None = None
+    cores: int | None = None
+    memory: str | None = None
+    environment: str = ""
+    oversubscribe: bool = False
+
+
+def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Record:
+    """The record of the cluster that is up, started now if there was none. Ten at once start one.
+
+    Raises UsageError, ProfileError, NotReachable, CommandFailed, and GearsError with its owner's own words where that
+    ended.
+    """
+    with _locked(paths):
+        ensure_config(route.site, paths)
+        now = records.look(paths)
+        if not now.lives:
+            if not records.reap(paths, say):
+                say("jobs of a former cluster may still be in the queue: the batch system can't be asked")
+            ensure_certificate(paths, renew=True)
+            plan = make_plan(route, paths, request)
+            _start(route, paths, plan, say)
+        elif request.environment and request.environment != now.record.get("environment"):
+            there = now.record.get("environment") or "gears' own"
+            again = f"gears dask down {paths.site}; gears dask up {paths.site} --env {request.environment}"
+            raise UsageError(f"a cluster of {there} environment is up", next=again)
+    return _await_up(paths, say)
+
+
+@contextlib.contextmanager
+def _locked(paths: RunDir) -> Iterator[None]:
+    """On this host. Two that start on two hosts at once: the owner whose record is not the last one ends itself."""
+    store.ensure_private(paths.local)
+    lock = paths.local / f"{paths.site}.dask"
+    try:
+        with store.locked(lock):
+            yield
+            lock.unlink(missing_ok=True)
+    finally:
+        with contextlib.suppress(OSError):
+            paths.local.rmdir()
+
+
+def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
+    """What the owner is told; see `anywhere/gears_dask_owner.py`. Asks the batch system for its nodes."""
+    site = route.site
+    settings = _settings(site, request)
+    plan: Record = {
+        "id": f"dask-{secrets.token_hex(5)}",
+        "site": site.name,
+        "made": time.time(),
+        "kind": site.scheduler.kind if site.scheduler else None,
+        "environment": request.environment,
+        "tls": str(paths.dask_tls),
+        "prefix": store.ensure_secret(paths.dask_file("prefix")),
+        "logs": str(paths.dask / "logs"),
+        "idle_timeout_s": settings.idle_timeout_s,
+        "idle_worker_s": settings.idle_worker_s,
+        "files": {
+            "record": str(paths.dask_file("cluster.json")),
+            "wanted": str(paths.dask_file("wanted.json")),
+            "published": str(paths.dask_published),
+            "addresses": str(paths.dask_file("addresses")),
+        },
+    }
+    plan |= _batch_plan(site, settings) if site.scheduler else _local_plan(paths, settings, request)
+    most = plan["maximum_jobs"] * plan["processes"]
+    minimum = settings.minimum if request.minimum is None else request.minimum
+    maximum = (settings.maximum or most) if request.maximum is None else request.maximum
+    maximum = max(maximum, minimum) if request.maximum is None else maximum
+    check_workers(plan, minimum, maximum)
+    return plan | {"wanted": {"id": plan["id"], "number": "", "minimum": minimum, "maximum": maximum}}
+
+
+def check_workers(record: Record, minimum: int, maximum: int) -> None:
+    """UsageError for numbers that can't be, or that ask for more jobs than there may be."""
+    if minimum > maximum:
+        raise UsageError(f"the least, {minimum}, is more than the most, {maximum}", next="gears dask adapt --help")
+    processes, most = record["processes"], record["maximum_jobs"]
+    jobs = -(-max(minimum, maximum) // processes)
+    if jobs <= most:
+        return
+    site = record["site"]
+    if record["kind"] is None:
+        bounds = record["bounds"]
+        raise UsageError(
+            f"{maximum} workers are more than the {most} that this machine has room for: {bounds['cores']} cores "
+            f"({bounds['why_cores']}) and {bounds['memory'] / 1e9:.1f} GB ({bounds['why_memory']})",
+            next=f"gears dask scale {most} {site}",
+        )
+    raise UsageError(
+        f"{maximum} workers are {jobs} jobs of {processes}, and dask.maximum_jobs is {most}",
+        next=f"gears dask scale {most * processes} {site}   (or raise it in ~/.config/gears/sites/{site}.toml)",
+    )
+
+
+def _settings(site: Site, request: Request) -> Settings:
+    settings = read_settings(site)
+    given: dict[str, Any] = {"cores": request.cores} if request.cores else {}
+    if request.memory:
+        try:
+            bytes_of(request.memory)
+        except ValueError as exc:
+            raise UsageError(f"--memory: {exc}", next=f"gears dask up {site.name} --memory 8GB") from exc
+        given["memory"] = request.memory
+    return replace(settings, **given)
+
+
+def _batch_plan(site: Site, settings: Settings) -> Record:
+    assert site.scheduler
+    if not settings.cores or not settings.memory:
+        key = "dask.memory" if settings.cores else "dask.cores"
+        reason = "is missing: how much of a node a job of workers takes"
+        raise ProfileError(f"~/.config/gears/sites/{site.name}.toml", key, reason)
+    processes = settings.processes or processes_of(settings.cores)
+    return {
+        "class": CLUSTERS[site.scheduler.kind],
+        "options": {"cores": settings.cores, "memory": settings.memory},
+        "processes": processes,
+        "maximum_jobs": settings.maximum_jobs,
+        "host": "" if settings.interface else scheduler_host(site, site.scheduler),
+        "bounds": None,
+        "query": [this_gears(), "_dask", "jobs", site.scheduler.kind],  # then the jobs' name, and their ids
+    }
+
+
+def _local_plan(paths: RunDir, settings: Settings, request: Request) -> Record:
+    memory = bytes_of(settings.memory) if settings.memory else None
+    bounds = limits.bound(limits.read_machine(), share=settings.share, cores=settings.cores, memory=memory)
+    if not request.oversubscribe:
+        _check_room(paths, settings, bounds)
+    options = limits.workers(bounds, settings.processes)
+    return {
+        "options": {name: value for name, value in options.items() if name != "n_workers"},
+        "processes": 1,
+        "maximum_jobs": options["n_workers"],
+        "host": "",
+        "bounds": {name: getattr(bounds, name) for name in ("cores", "memory", "why_cores", "why_memory")},
+        "query": None,
+    }
+
+
+def _check_room(paths: RunDir, settings: Settings, bounds: limits.Bounds) -> None:
+    """A second cluster on one machine must leave the first what it was promised. Raises UsageError, with numbers."""
+    fair = limits.bound(limits.read_machine(), share=settings.share)
+    for name, record in _others(paths):
+        taken = record["bounds"]
+        if bounds.cores + taken["cores"] > fair.cores or bounds.memory + taken["memory"] > fair.memory:
+            raise UsageError(
+                f"{bounds.cores} cores and {bounds.memory / 1e9:.1f} GB more are too much: the cluster of {name} has "
+                f"{taken['cores']} cores and {taken['memory'] / 1e9:.1f} GB of the {fair.cores} cores "
+                f"({fair.why_cores}) and {fair.memory / 1e9:.1f} GB ({fair.why_memory}) that you may have here",
+                next=f"gears dask down {name}   (or here fewer --cores and --memory, or --oversubscribe)",
+            )
+
+
+def _others(paths: RunDir) -> Iterator[tuple[str, Record]]:
+    """Clusters of this person's whose workers are on this machine, by site."""
+    for file in sorted(paths.run.glob("*/dask/cluster.json")):
+        site = file.parent.parent.name
+        record = store.read_record(file)
+        running = record.get("bounds") and record.get("state") != "ended"
+        if site != paths.site and running and process.Process(record["host"], record["pid"], record["start"]).alive():
+            yield site, record
+
+
+def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
+    from gears.render import render
+
+    tmux.check_tmux()
+    python = python_of(plan["environment"], paths.site, batch=bool(plan["kind"]))
+    if plan["kind"]:
+        records.note_name(paths, plan["id"], plan["kind"])
+    paths.dask_file("wanted.json").unlink(missing_ok=True)
+    paths.dask_file("loop").unlink(missing_ok=True)
+    store.write_record(paths.dask_file("plan.json"), plan)
+    script = render("dask.sh.j2", **_values(route, paths, plan, python))
+    store.write_private(paths.dask_file("owner.sh"), script)
+    store.write_private(paths.dask_file("owner.log"), "")
+    tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
+    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux")
+
+
+def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
+    path = f"{Path(python).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    environment = {"PATH": path, "GEARS_SITE": paths.site, "DASK_CONFIG": str(paths.dask_config)}
+    return {
+        "site": paths.site,
+        "id": plan["id"],
+        "directory": Path(route.site.lab.directory).expanduser(),
+        "environment": environment,
+        "workers_here": plan["kind"] is None,
+        "umask": current_umask(),
+        "python": python,
+        "script": OWNER,
+        "plan": paths.dask_file("plan.json"),
+        "loop": paths.dask_file("loop"),
+        "log": paths.dask_file("owner.log"),
+        "published": paths.dask_published,
+        "gears": this_gears(),
+    }
+
+
+def python_of(environment: str, site: str, *, batch: bool) -> str:
+    """The Python of an environment, once it is seen to have what the owner and its workers need."""
+    if not environment:
+        return sys.executable
+    python = str(gears_home() / "run" / "envs" / environment / "bin" / "python")
+    wanted = "import distributed, dask_jobqueue" if batch else "import distributed"
+    try:
+        run([python, "-c", wanted], timeout_s=60)
+    except CommandFailed as exc:
+        what = "distributed and dask-jobqueue" if batch else "distributed"
+        raise GearsError(
+            f"the environment {environment} can't have a Dask cluster, which needs {what}: {exc.message[-300:]}",
+            next=f"gears dask up {site}   (with gears' own environment)",
+        ) from exc
+    return python
+
+
+def _await_up(paths: RunDir, say: Say) -> Record:
+    began = said = time.monotonic()
+    while True:
+        now = records.look(paths)
+        if now.state == "up" and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
+            return now.record
+        if now.state in ("ended", "stopped") and time.monotonic() - began > 1.0:
+            raise GearsError(
+                f"the cluster's owner ended: {_last_words(paths)}", next=f"cat {shlex.quote(str(_log(paths)))}"
+            )
+        if time.monotonic() - began > START_S:
+            next_command = f"gears dask status {paths.site}"
+            raise NotReachable(f"the cluster is {now.state} after {START_S:.0f} s", next=next_command)
+        if time.monotonic() - said > SAY_EVERY_S:
+            said = time.monotonic()
+            say(f"the cluster is {now.state} … {said - began:.0f} s")
+        time.sleep(0.1)
+
+
+def _owes_workers(record: Record) -> bool:
+    """Whether it was asked for workers of whose jobs nothing is known yet."""
+    counts = record["counts"]
+    return bool(record["wanted"]["minimum"]) and not record["workers"] and not counts["submitted"] + counts["refused"]
+
+
+def _log(paths: RunDir) -> Path:
+    return paths.dask_file("owner.log")
+
+
+def _last_words(paths: RunDir) -> str:
+    lines = store.read_text(_log(paths)).strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
