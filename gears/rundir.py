@@ -160,9 +160,14 @@ class RunDir:
         return self.dask / "config"
 
     def dask_file(self, what: str) -> Path:
-        """`what`: cluster.json (its record, by its owner), wanted.json (for its owner), plan.json, names.json, prefix,
+        """`what`: cluster.json (its record, by its owner), wanted.json (for its owner), plan.json, prefix, addresses,
         owner.sh, owner.log, loop."""
         return self.dask / what
+
+    @property
+    def dask_names(self) -> Path:
+        """A file for each cluster whose jobs may not all be gone, called as they are."""
+        return self.dask / "names"
 
     @property
     def dask_tls(self) -> Path:

@@ -95,8 +95,7 @@ def end(name: str, id: str, say: Say) -> None:
             "updated": store.utc_now(),
         }
         store.write_record(paths.dask_file("cluster.json"), record)
-    now = records.look(paths)
-    records.reap(paths, say, living=str(now.record.get("id")) if now.lives else "")
+    records.reap_one(paths, id, say)
 
 
 def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:

@@ -107,28 +107,36 @@ def seconds(utc: str) -> float:
 
 
 def note_name(paths: RunDir, name: str, kind: str) -> None:
-    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess."""
-    names = noted_names(paths)
-    store.write_record(paths.dask_file("names.json"), names | {name: kind})
+    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess. A file each,
+    for several commands may note and forget names at once."""
+    store.ensure_private(paths.dask_names)
+    store.write_private(paths.dask_names / name, kind)
 
 
 def noted_names(paths: RunDir) -> dict[str, str]:
-    names = store.read_record(paths.dask_file("names.json"))
-    return {name: kind for name, kind in names.items() if isinstance(kind, str)}
+    return {file.name: store.read_text(file) for file in sorted(paths.dask_names.glob("dask-*"))}
 
 
-def reap(paths: RunDir, say: Say, *, living: str = "") -> bool:
+def reap(paths: RunDir, say: Say) -> bool:
     """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
-    the batch system can't be asked, or does not let them go; then the next command tries again.
+    the batch system can't be asked, or does not let them go; then the next command tries again."""
+    names = [name for name in noted_names(paths) if name not in _in_use(paths)]
+    return all([reap_one(paths, name, say) for name in names])
 
-    `living`: the name of the one that is up.
-    """
-    every = noted_names(paths)
-    left = {name: kind for name, kind in every.items() if name != living}
-    done = [name for name, kind in left.items() if _cancel_all(name, kind, say)]
-    if done:
-        store.write_record(paths.dask_file("names.json"), {name: every[name] for name in every if name not in done})
-    return len(done) == len(left)
+
+def reap_one(paths: RunDir, name: str, say: Say) -> bool:
+    kind = noted_names(paths).get(name)
+    if kind and not _cancel_all(name, kind, say):
+        return False
+    (paths.dask_names / name).unlink(missing_ok=True)
+    return True
+
+
+def _in_use(paths: RunDir) -> list[object]:
+    """The names of the cluster that lives, and of one that is just being started."""
+    now, plan = look(paths), store.read_record(paths.dask_file("plan.json"))
+    starting = plan.get("id") != now.record.get("id") and time.time() - plan.get("made", 0) < FRESH_S
+    return [now.record.get("id")] * now.lives + [plan.get("id")] * starting
 
 
 def _cancel_all(name: str, kind: str, say: Say) -> bool:

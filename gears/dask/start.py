@@ -214,11 +214,11 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
 
     tmux.check_tmux()
     python = python_of(plan["environment"], paths.site, batch=bool(plan["kind"]))
-    if plan["kind"]:
-        records.note_name(paths, plan["id"], plan["kind"])
     paths.dask_file("wanted.json").unlink(missing_ok=True)
     paths.dask_file("loop").unlink(missing_ok=True)
     store.write_record(paths.dask_file("plan.json"), plan)
+    if plan["kind"]:
+        records.note_name(paths, plan["id"], plan["kind"])
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
