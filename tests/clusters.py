@@ -26,6 +26,7 @@ idle_worker = "00:00:03"
 """One worker in a job, in a queue whose jobs share nodes."""
 
 SITES: dict[str, Any] = {"slurm": True, "profiles": {"andes": PROFILE, "quick": QUICK}}
+PYTHON = f"{home()}/.venv/bin/python"
 CONFIG = f"{home()}/run/{{site}}/dask/config"
 
 SESSION = """\
@@ -60,7 +61,7 @@ def await_workers(host: Host, number: int, site: str = "andes", timeout_s: float
 def python(host: Host, code: str, site: str = "andes", **options: Any) -> CompletedProcess[str]:
     """A script in gears' environment, with the configuration that a lab or a shell of the site has."""
     environment = {"DASK_CONFIG": CONFIG.format(site=site), "GEARS_SITE": site}
-    command = [f"{home()}/.venv/bin/python", "-c", code]
+    command = [PYTHON, "-c", code]
     return host.run(command, env=environment | options.pop("env", {}), **options)
 
 

@@ -1,4 +1,4 @@
-"""A cluster of one's own, with a real Slurm: found by every bare Client(), scaled by the work, and gone without a trace."""
+"""A cluster of one's own, with a real Slurm: found by every bare Client(), scaled by the work, gone without a trace."""
 
 import json
 import signal

@@ -88,13 +88,13 @@ def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Co
 
 
 def worker_words(walltime_s: int) -> list[str]:
-    """A worker leaves before its job is ended by force, so that what it holds is handed on; not all at once. Its own
-    web page, which needs no certificate, is for its node alone."""
+    """A worker leaves before its job is ended by force, so that what it holds is handed on; not all at once. It
+    has no web pages of its own: they would need no certificate."""
     stagger_s = min(120, walltime_s // 20)
     lifetime_s = max(walltime_s // 2, walltime_s - min(300, walltime_s // 6) - stagger_s)
     return [
         *("--lifetime", f"{lifetime_s}s", "--lifetime-stagger", f"{stagger_s}s"),
-        *("--dashboard-address", LOOPBACK),
+        *("--no-dashboard", "--dashboard-address", LOOPBACK),
     ]
 
 

@@ -121,7 +121,8 @@ def reap(paths: RunDir, say: Say) -> bool:
     """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
     the batch system can't be asked, or does not let them go; then the next command tries again."""
     names = [name for name in noted_names(paths) if name not in _in_use(paths)]
-    return all([reap_one(paths, name, say) for name in names])
+    done = [reap_one(paths, name, say) for name in names]
+    return all(done)
 
 
 def reap_one(paths: RunDir, name: str, say: Say) -> bool:

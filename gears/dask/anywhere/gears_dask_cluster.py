@@ -16,9 +16,41 @@ async def make_cluster(plan: Record, scaling: Scaling) -> Any:
     tls = plan["tls"]
     pairs = {f"tls_{role}_{what}": tls for role in ("scheduler", "worker", "client") for what in ("cert", "key")}
     security = import_module("distributed").Security(require_encryption=True, tls_ca_file=tls, **pairs)
-    scheduler = {"http_prefix": f"/{plan['prefix']}", "idle_timeout": plan["idle_timeout_s"]}
+    scheduler = {"idle_timeout": plan["idle_timeout_s"]}
     make = local_cluster if plan["kind"] is None else batch_cluster
-    return await make(plan, scaling, security, scheduler)
+    cluster = make(plan, scaling, security, scheduler)
+    cluster.scheduler_spec["cls"] = guarded(cluster.scheduler_spec["cls"], f"/{plan['prefix']}/")
+    return await cluster
+
+
+def guarded(scheduler_class: Any, prefix: str) -> Any:
+    """A scheduler whose web pages are nowhere but under `prefix`, which is taken off again before Dask sees it.
+
+    Dask's own prefix (`http_prefix`) will not do: it tells it to everybody, as `/` is redirected there, and its pages
+    then ask for their scripts at the top of JupyterLab's address.
+    """
+    from tornado import web
+
+    class Nothing(web.RequestHandler):
+        def prepare(self) -> None:
+            raise web.HTTPError(404)
+
+    class Guarded(scheduler_class):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            pages = self.http_application
+            find = pages.find_handler
+
+            def find_behind(request: Any, **options: Any) -> Any:
+                if not request.path.startswith(prefix):
+                    return pages.get_handler_delegate(request, Nothing)
+                request.path = request.path[len(prefix) - 1 :]
+                request.uri = request.uri[len(prefix) - 1 :]
+                return find(request, **options)
+
+            pages.find_handler = find_behind
+
+    return Guarded
 
 
 def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Record) -> Any:
