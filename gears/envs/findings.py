@@ -1,0 +1,117 @@
+"""What `gears env verify` found, how it is told, and the command that mends it. Pure."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SHOWN = 3
+"""Files that are named of each package; `--json` has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    path: str
+    what: str  # missing, size, hash, unreadable; or the path of the interpreter that a script names and that is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A package of which not all is as it was installed. `origin`: where pip is to take it from, if not its index."""
+
+    name: str
+    version: str
+    tool: str
+    origin: str
+    files: int
+    faults: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`interpreter`: why the environment's Python can't be used; None: it can."""
+
+    prefix: str
+    packages: int = 0
+    files: int = 0
+    interpreter: str | None = None
+    broken: tuple[Broken, ...] = ()
+    scripts: tuple[Fault, ...] = ()  # of no package, and their interpreter is gone
+    leftovers: tuple[str, ...] = ()  # of installations that broke off
+
+    @property
+    def whole(self) -> bool:
+        return not (self.interpreter or self.broken or self.scripts or self.leftovers)
+
+
+def as_record(report: Report, name: str, mending: list[list[str]]) -> dict[str, Any]:
+    commands = [shlex.join(command) for command in mending]
+    return {"name": name, "whole": report.whole, **asdict(report), "next": commands}
+
+
+def as_text(report: Report, name: str, mending: list[list[str]]) -> str:
+    if report.whole:
+        return f"{name}: {report.packages} packages, {report.files} files: all there"
+    lines = [f"{name}: {_summary(report)} ({report.prefix})"]
+    lines += [f"  {report.interpreter}"] if report.interpreter else []
+    lines += [f"  {_describe(broken, report.prefix)}" for broken in report.broken]
+    lines += [f"  {_short(script.path, report.prefix)}: {script.what} is gone" for script in report.scripts]
+    lines += [f"  {_short(path, report.prefix)}: left by an installation that broke off" for path in report.leftovers]
+    return "\n".join([*lines, *(f"  next: {shlex.join(command)}" for command in mending)])
+
+
+def _summary(report: Report) -> str:
+    if report.interpreter:
+        return "its Python can't be used"
+    if report.broken:
+        return f"{len(report.broken)} of {report.packages} packages are broken"
+    return "scripts lead nowhere" if report.scripts else "an installation broke off"
+
+
+def _describe(broken: Broken, prefix: str) -> str:
+    shown = ", ".join(f"{_short(fault.path, prefix)} ({_word(fault)})" for fault in broken.faults[:SHOWN])
+    rest = ", …" if len(broken.faults) > SHOWN else ""
+    return f"{broken.name} {broken.version}: {len(broken.faults)} of {broken.files} files: {shown}{rest}"
+
+
+def _word(fault: Fault) -> str:
+    return f"{fault.what} is gone" if os.path.isabs(fault.what) else fault.what
+
+
+def _short(path: str, prefix: str) -> str:
+    return os.path.relpath(path, prefix) if path.startswith(prefix + os.sep) else path
+
+
+# --- what mends it -----------------------------------------------------------------------------------
+
+
+def plan_mending(report: Report, name: str, tool: str, program: str) -> list[list[str]]:
+    """Commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
+
+    `tool` is that of the environment, `program` its path. With no Python left, or the wrong one, all is made anew.
+    """
+    conda = [broken for broken in report.broken if broken.tool == "conda"]
+    if report.interpreter and not any(broken.name == "python" for broken in conda):
+        return [["gears", "env", "create", name, "--anew"]]
+    pip = [broken for broken in report.broken if broken.tool != "conda"]
+    commands = [["rm", "-r", *report.leftovers]] if report.leftovers else []
+    commands += [_conda_command(report.prefix, conda, tool, program)] if conda else []
+    commands += [_pip_command(report.prefix, pip, tool, program)] if pip else []
+    return commands
+
+
+def _conda_command(prefix: str, broken: list[Broken], tool: str, program: str) -> list[str]:
+    if tool == "pixi":
+        return [program, "reinstall", *(package.name for package in broken)]
+    return [program, "install", "-p", prefix, "--force-reinstall", *(f"{one.name}={one.version}" for one in broken)]
+
+
+def _pip_command(prefix: str, broken: list[Broken], tool: str, program: str) -> list[str]:
+    """pip removes the old one first and needs its RECORD for that, unless it is told that there is none."""
+    wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
+    python = f"{prefix}/bin/python"
+    if tool == "uv":
+        return [program, "pip", "install", "--python", python, "--reinstall", "--no-deps", *wanted]
+    return [python, "-m", "pip", "install", "--ignore-installed", "--no-deps", *wanted]

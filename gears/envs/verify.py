@@ -1,0 +1,179 @@
+"""`gears env verify`: what a purge of old files, or an installation that broke off, has left of an environment.
+
+Only reads. What should be there is what the package managers wrote down (`manifests`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import monotonic
+
+from gears import command
+from gears.envs import manifests
+from gears.envs.findings import Broken, Fault, Report
+from gears.envs.manifests import Entry, Package
+from gears.errors import CommandFailed, MissingProgram
+
+THREADS = 8
+"""On NFS each look at a file is a round trip; more at a time than this trouble its server."""
+
+START_S = 60.0
+"""A Python whose files are on a busy file system takes its time to start."""
+
+TELL_S = 2.0
+
+VERSION = "import sys, json; print('%d.%d' % sys.version_info[:2])"
+
+Say = Callable[[str], None]
+
+
+def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> Report:
+    """May be repeated. Some ten thousand files take seconds; with `hashes` all of them are read."""
+    packages = survey(prefix)
+    gone = dict(_orphaned_scripts(prefix))
+    broken = tuple(_broken_of(packages, gone, hashes=hashes, say=say))
+    owned = {entry.path for package in packages for entry in package.entries}
+    return Report(
+        prefix=str(prefix),
+        packages=len(packages),
+        files=sum(len(package.entries) for package in packages),
+        interpreter=probe_interpreter(prefix),
+        broken=broken,
+        scripts=tuple(Fault(script, what) for script, what in gone.items() if script not in owned),
+        leftovers=tuple(_leftovers(prefix)),
+    )
+
+
+# --- what should be there ----------------------------------------------------------------------------
+
+
+def survey(prefix: Path) -> list[Package]:
+    """Every package of the environment. What conda installed is taken from its own record alone."""
+    conda = list(_conda_packages(prefix))
+    theirs = {entry.path for package in conda for entry in package.entries}
+    dist_infos = (found for site in site_packages(prefix) for found in sorted(site.glob("[!~]*.dist-info")))
+    pip = [_dist_package(found) for found in dist_infos if str(found / "METADATA") not in theirs]
+    known = {_normal(package.name) for package in (*conda, *pip)}
+    return [*conda, *pip, *(package for package in _set_aside(prefix) if _normal(package.name) not in known)]
+
+
+def site_packages(prefix: Path) -> list[Path]:
+    """Where packages are. lib64 is mostly a link to lib, and then counts once."""
+    found = [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("lib64/python3*/site-packages")]
+    return list({path.resolve(): path for path in reversed(found)}.values())
+
+
+def _conda_packages(prefix: Path) -> Iterator[Package]:
+    for path in sorted((prefix / "conda-meta").glob("*.json")):
+        found = manifests.read_conda_record(_read(path), str(prefix))
+        name, version, *_ = [*path.stem.rsplit("-", 2), "", ""]
+        yield found or Package(name, version, "conda", (Entry(str(path), -1),))  # a record that can't be read
+
+
+def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Package:
+    """Without RECORD or METADATA no tool can remove it or bring it up to date. `named`: its name and version, if its
+    directory does not tell."""
+    name, version = named or manifests.parse_dist_info(str(dist_info))
+    entries = manifests.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))
+    known = {entry.path for entry in entries}
+    needed = (str(dist_info / file) for file in ("METADATA", "RECORD"))
+    origin = manifests.read_origin(_read(dist_info / "direct_url.json"), name)
+    return Package(name, version, "pip", (*entries, *(Entry(path) for path in needed if path not in known)), origin)
+
+
+def _set_aside(prefix: Path) -> Iterator[Package]:
+    """Packages that pip was about to replace: under `~`, and where they were there may be nothing yet."""
+    for site in site_packages(prefix):
+        for found in sorted(site.glob("~*.dist-info")):
+            if (named := manifests.read_name(_read(found / "METADATA")))[0]:
+                yield _dist_package(found, named)
+
+
+def _normal(name: str) -> str:
+    """As packages are compared: `Foo_Bar` is `foo-bar`."""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+# --- what is there -----------------------------------------------------------------------------------
+
+
+def _broken_of(packages: list[Package], gone: dict[str, str], *, hashes: bool, say: Say) -> Iterator[Broken]:
+    """`gone`: scripts whose interpreter is no more."""
+    told = monotonic()
+
+    def fault(entry: Entry) -> Fault | None:
+        return Fault(entry.path, gone[entry.path]) if entry.path in gone else find_fault(entry, hashes=hashes)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for at, package in enumerate(packages):
+            if faults := tuple(filter(None, pool.map(fault, package.entries))):
+                files = len(package.entries)
+                yield Broken(package.name, package.version, package.tool, package.origin, files, faults)
+            if monotonic() - told > TELL_S:
+                told = monotonic()
+                say(f"{at + 1} of {len(packages)} packages looked at")
+
+
+def find_fault(entry: Entry, *, hashes: bool) -> Fault | None:
+    """What is wrong with one file. A link is only asked for whether it is there."""
+    try:
+        size = os.lstat(entry.path).st_size
+        if os.path.islink(entry.path):
+            return None
+        if entry.size is not None and size != entry.size:
+            return Fault(entry.path, "size")
+        if hashes and entry.digest and entry.algorithm in hashlib.algorithms_guaranteed:
+            with open(entry.path, "rb") as file:
+                found = hashlib.file_digest(file, entry.algorithm).hexdigest()
+            return None if found == entry.digest else Fault(entry.path, "hash")
+    except (FileNotFoundError, NotADirectoryError):
+        return Fault(entry.path, "missing")
+    except OSError:
+        return Fault(entry.path, "unreadable")
+    return None
+
+
+def probe_interpreter(prefix: Path) -> str | None:
+    """Why the environment's Python can't be used; None where it starts and is the one that its packages are for."""
+    python = prefix / "bin" / "python"
+    if not python.exists():
+        return f"{os.path.realpath(python)} is gone"
+    try:
+        version = command.run([str(python), "-I", "-c", VERSION], timeout_s=START_S).strip()
+    except (CommandFailed, MissingProgram, OSError) as exc:
+        return f"{python} does not start: {str(exc).strip().splitlines()[-1]}"
+    made_for = {site.parent.name.removeprefix("python").rstrip("t") for site in site_packages(prefix)}
+    if made_for and version not in made_for:
+        return f"{python} is Python {version} now, and the packages are for {', '.join(sorted(made_for))}"
+    return None
+
+
+def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
+    """Each script with the interpreter that it names and that is gone."""
+    for script in sorted((prefix / "bin").glob("*")):
+        if script.is_symlink() or not script.is_file():
+            continue
+        try:
+            with script.open("rb") as file:
+                head = file.read(1024).decode(errors="replace")
+        except OSError:
+            continue
+        if (interpreter := manifests.script_interpreter(head)) and not os.path.exists(interpreter):
+            yield str(script), interpreter
+
+
+def _leftovers(prefix: Path) -> Iterator[str]:
+    """pip gives what it is about to remove a name with ~, and takes it away once the new one is in place."""
+    for site in site_packages(prefix):
+        yield from (str(path) for path in sorted(site.glob("~*")))

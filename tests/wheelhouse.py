@@ -1,0 +1,82 @@
+"""Packages made on the spot, and environments to install them in: no index is asked."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+SYSTEM_PYTHON = Path(sys.executable).resolve()
+
+
+def make_wheel(directory: Path, name: str, version: str, *, modules: int = 1) -> Path:
+    """A wheel whose package says its version, with a command of the same name (PEP 427)."""
+    files = {
+        f"{name}/__init__.py": f"__version__ = {version!r}\n\ndef main():\n    print({name!r}, __version__)\n",
+        **{f"{name}/part{number}.py": f"VALUE = {number}\n" for number in range(modules)},
+        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+    }
+    record = f"{name}-{version}.dist-info/RECORD"
+    rows = [f"{path},sha256={_digest(text)},{len(text)}" for path, text in files.items()]
+    wheel = directory / f"{name}-{version}-py3-none-any.whl"
+    directory.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in {**files, record: "\n".join([*rows, f"{record},,"]) + "\n"}.items():
+            archive.writestr(path, text)
+    return wheel
+
+
+def _digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def make_venv(prefix: Path, *wheels: Path) -> Path:
+    """By the standard library's venv, and the pip that comes with it."""
+    run([str(SYSTEM_PYTHON), "-m", "venv", str(prefix)])
+    if wheels:
+        run([f"{prefix}/bin/python", "-m", "pip", "install", "-q", "--no-index", *map(str, wheels)])
+    return prefix
+
+
+def make_conda_prefix(prefix: Path, name: str, version: str) -> Path:
+    """What conda leaves of one package: a module, and a script that names the prefix, with their records."""
+    texts = {
+        f"lib/python3.11/site-packages/{name}.py": f"__version__ = {version!r}\n",
+        f"bin/{name}": f"#!{prefix}/bin/python\nimport {name}\nprint({name!r}, {name}.__version__)\n",
+    }
+    paths = []
+    for path, text in texts.items():
+        (prefix / path).parent.mkdir(parents=True, exist_ok=True)
+        (prefix / path).write_text(text)
+        (prefix / path).chmod(0o755)
+        original = text.replace(str(prefix), "/opt/placeholder")
+        changed = {"prefix_placeholder": "/opt/placeholder", "file_mode": "text"} if original != text else {}
+        paths.append(
+            {
+                "_path": path,
+                "path_type": "hardlink",
+                "sha256": hashlib.sha256(original.encode()).hexdigest(),
+                "sha256_in_prefix": hashlib.sha256(text.encode()).hexdigest(),
+                "size_in_bytes": len(original),
+                **changed,
+            }
+        )
+    link = {"source": "/nonexistent", "type": 1}
+    record = {"name": name, "version": version, "build": "0", "url": "", "link": link, "files": list(texts)}
+    (prefix / "conda-meta").mkdir(exist_ok=True)
+    (prefix / f"conda-meta/{name}-{version}-0.json").write_text(
+        json.dumps(record | {"paths_data": {"paths_version": 1, "paths": paths}})
+    )
+    (prefix / "bin/python").unlink(missing_ok=True)
+    (prefix / "bin/python").symlink_to(SYSTEM_PYTHON)
+    return prefix
+
+
+def run(argv: list[str], **options: object) -> str:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+    return str(done.stdout)
