@@ -109,9 +109,10 @@ def _conda_command(prefix: str, broken: list[Broken], tool: str, program: str) -
 
 
 def _pip_command(prefix: str, broken: list[Broken], tool: str, program: str) -> list[str]:
-    """pip removes the old one first and needs its RECORD for that, unless it is told that there is none."""
+    """uv without its cache, since a file that was changed may be a hard link to it. pip takes an old one away by its
+    RECORD, and fails where that is gone, unless it is told that there is no old one."""
     wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
     python = f"{prefix}/bin/python"
     if tool == "uv":
-        return [program, "pip", "install", "--python", python, "--reinstall", "--no-deps", *wanted]
+        return [program, "pip", "install", "--python", python, "--no-cache", "--reinstall", "--no-deps", *wanted]
     return [python, "-m", "pip", "install", "--ignore-installed", "--no-deps", *wanted]

@@ -1,0 +1,75 @@
+"""The archive of an environment, as it is known on disk: where it is, and whether the environment is still the same.
+
+    <packs>/NAME.tar.gz    the archive, 0600
+    <packs>/NAME.json      of what it was made, and its size
+
+Read in jobs by a bare Python, so this imports little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gears import store
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """`of`: what the environment was like (`fingerprint`). `base`: the Python elsewhere on which it stands, or ""."""
+
+    name: str
+    prefix: str
+    kind: str  # conda or venv
+    of: str
+    bytes: int
+    unpacked_bytes: int
+    base: str
+    made: str
+
+
+def archive_of(packs: Path, name: str) -> Path:
+    return packs / f"{name}.tar.gz"
+
+
+def write_pack(packs: Path, pack: Pack) -> None:
+    store.write_record(packs / f"{pack.name}.json", asdict(pack))
+
+
+def read_pack(packs: Path, name: str) -> Pack | None:
+    """None where there is no archive, or nobody knows of what."""
+    try:
+        pack = Pack(**store.read_record(packs / f"{name}.json"))
+        return pack if archive_of(packs, name).stat().st_size == pack.bytes else None
+    except (TypeError, OSError):
+        return None
+
+
+def pack_names(packs: Path) -> list[str]:
+    return sorted(path.stem for path in packs.glob("[!.]*.json"))
+
+
+def remove_pack(packs: Path, name: str) -> bool:
+    """The record first: an archive without one is never used."""
+    there = archive_of(packs, name).exists()
+    (packs / f"{name}.json").unlink(missing_ok=True)
+    archive_of(packs, name).unlink(missing_ok=True)
+    return there
+
+
+def is_fresh(pack: Pack) -> bool:
+    return pack.of == fingerprint(Path(pack.prefix))
+
+
+def fingerprint(prefix: Path) -> str:
+    """Changes when a package is installed, replaced or removed: some hundred looks at files, none is read."""
+    patterns = ("lib/python3*/site-packages/*.dist-info", "lib/python3*/site-packages/*.pth", "conda-meta/*.json")
+    found = [path for pattern in patterns for path in prefix.glob(pattern)]
+    seen = hashlib.sha256()
+    for path in sorted([*found, prefix / "pyvenv.cfg"]):
+        try:
+            seen.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
+        except OSError:
+            continue
+    return seen.hexdigest()[:16]

@@ -1,0 +1,40 @@
+"""What in a virtual environment names its own directory, put in words that hold wherever it is. Pure.
+
+Python itself finds the environment beside the executable that was started (PEP 405); only scripts name a path.
+"""
+
+from __future__ import annotations
+
+import re
+
+from gears.envs.manifests import script_interpreter
+
+ACTIVATE = """\
+# Source it: . bin/activate
+VIRTUAL_ENV=$(cd "$(dirname -- "${BASH_SOURCE:-${(%):-%x}}")/.." && pwd)
+export VIRTUAL_ENV
+PATH=$VIRTUAL_ENV/bin:$PATH
+export PATH
+unset PYTHONHOME
+hash -r 2>/dev/null || :
+"""
+"""For bash and zsh; another shell does not tell a file that it sources where that is."""
+
+START = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'{python}' \"$0\" \"$@\"\n' '''\n"
+"""To a shell two lines, to Python a text that nobody reads. uv's relocatable environments begin their scripts so."""
+
+
+def relocate_script(text: bytes, prefix: str) -> bytes:
+    """A script of `prefix`/bin, started by the Python beside it, wherever both are. Others come back as they are."""
+    head = text[:2048].decode(errors="replace")
+    interpreter = script_interpreter(head)
+    if not interpreter or not interpreter.startswith(f"{prefix}/bin/"):
+        return text
+    long = head.split("\n", 1)[0].strip() != f"#!{interpreter}"  # three lines of a shell, for a path that is too long
+    lines = text.split(b"\n", 3 if long else 1)
+    return START.format(python=interpreter.removeprefix(f"{prefix}/bin/")).encode() + lines[-1]
+
+
+def is_activation(name: str) -> bool:
+    """Whether a file of bin/ puts the environment's path into a shell, in the words of whichever shell."""
+    return re.fullmatch(r"(?i:activate(\.\w+)?|activate_this\.py|deactivate\.\w+)", name) is not None

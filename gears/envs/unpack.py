@@ -1,0 +1,105 @@
+"""On a compute node: packed environments, from the home to the node's own disk, each once however many ask.
+
+python -m gears.envs.unpack PACKS LOCAL [NAME…]     all that are packed, unless some are named
+
+LOCAL/NAME is a link to the copy, made last: whoever finds it may use it. A copy that was broken off has none, and is
+removed by the next. Who finds no link uses the environment itself, so nothing here need succeed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from time import monotonic
+
+from gears import command, store
+from gears.envs import packed
+from gears.envs.packed import Pack
+from gears.errors import GearsError
+
+UNPACK_S = 1800.0
+
+MARK = ".gears-copy"
+
+ROOM = 1.1
+"""How much more room than the files themselves there must be."""
+
+
+def main() -> int:
+    packs, local, *names = sys.argv[1:]
+    status = 0
+    for name in names or packed.pack_names(Path(packs)):
+        try:
+            said = unpack(Path(packs), Path(local), name)
+        except (GearsError, OSError) as exc:
+            said, status = f"not unpacked: {exc}", 1
+        sys.stdout.write(f"gears: environment {name} on {os.uname().nodename}: {said}\n")
+    return status
+
+
+def unpack(packs: Path, local: Path, name: str) -> str:
+    """What was done. Waits while another does the same. Raises GearsError where it can't be done."""
+    store.ensure_private(local.parent)
+    store.ensure_private(local)
+    pack = packed.read_pack(packs, name)
+    if not pack:
+        raise GearsError("there is no archive", next=f"gears env pack {name}")
+    if not packed.is_fresh(pack):
+        (local / name).unlink(missing_ok=True)
+        raise GearsError("it has changed since it was packed", next=f"gears env pack {name}")
+    with store.locked(local / f".{name}.lock", UNPACK_S):
+        copy = local / f"{name}-{pack.of}"
+        if _leads_to(local / name, copy):
+            return "is there"
+        began = monotonic()
+        _unpack(pack, packed.archive_of(packs, name), copy)
+        store.switch(local / name, Path(copy.name))
+        return f"unpacked in {monotonic() - began:.1f} s"
+
+
+def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
+    """Leaves a copy that starts, or none."""
+    shutil.rmtree(copy, ignore_errors=True)
+    _check_room(pack, copy.parent)
+    copy.mkdir(mode=0o700)
+    try:
+        command.run(["tar", "-xzf", str(archive), "--no-same-owner", "-C", str(copy)], timeout_s=UNPACK_S)
+        python = str(copy / "bin" / "python")
+        if pack.kind == "conda":
+            command.run([python, str(copy / "bin" / "conda-unpack")], timeout_s=UNPACK_S)
+        command.run([python, "-I", "-c", "pass"], timeout_s=60.0)
+        _finish(copy, Path(pack.prefix))
+    except (GearsError, OSError):
+        shutil.rmtree(copy, ignore_errors=True)
+        raise
+
+
+def _finish(copy: Path, prefix: Path) -> None:
+    """A mark as old as the environment, by which a shell sees that it has changed since (`templates/use-env.sh.j2`).
+
+    What is installed here would be lost with the job: pip and its like are refused the directory of packages.
+    """
+    mark, when = copy / MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
+    mark.touch(mode=0o600)
+    os.utime(mark, ns=(when, when))
+    for site in copy.glob("lib/python3*/site-packages"):
+        site.chmod(0o500)
+
+
+def _leads_to(link: Path, copy: Path) -> bool:
+    try:
+        return os.readlink(link) == copy.name
+    except OSError:
+        return False
+
+
+def _check_room(pack: Pack, local: Path) -> None:
+    free, needed = shutil.disk_usage(local).free, int(pack.unpacked_bytes * ROOM)
+    if free < needed:
+        raise GearsError(f"{local} has {free / 1e6:.0f} MB left, and {needed / 1e6:.0f} MB are needed")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
