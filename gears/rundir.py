@@ -106,6 +106,11 @@ class RunDir:
         """The host where the job's reverse tunnel is to go."""
         return self.records / f"job.{number}.meet"
 
+    @property
+    def packs(self) -> Path:
+        """Archives of environments, for all sites."""
+        return self.run / "envs" / "packs"
+
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
     def opened(self) -> Path:
@@ -197,6 +202,11 @@ class RunDir:
     @property
     def here(self) -> Path:
         return self.local / self.site
+
+    @property
+    def envs_here(self) -> Path:
+        """Copies of packed environments on a compute node, for all sites. No site can be called so."""
+        return self.local / ".envs"
 
     @property
     def runtime(self) -> Path:

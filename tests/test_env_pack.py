@@ -16,6 +16,7 @@ import pytest
 from gears.envs import packed
 from gears.envs.pack import pack
 from gears.errors import GearsError
+from gears.render import render
 from tests.conftest import skip_or_fail
 from tests.helpers import wait_until
 from tests.wheelhouse import make_conda_prefix, make_venv, make_wheel, run
@@ -157,6 +158,34 @@ def test_no_room_on_the_node(room: Path, small_disk: Path) -> None:
     assert "not unpacked" in words
     assert "MB are needed" in words
     assert [path.name for path in (small_disk / "envs").iterdir()] == [".sand.lock"]
+
+
+def test_the_last_job_of_a_node_takes_the_copies_away(tmp_path: Path) -> None:
+    """Each holds them as long as it runs; who is killed holds them no more."""
+    local = tmp_path / "gears" / ".envs"
+    script = render("node-envs.sh.j2", envs_local=local) + "read -r line; release_envs; echo released; read -r line\n"
+
+    def start() -> "subprocess.Popen[str]":
+        pipe = subprocess.PIPE
+        job = subprocess.Popen(["sh", "-uc", f"{script}"], stdin=pipe, stdout=pipe, text=True)
+        wait_until(lambda: _holds(job, local), 10, "it holds the directory")
+        return job
+
+    jobs = [start(), start(), start()]
+    (local / "copy").mkdir(mode=0o500)
+    jobs[0].kill()
+    jobs[0].communicate()
+    jobs[1].communicate("\n")
+    assert (local / "copy").exists()
+    jobs[2].communicate("\n")
+    assert not local.exists()
+
+
+def _holds(job: "subprocess.Popen[str]", local: Path) -> bool:
+    try:
+        return os.path.samefile(f"/proc/{job.pid}/fd/8", local)
+    except OSError:
+        return False
 
 
 @pytest.fixture

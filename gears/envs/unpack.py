@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,7 @@ ROOM = 1.1
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes along the tar that is at work
     packs, local, *names = sys.argv[1:]
     status = 0
     for name in names or packed.pack_names(Path(packs)):

@@ -91,6 +91,8 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
         "most_tries": MOST_TRIES,
         "here": paths.here,
         "local": paths.local,
+        "packs": paths.packs,
+        "envs_local": paths.envs_here,
         "directory": Path(site.lab.directory).expanduser(),
         "python": sys.executable,
         "environment": plan_environment(site, paths) | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number)},

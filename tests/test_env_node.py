@@ -1,0 +1,69 @@
+"""Packed environments in a batch job: on the node's own disk while it runs, and gone with it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.centre import Centre, Host
+from tests.helpers import gears, home, wait_until
+from tests.jobs import SLURM, clear, queue, submit
+from tests.wheelhouse import make_wheel
+
+CENTRE = SLURM
+PREFIX = f"{home()}/climate"
+PACKS = f"{home()}/run/envs/packs"
+PACK = f"""
+from pathlib import Path
+from gears.envs.pack import pack
+pack("climate", Path("{PREFIX}"), Path("{PACKS}"), say=print)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packed(centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> None:
+    wheel = make_wheel(tmp_path_factory.mktemp("wheels"), "sand", "1.0")
+    place = centre.login1.path(f"{home()}/{wheel.name}")
+    place.write_bytes(wheel.read_bytes())
+    place.chmod(0o644)
+    install = f"/usr/bin/python3 -m venv {PREFIX} && {PREFIX}/bin/pip install -q --no-index {home()}/{wheel.name}"
+    centre.login1.run(install, check=True, timeout_s=120)
+    centre.login1.run([f"{home()}/.venv/bin/python", "-c", PACK], check=True, timeout_s=120)
+
+
+@pytest.fixture(autouse=True)
+def no_job(centre: Centre) -> Iterator[None]:
+    yield
+    clear(centre)
+
+
+def local(host: Host) -> str:
+    """The host-local directory, the same name on each."""
+    identifier = host.path(f"{home()}/run/id").read_text().strip()
+    return f"/tmp/gears-alice-{identifier}"
+
+
+def has_copy(host: Host) -> bool:
+    return host.run(f"{local(host)}/.envs/climate/bin/sand").stdout == "sand 1.0\n"
+
+
+def test_unpacked_in_the_job_and_gone_after_it(centre: Centre) -> None:
+    submit(centre.hub)
+
+    wait_until(lambda: has_copy(centre.c1), 30, "the copy works on c1")
+    assert not centre.login1.path(f"{local(centre.login1)}/.envs").exists()
+    gears(centre.hub, "stop andes", check=True, timeout_s=120)
+    wait_until(lambda: not centre.c1.path(local(centre.c1)).exists(), 20, "nothing is left on c1")
+
+
+def test_a_job_that_was_killed_leaves_a_copy_to_the_next(centre: Centre) -> None:
+    """Nobody could take it away; the next job on that node uses it, and takes it away."""
+    submit(centre.hub)
+    wait_until(lambda: has_copy(centre.c1), 30, "the copy works on c1")
+    centre.c1.run("kill -9 -1")
+    wait_until(lambda: not queue(centre), 60, "the queue is empty")
+    assert has_copy(centre.c1)
+
+    submit(centre.hub)
+    assert has_copy(centre.c1)
+    gears(centre.hub, "stop andes", check=True, timeout_s=120)
+    wait_until(lambda: not centre.c1.path(local(centre.c1)).exists(), 20, "nothing is left on c1")
