@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from gears import __version__, checks
 from gears.dask.arguments import add_dask
+from gears.envs.arguments import add_env
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -43,9 +44,15 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="for programs")
     _add_sites(commands)
     _add_laptop(commands)
-    add_dask(commands, _command)
+    _add_capabilities(commands)
     _add_inner(commands)
     return parser
+
+
+def _add_capabilities(commands: Commands) -> None:
+    """Each has its words beside it."""
+    add_dask(commands, _command)
+    add_env(commands, _command)
 
 
 def _add_open(commands: Commands) -> None:

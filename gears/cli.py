@@ -352,6 +352,22 @@ def do_dask_end(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_env_verify(args: argparse.Namespace) -> int:
+    from gears.envs import commands
+
+    text, status = commands.verify(args.name, hashes=args.hashes, as_json=args.json, say=_say)
+    _show(text)
+    return status
+
+
+def do_env_pack(args: argparse.Namespace) -> int:
+    from gears.envs import commands
+
+    text, status = commands.remove_pack(args.name) if args.remove else commands.pack(args.name, args.output, _say)
+    _show(text)
+    return status
+
+
 def do_turn(args: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -434,6 +450,8 @@ COMMANDS: dict[str, Command] = {
     "shell": do_shell,
     "run": do_run,
     **{f"dask {verb}": do_dask for verb in ("up", "status", "scale", "adapt", "down")},
+    "env verify": do_env_verify,
+    "env pack": do_env_pack,
     "_dask jobs": do_dask_jobs,
     "_dask end": do_dask_end,
     "_shell": do_shell_there,

@@ -106,11 +106,6 @@ class RunDir:
         """The host where the job's reverse tunnel is to go."""
         return self.records / f"job.{number}.meet"
 
-    @property
-    def packs(self) -> Path:
-        """Archives of environments, for all sites."""
-        return self.run / "envs" / "packs"
-
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
     def opened(self) -> Path:

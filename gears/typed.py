@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask"
+COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask|env"
 
 
 def typed(text: str) -> str:

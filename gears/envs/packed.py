@@ -29,6 +29,11 @@ class Pack:
     made: str
 
 
+def directory(run: Path) -> Path:
+    """Where archives are, for all sites. `run`: of $GEARS_HOME."""
+    return run / "envs" / "packs"
+
+
 def archive_of(packs: Path, name: str) -> Path:
     return packs / f"{name}.tar.gz"
 
@@ -60,6 +65,12 @@ def remove_pack(packs: Path, name: str) -> bool:
 
 def is_fresh(pack: Pack) -> bool:
     return pack.of == fingerprint(Path(pack.prefix))
+
+
+def state(packs: Path, name: str) -> str:
+    """ "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
+    pack = read_pack(packs, name)
+    return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
 
 
 def fingerprint(prefix: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import checks
+from gears.envs import packed
 from gears.errors import UsageError
 from gears.hop import ssh_options
 from gears.jobs import JobSpec, scheduler
@@ -91,7 +92,7 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
         "most_tries": MOST_TRIES,
         "here": paths.here,
         "local": paths.local,
-        "packs": paths.packs,
+        "packs": packed.directory(paths.run),
         "envs_local": paths.envs_here,
         "directory": Path(site.lab.directory).expanduser(),
         "python": sys.executable,
