@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 
 from gears.dask import commands, records
+from gears.dask.environment import asked_for
 from gears.dask.records import Cluster
 from gears.dask.start import Request
 from gears.loop import Say
@@ -46,7 +48,8 @@ def answer(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
-    request = Request(args.min, args.max, args.cores, args.memory, args.env or "", args.oversubscribe)
+    args.env = asked_for(args.env, os.environ)
+    request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe)
     found = commands.up(name, request, say, there=args.there, words=_words(args))
     if isinstance(found, int):
         return "", found
@@ -56,7 +59,7 @@ def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
 def _words(args: argparse.Namespace) -> list[str]:
     """The options as they were typed, for gears on another host."""
     values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
-    words = [f"{option}={value}" for option, value in values.items() if value is not None]
+    words = [f"{option}={value}" for option, value in values.items() if value not in (None, "")]
     return words + ["--oversubscribe"] * args.oversubscribe + ["--json"] * args.json
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store, tmux
-from gears.command import run
 from gears.dask import records
 from gears.dask.address import scheduler_host
 from gears.dask.anywhere import gears_dask_limits as limits
 from gears.dask.certificate import ensure_certificate
 from gears.dask.config import CLUSTERS
+from gears.dask.environment import plan_worker, python_of
 from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
-from gears.errors import CommandFailed, GearsError, NotReachable, ProfileError, UsageError
+from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.lab.launch import current_umask
 from gears.loop import Say, this_gears
 from gears.route import Route
-from gears.rundir import RunDir, gears_home
+from gears.rundir import RunDir
 from gears.shell import session_name
 from gears.sites import Site
 from gears.store import Record
@@ -108,6 +107,7 @@ def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
             "addresses": str(paths.dask_file("addresses")),
         },
     }
+    plan["worker"] = plan_worker(request.environment, paths) if site.scheduler else {}
     plan |= _batch_plan(site, settings) if site.scheduler else _local_plan(paths, settings, request)
     most = plan["maximum_jobs"] * plan["processes"]
     minimum = settings.minimum if request.minimum is None else request.minimum
@@ -244,23 +244,6 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
         "published": paths.dask_published,
         "gears": this_gears(),
     }
-
-
-def python_of(environment: str, site: str, *, batch: bool) -> str:
-    """The Python of an environment, once it is seen to have what the owner and its workers need."""
-    if not environment:
-        return sys.executable
-    python = str(gears_home() / "run" / "envs" / environment / "bin" / "python")
-    wanted = "import distributed, dask_jobqueue" if batch else "import distributed"
-    try:
-        run([python, "-c", wanted], timeout_s=60)
-    except CommandFailed as exc:
-        what = "distributed and dask-jobqueue" if batch else "distributed"
-        raise GearsError(
-            f"the environment {environment} can't have a Dask cluster, which needs {what}: {exc.message[-300:]}",
-            next=f"gears dask up {site}   (with gears' own environment)",
-        ) from exc
-    return python
 
 
 def _await_up(paths: RunDir, say: Say) -> Record:

@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sys
+import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ def look_after(client: Any, directory: str) -> None:
         return
     _check_answers(address, record)
     _check_versions(record)
+    _warn_of_environment(record)
     client._start_arg = address
     dask.config.set({"scheduler-address": address})
 
@@ -87,6 +89,19 @@ def _check_versions(record: dict[str, Any]) -> None:
         again = f"gears dask up {site} --env {name}" if name else f"gears dask up {site}"
         raise ConnectionError(
             f"your Dask cluster is of other versions: {words}\n  next: gears dask down {site}; {again}"
+        )
+
+
+def _warn_of_environment(record: dict[str, Any]) -> None:
+    """Its workers import what the environment has that the cluster was started with, whatever this one has."""
+    mine, theirs = os.environ.get("GEARS_ENV", ""), str(record.get("environment") or "")
+    if (mine or "base") != (theirs or "base"):
+        site = _site(record)
+        warnings.warn(
+            f"your Dask cluster has the environment {theirs or 'base'}, and this is {mine or 'base'}: what only one of "
+            f"them has installed can't be used there\n"
+            f"  next: gears dask down {site}; gears dask up {site} --env {mine or 'base'}",
+            stacklevel=2,
         )
 
 

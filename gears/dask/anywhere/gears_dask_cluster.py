@@ -71,8 +71,14 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
     cls = getattr(import_module("dask_jobqueue"), plan["class"])
     theirs = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
     where = {"host": plan["host"]} if plan["host"] else {}
+    worker = {}
+    if plan["worker"]:  # of another environment than gears' own
+        before = dask.config.get(f"jobqueue.{plan['kind']}.job-script-prologue", []) or []
+        worker = {**plan["worker"], "job_script_prologue": [*before, *plan["worker"]["prologue"]]}
+        del worker["prologue"]
     return cls(
         **plan["options"],
+        **worker,
         processes=plan["processes"],  # said here, or the workers of one job are not held for a group
         name=plan["id"],
         job_name=plan["id"],

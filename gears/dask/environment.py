@@ -1,0 +1,57 @@
+"""The environment whose Python a cluster and its workers have: found by its name, and started in a job."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from gears.command import run
+from gears.envs import known, packed
+from gears.errors import CommandFailed, GearsError
+from gears.render import render
+from gears.rundir import RunDir, gears_home
+from gears.store import Record
+
+WORKER = "gears_worker"
+"""A function of the job script, where dask-jobqueue puts the name of a Python."""
+
+
+def asked_for(named: str | None, environ: Mapping[str, str]) -> str:
+    """ "" for gears' own. In a notebook, and what is started there, that of its kernel unless another is named."""
+    name = named or environ.get("GEARS_ENV", "")
+    return "" if name == known.BASE else name
+
+
+def python_of(environment: str, site: str, *, batch: bool) -> str:
+    """The Python of an environment, once it is seen to have what the owner and its workers need."""
+    if not environment:
+        return sys.executable
+    python = str(known.find(gears_home() / "run", environment).prefix / "bin" / "python")
+    wanted = "import distributed, dask_jobqueue" if batch else "import distributed"
+    try:
+        run([python, "-c", wanted], timeout_s=60)
+    except CommandFailed as exc:
+        what = "distributed and dask-jobqueue" if batch else "distributed"
+        raise GearsError(
+            f"the environment {environment} can't have a Dask cluster, which needs {what}: {exc.message[-300:]}",
+            next=f"gears dask up {site} --env {known.BASE}   (with gears' own environment)",
+        ) from exc
+    return python
+
+
+def plan_worker(environment: str, paths: RunDir) -> Record:
+    """How a job's workers start: `python`, and lines of the job script before them. Empty for gears' own."""
+    if not environment:
+        return {}
+    found, packs = known.find(paths.run, environment), packed.directory(paths.run)
+    lines = render(
+        "dask-worker.sh.j2",
+        name=environment,
+        prefix=found.prefix,
+        active="CONDA_PREFIX" if (found.prefix / "conda-meta").is_dir() else "VIRTUAL_ENV",
+        packs=packs,
+        archive=packed.archive_of(packs, environment),
+        envs_local=paths.envs_here,
+        gears_python=sys.executable,
+    )
+    return {"python": WORKER, "prologue": lines.rstrip().splitlines()}
