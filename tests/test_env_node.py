@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre, Host
-from tests.helpers import gears, home, wait_until
+from tests.helpers import Kernel, gears, home, lab_at, wait_until
 from tests.jobs import SLURM, clear, queue, submit
 from tests.wheelhouse import make_wheel
 
@@ -13,9 +13,10 @@ CENTRE = SLURM
 PREFIX = f"{home()}/climate"
 PACKS = f"{home()}/run/envs/packs"
 PACK = f"""
+import sys
 from pathlib import Path
 from gears.envs.pack import pack
-pack("climate", Path("{PREFIX}"), Path("{PACKS}"), say=print)
+pack(sys.argv[1], Path(sys.argv[2]), Path("{PACKS}"), say=print)
 """
 
 
@@ -27,7 +28,11 @@ def packed(centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> None:
     place.chmod(0o644)
     install = f"/usr/bin/python3 -m venv {PREFIX} && {PREFIX}/bin/pip install -q --no-index {home()}/{wheel.name}"
     centre.login1.run(install, check=True, timeout_s=120)
-    centre.login1.run([f"{home()}/.venv/bin/python", "-c", PACK], check=True, timeout_s=120)
+    pack(centre, "climate", PREFIX)
+
+
+def pack(centre: Centre, name: str, prefix: str) -> None:
+    centre.login1.run([f"{home()}/.venv/bin/python", "-c", PACK, name, prefix], check=True, timeout_s=120)
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +72,24 @@ def test_a_job_that_was_killed_leaves_a_copy_to_the_next(centre: Centre) -> None
     assert has_copy(centre.c1)
     gears(centre.hub, "stop andes", check=True, timeout_s=120)
     wait_until(lambda: not centre.c1.path(local(centre.c1)).exists(), 20, "nothing is left on c1")
+
+
+def test_jupyterlab_itself_from_the_nodes_disk(centre: Centre) -> None:
+    """Where gears' own environment is packed. Here one that stands for it, since that takes long to pack."""
+    own, stands_for_it = f"{home()}/.venv", f"{home()}/stands-for-it"
+    script = f"""
+        python3 -m venv --without-pip {stands_for_it}
+        cd {stands_for_it}/lib/python3*/site-packages
+        echo "import site; site.addsitedir('$(echo {own}/lib/python3*/site-packages)')" > base.pth
+        ln -s {own}/share {stands_for_it}/share
+    """
+    centre.login1.run(script, check=True)
+    pack(centre, "base", stands_for_it)
+    submit(centre.hub)
+
+    kernel = Kernel(lab_at(centre.hub))
+
+    show = "import sys, os; print(sys.prefix, open(f'/proc/{os.getppid()}/cmdline').read().split(chr(0))[0])"
+    copy = f"{local(centre.c1)}/.envs/base"
+    assert kernel.run(show) == f"{copy} {copy}/bin/python\n"
+    gears(centre.login1, "env pack base --remove", check=True)

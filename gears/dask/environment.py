@@ -40,17 +40,18 @@ def python_of(environment: str, site: str, *, batch: bool) -> str:
 
 
 def plan_worker(environment: str, paths: RunDir) -> Record:
-    """How a job's workers start: `python`, and lines of the job script before them. Empty for gears' own."""
-    if not environment:
+    """How a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
+    packs = packed.directory(paths.run)
+    if not environment and not packed.archive_of(packs, known.BASE).exists():
         return {}
-    found, packs = known.find(paths.run, environment), packed.directory(paths.run)
+    found = known.find(paths.run, environment or known.BASE)
     lines = render(
         "dask-worker.sh.j2",
-        name=environment,
+        name=found.name,
         prefix=found.prefix,
         active="CONDA_PREFIX" if (found.prefix / "conda-meta").is_dir() else "VIRTUAL_ENV",
         packs=packs,
-        archive=packed.archive_of(packs, environment),
+        archive=packed.archive_of(packs, found.name),
         envs_local=paths.envs_here,
         gears_python=sys.executable,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import checks
-from gears.envs import packed
+from gears.envs import known, packed
 from gears.errors import UsageError
 from gears.hop import ssh_options
 from gears.jobs import JobSpec, scheduler
@@ -93,6 +93,8 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
         "here": paths.here,
         "local": paths.local,
         "packs": packed.directory(paths.run),
+        "base": known.BASE,
+        "base_archive": packed.archive_of(packed.directory(paths.run), known.BASE),
         "envs_local": paths.envs_here,
         "directory": Path(site.lab.directory).expanduser(),
         "python": sys.executable,
