@@ -158,7 +158,9 @@ def test_options_and_words_of_a_command_are_those_of_the_parser(name: str) -> No
     parser = public_commands()[name]
     usage = " ".join(re.findall(r"^    (gears .+)$", sections(COMMANDS)[f"gears {name}"], re.MULTILINE))
     explained = [row[0] for found in tables(COMMANDS) for row in found.rows if found.heading == f"gears {name}"]
-    options = {option for action in parser._actions for option in action.option_strings} - {"-h", "--help"}
+    words = [parser, *subparsers(parser).values()]
+    options = {option for word in words for action in word._actions for option in action.option_strings}
+    options -= {"-h", "--help"}
     in_usage, in_table = (
         set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", text)) for text in (usage, " ".join(explained))
     )

@@ -22,11 +22,12 @@ pack(sys.argv[1], Path(sys.argv[2]), Path("{PACKS}"), say=print)
 
 @pytest.fixture(scope="module", autouse=True)
 def packed(centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> None:
-    wheel = make_wheel(tmp_path_factory.mktemp("wheels"), "sand", "1.0")
-    place = centre.login1.path(f"{home()}/{wheel.name}")
-    place.write_bytes(wheel.read_bytes())
-    place.chmod(0o644)
-    install = f"/usr/bin/python3 -m venv {PREFIX} && {PREFIX}/bin/pip install -q --no-index {home()}/{wheel.name}"
+    for name in ("sand", "salt"):
+        wheel = make_wheel(tmp_path_factory.mktemp("wheels"), name, "1.0")
+        place = centre.login1.path(f"{home()}/{wheel.name}")
+        place.write_bytes(wheel.read_bytes())
+        place.chmod(0o644)
+    install = f"/usr/bin/python3 -m venv {PREFIX} && {PREFIX}/bin/pip install -q --no-index {home()}/sand-*.whl"
     centre.login1.run(install, check=True, timeout_s=120)
     pack(centre, "climate", PREFIX)
 
@@ -56,6 +57,10 @@ def test_unpacked_in_the_job_and_gone_after_it(centre: Centre) -> None:
 
     wait_until(lambda: has_copy(centre.c1), 30, "the copy works on c1")
     assert not centre.login1.path(f"{local(centre.login1)}/.envs").exists()
+    refused = centre.c1.run(
+        f"{local(centre.c1)}/.envs/climate/bin/pip install --no-index {home()}/salt-1.0-py3-none-any.whl"
+    )
+    assert refused.returncode != 0, "it would be gone with the job"
     gears(centre.hub, "stop andes", check=True, timeout_s=120)
     wait_until(lambda: not centre.c1.path(local(centre.c1)).exists(), 20, "nothing is left on c1")
 

@@ -26,12 +26,24 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prefix(pristine: Path) -> Iterator[Path]:
-    """The same environment each time, at the same path, for its scripts name that."""
+    """The same environment for each test, at the same path, for its scripts name that. pip in it is left alone."""
     kept = pristine.with_name("kept")
-    shutil.copytree(pristine, kept, symlinks=True)
+    copy(pristine, kept)
     yield pristine
-    shutil.rmtree(pristine, ignore_errors=True)
-    kept.rename(pristine)
+    for path in mine(pristine):
+        shutil.rmtree(path)
+    copy(kept, pristine)
+    shutil.rmtree(kept)
+
+
+def mine(prefix: Path) -> list[Path]:
+    """What the tests change."""
+    return [prefix / "bin", *(path for path in (prefix / SITE).iterdir() if path.name.startswith(("sa", "~")))]
+
+
+def copy(here: Path, there: Path) -> None:
+    for path in mine(here):
+        shutil.copytree(path, there / path.relative_to(here), symlinks=True)
 
 
 def mend(report: Report, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,11 @@ import pytest
 
 from tests.bench.laptop import PORT, laptop_connected
 from tests.centre import Centre
-from tests.helpers import Lab, gears
+from tests.helpers import Lab, gears, listening_ports
 from tests.notebooks import close_notebooks, count, forwarded_ports, laptop_lab, open_notebooks
+
+LOOPBACK = "0100007F"
+"""127.0.0.1, as proc(5) has it."""
 
 
 @pytest.fixture(scope="module")
@@ -29,4 +32,5 @@ def test_four_notebooks_with_a_dashboard_each(centre: Centre, lab: Lab) -> None:
     assert counted.listeners["laptop"] == before.listeners["laptop"] == 1
     assert counted.listeners["hub"] == before.listeners["hub"] == 0
     assert counted.listeners["login1"] - before.listeners["login1"] >= 4, "dashboards are on the lab host alone"
+    assert {address for address, _ in listening_ports(centre.login1)} == {LOOPBACK}
     close_notebooks(lab)
