@@ -19,7 +19,7 @@ from gears.errors import GearsError
 from gears.render import render
 from tests.conftest import skip_or_fail
 from tests.helpers import wait_until
-from tests.wheelhouse import make_conda_prefix, make_venv, make_wheel, run
+from tests.wheelhouse import SYSTEM_PYTHON, make_conda_prefix, make_venv, make_wheel, run
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +122,31 @@ def test_what_is_installed_in_the_copy_is_refused(room: Path, tmp_path: Path) ->
 
     site = next(local.glob("sand/lib/python3*/site-packages"))
     assert stat.S_IMODE(site.stat().st_mode) == 0o500
+
+
+def test_a_python_of_the_home_is_taken_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As uv keeps them there: links to it by a directory that is a link itself. What it has installed stays behind."""
+    own, version = tmp_path / "home/pythons/3", f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (own / "bin").mkdir(parents=True)
+    shutil.copy(SYSTEM_PYTHON, own / "bin" / version)
+    shutil.copytree(Path(os.__file__).parent, own / "lib" / version, symlinks=True)
+    (own / "lib" / version / "site-packages").mkdir(exist_ok=True)
+    (own.with_name("newest")).symlink_to("3")
+    prefix = tmp_path / "env"
+    run([f"{own.with_name('newest')}/bin/{version}", "-m", "venv", "--without-pip", str(prefix)])
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    pack("own", prefix, tmp_path / "packs", say=print)
+
+    for path in (own, prefix / "bin"):
+        os.rename(path, path.with_name("away"))
+    known = packed.read_pack(tmp_path / "packs", "own")
+    assert known is not None
+    assert known.base == ""
+    assert "unpacked in" in said(unpack_on_node(tmp_path / "packs", tmp_path / "envs"))
+    show = "import sys, json; print(sys.prefix, sys.base_prefix, json.__file__.rsplit('/', 3)[0])"
+    copy = tmp_path / "envs" / f"own-{known.of}"
+    words = run([f"{tmp_path}/envs/own/bin/python", "-c", show]).split()
+    assert words == [f"{tmp_path}/envs/own", f"{copy}/.base", f"{copy}/.base/lib"]
 
 
 def test_conda(tmp_path: Path) -> None:

@@ -46,14 +46,17 @@ def remove_pack(name: str) -> Answer:
 
 
 def _what_then(environment: known.Environment, archive: Path, *, kept: bool) -> str:
-    from gears.envs.pack import base
+    from gears.envs import interpreter
 
     if kept:
         return "  jobs of yours unpack it on their node, until the environment changes"
-    unpack = f"  there: mkdir {environment.name} && tar -xzf {archive.name} -C {environment.name}"
+    name, needed = environment.name, interpreter.outside(environment.prefix)
+    unpack = f"  there: mkdir {name} && tar -xzf {archive.name} -C {name}"
     if (environment.prefix / "conda-meta").is_dir():
-        return f"{unpack} && {environment.name}/bin/python {environment.name}/bin/conda-unpack"
-    return f"{unpack}\n  it needs {base(environment.prefix)} there too, which is not in it"
+        return f"{unpack} && {name}/bin/python {name}/bin/conda-unpack"
+    if interpreter.to_take(environment.prefix, Path.home()):
+        return f'{unpack} && sed -i "s|^home.*|home = $PWD/{name}/{interpreter.TAKEN}/bin|" {name}/pyvenv.cfg'
+    return f"{unpack}\n  it needs {needed} there too, which is not in it"
 
 
 def _run() -> Path:

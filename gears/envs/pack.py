@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from gears import store
-from gears.envs import packed, relocate
+from gears.envs import interpreter, packed, relocate
 from gears.envs.packed import Pack
 from gears.errors import GearsError
 
@@ -47,7 +47,7 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
         os.replace(temporary, target)
     if not output:
         packed.write_pack(
-            packs, Pack(name, str(prefix), kind, before, size, _size(target), base(prefix), store.utc_now())
+            packs, Pack(name, str(prefix), kind, before, size, _size(target), _base(prefix), store.utc_now())
         )
     return target
 
@@ -72,10 +72,9 @@ def _size(archive: Path) -> int:
         return sum(member.size for member in tar)
 
 
-def base(prefix: Path) -> str:
-    """The Python outside on which a virtual environment stands: where it is missing, the archive is of no use."""
-    python = os.path.realpath(prefix / "bin" / "python")
-    return "" if python.startswith(os.path.realpath(prefix) + os.sep) else python
+def _base(prefix: Path) -> str:
+    """The Python that must be where the archive is unpacked, for it is not in it."""
+    return "" if interpreter.to_take(prefix, Path.home()) else interpreter.outside(prefix)
 
 
 # --- the archive -------------------------------------------------------------------------------------
@@ -109,6 +108,11 @@ class Archive:
         else:
             self._tar.addfile(_anonymous(info))
         self._tell()
+
+    def add_link(self, source: str | Path, leads_to: str, target: str) -> None:
+        info = self._tar.gettarinfo(source, target)
+        info.linkname = leads_to
+        self._tar.addfile(_anonymous(info))
 
     def add_bytes(self, source: str | Path, content: bytes, target: str) -> None:
         """`source` tells its mode and time."""
@@ -149,9 +153,14 @@ def _add_conda(archive: Archive, name: str, prefix: Path) -> None:
 
 
 def _add_venv(archive: Archive, _name: str, prefix: Path) -> None:
+    python, taken = interpreter.outside(prefix), interpreter.to_take(prefix, Path.home())
+    for path, target in interpreter.files(taken, python) if taken else ():
+        archive.add(path, target)
     for path in _files(prefix):
         target = str(path.relative_to(prefix))
-        if path.parent == prefix / "bin" and path.is_file() and not path.is_symlink():
+        if taken and (leads_to := interpreter.link(path, python)):
+            archive.add_link(path, leads_to, target)
+        elif path.parent == prefix / "bin" and path.is_file() and not path.is_symlink():
             archive.add_bytes(path, relocate.relocate_script(path.read_bytes(), str(prefix)), target)
         else:
             archive.add(path, target)

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from gears import command, store
-from gears.envs import packed
+from gears.envs import interpreter, packed
 from gears.envs.packed import Pack
 from gears.errors import GearsError
 
@@ -68,6 +68,7 @@ def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
     copy.mkdir(mode=0o700)
     try:
         command.run(["tar", "-xzf", str(archive), "--no-same-owner", "-C", str(copy)], timeout_s=UNPACK_S)
+        interpreter.settle(copy)
         python = str(copy / "bin" / "python")
         if pack.kind == "conda":
             command.run([python, str(copy / "bin" / "conda-unpack")], timeout_s=UNPACK_S)
