@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, job, notebooks, redial, start, traffic
+from tests.bench import commands, environments, job, notebooks, redial, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
@@ -15,6 +15,7 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row]]] = {
     "redial": redial.measure,
     "commands": commands.measure,
     "notebooks": notebooks.measure,
+    "environments": environments.measure,
 }
 
 
