@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     lab = _command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it")
     lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
+    lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
     _add_job_options(lab)
     lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
     lab.add_argument("--json", action="store_true", help="print the status as JSON")
@@ -61,6 +62,7 @@ def _add_open(commands: Commands) -> None:
     opened.add_argument("--user", type=user_name, help="your name on the front (default: as your ssh has it)")
     opened.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
     opened.add_argument("--dir", metavar="DIR", help="where JupyterLab starts, if it is started now")
+    opened.add_argument("--env", metavar="NAME", help="the environment that new notebooks get, if it is started now")
     _add_job_options(opened)
 
 
@@ -139,6 +141,8 @@ def _add_laptop(commands: Commands) -> None:
 
 def _add_session_options(shell: argparse.ArgumentParser, run: argparse.ArgumentParser) -> None:
     shell.add_argument("--ipython", action="store_true", help="IPython instead, which keeps its variables")
+    for command in (shell, run):
+        command.add_argument("--env", metavar="NAME", help="an environment of yours active, instead of gears' own")
     run.add_argument("words", nargs="*", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME")
     run.add_argument("-f", "--follow", action="store_true", help="with logs: go on to its end, whose status is ours")
 
@@ -158,6 +162,7 @@ def _add_inner(commands: Commands) -> None:
     serve.add_argument("--profile", help="the resolved profile, as base64 of its JSON")
     serve.add_argument("--local", required=True)
     serve.add_argument("--dir")
+    serve.add_argument("--env")
     serve.add_argument("--job", action="store_true")
     serve.add_argument("--asked", action="store_true")
     serve.add_argument("--stop", action="store_true")
@@ -177,4 +182,5 @@ def _add_inner_open(commands: Commands) -> None:
     opened.add_argument("--start", action="store_true")
     opened.add_argument("--ask", action="store_true")
     opened.add_argument("--dir")
+    opened.add_argument("--env")
     _add_job_options(opened)

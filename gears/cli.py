@@ -75,7 +75,7 @@ def _lab_route(args: argparse.Namespace) -> Route:
     """The site with what the command line says of its lab."""
     from gears.locate import locate
 
-    route = locate(site_name(args), directory=args.dir)
+    route = locate(site_name(args), directory=args.dir, env=args.env)
     if args.job:
         return _as_job(route, args)
     _check_job_options(args, route.site.name)
@@ -184,7 +184,7 @@ def do_open(args: argparse.Namespace) -> int:
 def _lab_words(args: argparse.Namespace) -> list[str]:
     """The options of the lab as they were typed, for gears on another host."""
     words = ["--job"] if args.job else []
-    for key, option in {"dir": "--dir", **_job_options()}.items():
+    for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():
         values = getattr(args, key)
         for value in values if isinstance(values, list) else [values]:
             words += [] if value is None else [f"{option}={value}" if option.startswith("--") else f"{option}{value}"]
@@ -308,25 +308,25 @@ def do_forward(args: argparse.Namespace) -> int:
 def do_shell(args: argparse.Namespace) -> int:
     from gears import shell
 
-    return shell.enter(site_name(args), ipython=args.ipython, say=_say)
+    return shell.enter(site_name(args), shell.Inside(args.ipython, args.env), say=_say)
 
 
 def do_shell_there(args: argparse.Namespace) -> int:
     from gears import shell
 
-    return shell.enter_there(args.site, ipython=args.ipython, stay=args.stay, say=_say)
+    return shell.enter_there(args.site, shell.Inside(args.ipython, args.env), stay=args.stay, say=_say)
 
 
 def do_run(args: argparse.Namespace) -> int:
     from gears import errands
 
-    return errands.do(args.words, follow=args.follow, show=_show_part, say=_say)
+    return errands.do(args.words, env=args.env, follow=args.follow, show=_show_part, say=_say)
 
 
 def do_run_there(args: argparse.Namespace) -> int:
     from gears import errands
 
-    return errands.do(args.words, follow=args.follow, show=_show_part, say=_say, there=True)
+    return errands.do(args.words, env=args.env, follow=args.follow, show=_show_part, say=_say, there=True)
 
 
 def do_dask(args: argparse.Namespace) -> int:
@@ -350,6 +350,43 @@ def do_dask_end(args: argparse.Namespace) -> int:
 
     commands.end(args.site, args.id, _say)
     return 0
+
+
+def do_env(args: argparse.Namespace) -> int:
+    from gears.envs import answers
+
+    match args.command.removeprefix("env "):
+        case "create":
+            answer = answers.create(args, site_name(argparse.Namespace(site=args.site)), _say)
+        case "update":
+            answer = answers.update(args, _say)
+        case "remove":
+            answer = answers.remove(args.name, _say)
+        case "add":
+            answer = answers.add(args.prefix, args.name, _say)
+        case "show":
+            answer = answers.show(args.name, as_json=args.json)
+        case "run":
+            answers.run_in(args.name, args.words)
+        case _:
+            answer = answers.listing(as_json=args.json, grey=sys.stdout.isatty())
+    _show(answer[0])
+    return answer[1]
+
+
+def do_env_export(args: argparse.Namespace) -> int:
+    from gears.envs import make
+
+    print(make.export(args.name), end="")
+    return 0
+
+
+def do_kernel_prune(args: argparse.Namespace) -> int:
+    from gears.envs import answers
+
+    text, status = answers.prune(theirs=args.all)
+    _show(text)
+    return status
 
 
 def do_env_verify(args: argparse.Namespace) -> int:
@@ -384,14 +421,15 @@ def do_serve(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from gears import remote
-    from gears.locate import with_directory
+    from gears.locate import with_directory, with_env
     from gears.sites import load_site
 
     site = remote.read_profile(args.profile) if args.profile else load_site(args.site)
     site = with_directory(site, args.dir) if args.dir else site
     if args.stop:
         return remote.serve_stop(site, Path(args.local), say=_say)
-    given = {"--local": args.local, "--dir": args.dir, "--profile": args.profile}
+    site = with_env(site, args.env) if args.env else site
+    given = {"--local": args.local, "--dir": args.dir, "--env": args.env, "--profile": args.profile}
     again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
     return remote.serve(site, Path(args.local), again, asked=args.asked, job=args.job)
 
@@ -450,6 +488,9 @@ COMMANDS: dict[str, Command] = {
     "shell": do_shell,
     "run": do_run,
     **{f"dask {verb}": do_dask for verb in ("up", "status", "scale", "adapt", "down")},
+    **{f"env {verb}": do_env for verb in ("create", "list", "show", "update", "remove", "add", "run")},
+    "env export": do_env_export,
+    "kernel prune": do_kernel_prune,
     "env verify": do_env_verify,
     "env pack": do_env_pack,
     "_dask jobs": do_dask_jobs,

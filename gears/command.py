@@ -8,7 +8,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -51,6 +51,34 @@ def run(
         words = done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}"
         raise CommandFailed(f"{argv[0]}: {words}", stderr=done.stderr)
     return done.stdout
+
+
+def run_logged(
+    argv: Sequence[str],
+    log: int,
+    *,
+    watch: Callable[[], None],
+    env: Mapping[str, str],
+    keep: Sequence[int] = (),
+) -> int:
+    """The exit status of `argv`, with all that it prints written to `log`, a descriptor. For as long as it takes:
+    `watch` is called ten times a second, and what it raises ends the program. `keep`: descriptors it is to have, too.
+
+    Raises MissingProgram.
+    """
+    try:
+        program = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), pass_fds=tuple(keep)
+        )
+    except FileNotFoundError as exc:
+        raise missing(argv[0]) from exc
+    try:
+        while True:
+            watch()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return program.wait(timeout=0.1)
+    finally:
+        end_program(program, timeout_s=10)
 
 
 def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:

@@ -9,6 +9,7 @@ from gears import runs
 from gears.errors import GearsError, Interrupted, UsageError
 from gears.locate import lab_route, locate
 from gears.route import Route
+from gears.shell import run_in
 from gears.way import place_of
 
 VERBS = {"list": 1, "attach": 2, "logs": 2}
@@ -17,7 +18,7 @@ VERBS = {"list": 1, "attach": 2, "logs": 2}
 Show = Callable[[str], None]
 
 
-def do(words: list[str], *, follow: bool, show: Show, say: Show, there: bool = False) -> int:
+def do(words: list[str], *, env: str | None, follow: bool, show: Show, say: Show, there: bool = False) -> int:
     """Its exit status: that of the command where it is followed to the end. `there`: this is the lab host, whatever
     names it has. Raises UsageError, and what the steps raise."""
     verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
@@ -25,11 +26,12 @@ def do(words: list[str], *, follow: bool, show: Show, say: Show, there: bool = F
         raise UsageError("not a way to type it", next="gears run SITE -- COMMAND …   (or: gears run --help)")
     route = locate(rest[0])
     if not there and place_of(route) != "lab":
-        typed = [verb, *rest, *["--follow"] * follow] if verb else [rest[0], "--", *rest[1:]]
+        active = [f"--env={env}"] if env else []
+        typed = [verb, *rest, *["--follow"] * follow] if verb else [*active, rest[0], "--", *rest[1:]]
         return runs.pass_on(route, typed)
     route = lab_route(route.site) if there else route
     if not verb:
-        return _start(route, rest[1:], show, say)
+        return _start(route, rest[1:], env, show, say)
     if verb == "list":
         return _list(route, show)
     paths, number = runs.open_runs(route), _number(rest[1])
@@ -38,8 +40,8 @@ def do(words: list[str], *, follow: bool, show: Show, say: Show, there: bool = F
     return _show(route, number, show, follow=follow)
 
 
-def _start(route: Route, argv: list[str], show: Show, say: Show) -> int:
-    run = runs.start(route, argv)
+def _start(route: Route, argv: list[str], env: str | None, show: Show, say: Show) -> int:
+    run = runs.start(route, argv, before=run_in(env))
     again = f"gears run logs {route.site.name} {run.number} --follow"
     say(f"run {run.number} of {route.site.name}, on {run.host}; it needs no connection. Back to it: {again}")
     return _show(route, run.number, show, follow=True)

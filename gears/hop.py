@@ -100,6 +100,8 @@ def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) 
     Every word is safe in any login shell, and none is secret: processes' arguments can be read by all users of a host.
     """
     command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
+    if site.envs.default:
+        command += f" --env {site.envs.default}"
     if job:
         return f"{command} --job --profile {hand_over(site)}"
     return command if site.lab.home == "shared" else f"{command} --profile {hand_over(site)}"

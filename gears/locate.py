@@ -13,13 +13,15 @@ from gears.rundir import RunDir, gears_home
 from gears.sites import Site, from_json, load_site, to_json
 
 
-def locate(name: str, *, directory: str | None = None) -> Route:
+def locate(name: str, *, directory: str | None = None, env: str | None = None) -> Route:
     """The site's profile and the route as seen from this host. May ask the resolver, for 3 s at most.
 
-    `directory`: where the lab starts, in place of the profile's. Raises UsageError, ProfileError.
+    `directory`: where the lab starts, `env`: the environment that new notebooks get, in place of the profile's. Raises
+    UsageError, ProfileError.
     """
     site = load_site(name)
-    return route_of(with_directory(site, directory) if directory else site)
+    site = with_directory(site, directory) if directory else site
+    return route_of(with_env(site, env) if env else site)
 
 
 def with_directory(site: Site, directory: str) -> Site:
@@ -28,6 +30,14 @@ def with_directory(site: Site, directory: str) -> Site:
         return replace(site, lab=replace(site.lab, directory=checks.path(directory)))
     except ValueError as exc:
         raise UsageError(f"--dir {directory}: {exc}", next=f"gears lab {site.name} --dir ~/…") from exc
+
+
+def with_env(site: Site, env: str) -> Site:
+    """The site with another environment for new notebooks. UsageError for a name that can't be one."""
+    try:
+        return replace(site, envs=replace(site.envs, default=checks.setting_name(env)))
+    except ValueError as exc:
+        raise UsageError(f"--env {env}: {exc}", next="gears env list") from exc
 
 
 def route_of(site: Site) -> Route:

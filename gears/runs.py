@@ -50,13 +50,13 @@ class Run:
         return {True: "running", False: "lost", None: "running?"}[self.alive]
 
 
-def start(route: Route, argv: Sequence[str]) -> Run:
-    """Raises MissingProgram, CommandFailed, and GearsError where it does not begin."""
+def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> Run:
+    """`before`: what makes an environment active (`shell.run_in`). Raises MissingProgram, CommandFailed, and GearsError where it does not begin."""
     find_program("script")
     tmux.check_tmux()
     paths = open_runs(route)
     number = _claim(paths)
-    store.write_private(paths.run_file(number, "sh"), _script(route, paths, number, argv))
+    store.write_private(paths.run_file(number, "sh"), _script(route, paths, number, [*before, *argv]))
     record = {"host": route.here, "started": store.utc_now(), "argv": list(argv)}
     store.write_record(paths.run_file(number, "json"), record)
     tmux.start_session(run_session(route.site.name, number), "run", paths.run_file(number, "sh"))

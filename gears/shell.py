@@ -10,10 +10,12 @@ import os
 import shlex
 import socket
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from gears import store, tmux
 from gears.dask.place import ensure_config
+from gears.envs.place import place
 from gears.errors import UsageError
 from gears.locate import lab_route, locate
 from gears.loop import Say, this_gears
@@ -36,7 +38,24 @@ export DASK_CONFIG={dask}
 """
 
 
-def enter(name: str, *, ipython: bool, say: Say) -> int:
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a person wants in the session. `env`: an environment of hers, None: the one gears runs in."""
+
+    ipython: bool = False
+    env: str | None = None
+
+    def words(self) -> str:
+        """As they are typed."""
+        return " --ipython" * self.ipython + (f" --env {shlex.quote(self.env)}" if self.env else "")
+
+    def kind(self) -> str:
+        """The first part of the session's name; to tmux a point would be the end of one."""
+        kind = "ipython" if self.ipython else "shell"
+        return f"{kind}-{self.env.replace('.', '_')}" if self.env else kind
+
+
+def enter(name: str, inside: Inside, *, say: Say) -> int:
     """Show the session in the person's terminal until she leaves it. Raises UsageError without a terminal, NotReachable
     where ssh ended."""
     route = locate(name)
@@ -44,32 +63,32 @@ def enter(name: str, *, ipython: bool, say: Say) -> int:
         raise UsageError("a shell wants a terminal", next=f"gears run {name} -- COMMAND   (needs none)")
     place = place_of(route)
     if place == "lab":
-        return enter_here(route, ipython=ipython, say=say)
+        return enter_here(route, inside, say=say)
     command = ["_shell" if place == "front" or route.kind == "proxy" else "shell", name]
     way = recorded_way(route) if place == "front" else next_way(route)
-    remote = f"{remote_gears(route.site, place)} {shlex.join(command)}{' --ipython' * ipython}"
+    remote = f"{remote_gears(route.site, place)} {shlex.join(command)}{inside.words()}"
     return go_on(way, remote, again=f"gears shell {name}")
 
 
-def enter_there(name: str, *, ipython: bool, stay: bool, say: Say) -> int:
+def enter_there(name: str, inside: Inside, *, stay: bool, say: Say) -> int:
     """The same on the lab host, whatever names that has. `stay`: on this one of several, where she was sent to."""
-    return enter_here(lab_route(locate(name).site), ipython=ipython, say=say, stay=stay)
+    return enter_here(lab_route(locate(name).site), inside, say=say, stay=stay)
 
 
-def enter_here(route: Route, *, ipython: bool, say: Say, stay: bool = False) -> int:
+def enter_here(route: Route, inside: Inside, *, say: Say, stay: bool = False) -> int:
     """Becomes tmux; returns only where the session is on another login node."""
     paths, name = open_records(route), route.site.name
     tmux.check_tmux()
     other = str(store.read_record(paths.shell_record).get("host") or route.here)
     if other != route.here and not stay:
         if _knock(other):
-            remote = f"{this_gears()} _shell {name} --stay{' --ipython' * ipython}"
+            remote = f"{this_gears()} _shell {name} --stay{inside.words()}"
             return go_on(Way(other), remote, again=f"gears shell {name}")
         say(f"your shell is on {other}, which can't be reached; this is a new one, on {route.here}")
     store.write_record(paths.shell_record, {"host": route.here})
-    kind = "ipython" if ipython else "shell"
+    kind = inside.kind()
     directory = Path(route.site.lab.directory).expanduser()
-    return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, ipython=ipython))
+    return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, inside))
 
 
 def session_name(kind: str, site: str) -> str:
@@ -95,19 +114,39 @@ def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
     """What activates gears' environment, and lets Dask find its configuration for the site, made here if need be."""
     ensure_config(site, paths)
     path = f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    return {"VIRTUAL_ENV": sys.prefix, "PATH": path, "GEARS_SITE": site.name, "DASK_CONFIG": str(paths.dask_config)}
+    return {
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": path,
+        "GEARS_SITE": site.name,
+        "DASK_CONFIG": str(paths.dask_config),
+        "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
+    }
 
 
-def _command(site: Site, paths: RunDir, *, ipython: bool) -> list[str]:
+def run_in(env: str | None) -> list[str]:
+    """What stands before a command that is to run in an environment. Raises UsageError, GearsError."""
+    if not env:
+        return []
+    from gears.envs.answers import usable
+
+    return ["/bin/sh", usable(env)]
+
+
+def _command(site: Site, paths: RunDir, inside: Inside) -> list[str]:
     active = ["env", *(f"{name}={value}" for name, value in active_environment(site, paths).items())]
-    if ipython:
-        return [*active, sys.executable, "-m", "IPython"]
-    shell, activate = os.environ.get("SHELL") or "/bin/sh", Path(sys.prefix, "bin/activate")
+    active += run_in(inside.env)
+    if inside.ipython:
+        return [*active, "python" if inside.env else sys.executable, "-m", "IPython"]
+    shell, activate = os.environ.get("SHELL") or "/bin/sh", _activate(inside.env)
     if os.path.basename(shell) != "bash" or not activate.exists():
         return [*active, shell, "-i"]
     values = {"activate": shlex.quote(str(activate)), "dask": shlex.quote(str(paths.dask_config))}
     store.write_private(paths.shell_start, BASH_STARTS.format(**values))
     return [*active, shell, "--rcfile", str(paths.shell_start), "-i"]
+
+
+def _activate(env: str | None) -> Path:
+    return place(gears_home() / "run").activate(env) if env else Path(sys.prefix, "bin/activate")
 
 
 def _knock(host: str) -> bool:

@@ -62,6 +62,15 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
+class Envs:
+    """Environments as kernels."""
+
+    directory: str = ""  # "": in run/envs, in the home
+    default: str = ""  # the kernel that new notebooks get; "": gears' own
+    prologue: tuple[str, ...] = ()  # lines of shell, run first in every kernel: `module load …`
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """A checked profile. `sources` tells which file each key came from; keys not in it have their default."""
 
@@ -72,12 +81,13 @@ class Site:
     lab: Lab = Lab()
     laptop: Laptop = Laptop()
     scheduler: Scheduler | None = None
+    envs: Envs = Envs()
     dask: dict[str, Any] = field(default_factory=dict)
     filesystem: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler}
+SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler, "envs": Envs}
 OPEN_SECTIONS = ("dask", "filesystem")  # any key: other programs define them
 CHECKS: dict[str, checks.Check] = {
     "title": checks.text,
@@ -103,6 +113,9 @@ CHECKS: dict[str, checks.Check] = {
     "scheduler.directives": checks.many(checks.directive),
     "scheduler.prologue": checks.many(checks.text),
     "scheduler.renew": checks.number(0, 100),
+    "envs.directory": checks.or_empty(checks.path),
+    "envs.default": checks.or_empty(checks.setting_name),
+    "envs.prologue": checks.many(checks.text),
 }
 
 
@@ -247,6 +260,7 @@ def _site(name: str, settings: Settings) -> Site:
         lab=Lab(**values["lab"]),
         laptop=Laptop(**values["laptop"]),
         scheduler=Scheduler(**values["scheduler"]) if values["scheduler"] else None,
+        envs=Envs(**values["envs"]),
         dask=values["dask"],
         filesystem=values["filesystem"],
         sources={key: file for key, (_, file) in settings.items()},

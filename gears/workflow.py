@@ -97,6 +97,10 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
         find_program("ssh")
     paths = open_paths(route, local=local)
     if route.role == "lab":
+        if route.site.envs.default:
+            from gears.envs.answers import usable
+
+            usable(route.site.envs.default)
         store.ensure_secret(paths.token)
     return paths
 

@@ -1,20 +1,80 @@
-"""The words of `gears env`. `cli` knows which function carries them out."""
+"""The words of `gears env` and `gears kernel`. `cli` knows which function carries them out."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 MakeCommand = Callable[..., argparse.ArgumentParser]
 
+TOOLS = ("uv", "venv", "conda", "mamba", "micromamba", "pixi")
+
+
+class Intermixed(argparse.ArgumentParser):
+    """Options may stand before, between and behind packages; argparse itself then takes the packages for none."""
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._mixing or not any(action.nargs == "*" for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
 
 def add_env(commands: Commands, command: MakeCommand) -> None:
     """`command`: `arguments._command`."""
-    env = command(commands, "env", "environments beside the one gears runs in", site=False)
-    verbs = env.add_subparsers(metavar="verify|pack", required=True)
+    env = command(commands, "env", "environments beside the one gears runs in, each a kernel in JupyterLab", site=False)
+    verbs = env.add_subparsers(
+        parser_class=Intermixed, metavar="create|list|show|update|remove|export|add|run|verify|pack", required=True
+    )
+    add_making(verbs, command)
+    add_looking(verbs, command)
     add_checks(verbs, command)
+    run = command(verbs, "run", "a command with the environment active", site=False, does="env run")
+    run.add_argument("name", metavar="NAME")
+    run.add_argument("words", nargs="+", metavar="COMMAND")
+    kernel = command(commands, "kernel", "the kernels that JupyterLab offers", site=False)
+    kernels = kernel.add_subparsers(metavar="prune", required=True)
+    prune = command(kernels, "prune", "take away those that can't be started", site=False, does="kernel prune")
+    prune.add_argument("--all", action="store_true", help="also your own, of ~/.local/share/jupyter/kernels")
+
+
+def add_making(verbs: Commands, command: MakeCommand) -> None:
+    create = command(verbs, "create", "make an environment, and its kernel", site=False, does="env create")
+    update = command(verbs, "update", "the newest of what it was made from, or more", site=False, does="env update")
+    for verb in (create, update):
+        verb.add_argument("name", metavar="NAME")
+        verb.add_argument("packages", nargs="*", metavar="PACKAGE")
+        verb.add_argument(
+            "--from", dest="file", metavar="FILE", help="environment.yml, requirements.txt, pyproject.toml, pixi.toml …"
+        )
+    create.add_argument("--tool", choices=TOOLS, help="default: the best one here that can read the specification")
+    create.add_argument("--python", default="", metavar="X.Y", help="a version of Python (default: the tool's choice)")
+    create.add_argument("--site", metavar="SITE", help="whose profile says where environments are")
+    update.add_argument("--ipykernel", action="store_true", help="only add what a kernel needs")
+    remove = command(verbs, "remove", "take it away, its kernel first", site=False, does="env remove")
+    remove.add_argument("name", metavar="NAME")
+    add = command(verbs, "add", "take up one that exists; it is left as it is", site=False, does="env add")
+    add.add_argument("prefix", metavar="PREFIX")
+    add.add_argument("--name", metavar="NAME", help="default: the last part of PREFIX")
+
+
+def add_looking(verbs: Commands, command: MakeCommand) -> None:
+    listing = command(verbs, "list", "all of them, and whether they can be used", site=False, does="env list")
+    show = command(verbs, "show", "one of them", site=False, does="env show")
+    show.add_argument("name", metavar="NAME")
+    for verb in (listing, show):
+        verb.add_argument("--json", action="store_true", help="for programs")
+    export = command(
+        verbs, "export", "what is installed in it, as its tool writes it down", site=False, does="env export"
+    )
+    export.add_argument("name", metavar="NAME")
 
 
 def add_checks(verbs: Commands, command: MakeCommand) -> None:

@@ -1,42 +1,142 @@
-"""Which environment a name means, as its record in the home says. Only reads."""
+"""Which environments there are, as their records in the home say, and whether they can be used. Only reads.
+
+A record is written before anything is made and says `making` until all is there. What is not `ready` is never offered.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from gears import store
+from gears import process, store
+from gears.envs.place import Place, place
 from gears.errors import UsageError
 
 BASE = "base"
 """Gears' own."""
+
+RESERVED = (BASE, "python3", "python")
+"""Names that mean gears' own environment, to us or to Jupyter."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`program`: the path of `tool`, which made it."""
+    """`tool`: conda, mamba, micromamba, pixi, uv or venv; `program`: its path. `family`: how its files are laid out.
+
+    `source`: what it was made from, in words. `adopted`: somebody else's work, which is left as it is.
+    `state`: ready, making, updating or removing; `maker`: who is at it.
+    """
 
     name: str
     prefix: Path
     tool: str
-    program: str
+    program: str = ""
+    source: str = ""
+    created: str = ""
+    adopted: bool = False
+    state: str = "ready"
+    maker: process.Process | None = None
+
+    @property
+    def family(self) -> str:
+        return "venv" if self.tool in ("uv", "venv") else "conda"
+
+    @property
+    def python(self) -> Path:
+        return self.prefix / "bin" / "python"
+
+    def as_record(self) -> store.Record:
+        maker = process.line(self.maker).strip() if self.maker else ""
+        words = ("name", "tool", "program", "source", "created", "adopted", "state")
+        return {word: getattr(self, word) for word in words} | {"prefix": str(self.prefix), "maker": maker}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether an environment can be used. state: ready, making, or broken, with the reason and what to type."""
+
+    state: str
+    reason: str = ""
+    next: str = ""
+
+
+def check_name(name: str) -> str:
+    """Raises UsageError for a word that can be no environment's name."""
+    if not re.fullmatch(NAME, name):
+        shown = ascii(name) if len(name) <= 40 else f"{name[:40]!a}…"
+        raise UsageError(
+            f"{shown} is no name of an environment: up to 64 letters, digits, ., _ and -, the first a letter or digit",
+            next="gears env list",
+        )
+    return name
 
 
 def find(run: Path, name: str) -> Environment:
     """Raises UsageError where none is called so."""
-    if not re.fullmatch(NAME, name):
-        raise UsageError(f"{name} is no name of an environment: letters, digits, ., _ and -", next="gears env list")
-    if name == BASE:
+    if check_name(name) == BASE:
         return Environment(BASE, Path(sys.prefix), *_installer())
-    record = store.read_record(run / "envs" / f"{name}.json")
-    if not record:
+    found = read(place(run), name)
+    if found is None:
         raise UsageError(f"no environment is called {name}", next="gears env list")
-    return Environment(name, Path(record["prefix"]), str(record["tool"]), str(record.get("program", "")))
+    return found
+
+
+def read(where: Place, name: str) -> Environment | None:
+    record = store.read_record(where.record(name))
+    return _from_record(record) if record.get("prefix") else None
+
+
+def every(where: Place) -> Iterator[Environment]:
+    """In alphabetical order."""
+    for file in sorted(where.root.glob("[!.]*.json")):
+        if found := read(where, file.stem):
+            yield found
+
+
+def condition(environment: Environment) -> Condition:
+    """A look at a few files; nothing is run."""
+    name, busy = environment.name, environment.state != "ready"
+    if busy and environment.maker and environment.maker.alive() is not False:
+        return Condition("making", f"is being worked at on {environment.maker.host} ({environment.state})")
+    if environment.state == "making":
+        return Condition("broken", "was never finished", f"gears env create {name} …   (or: gears env remove {name})")
+    if environment.state == "removing":
+        return Condition("broken", "is half removed", f"gears env remove {name}")
+    if environment.state == "updating":
+        return Condition("broken", "its last update did not end well", f"gears env update {name}")
+    if not environment.python.exists():
+        mend = f"gears env remove {name}" if environment.adopted else f"gears env verify {name}"
+        return Condition("broken", f"{environment.python} is gone", mend)
+    if not has_ipykernel(environment.prefix):
+        return Condition("broken", "has no ipykernel", f"gears env update {name} --ipykernel")
+    return Condition("ready")
+
+
+def has_ipykernel(prefix: Path) -> bool:
+    """Whether Jupyter can start a kernel in it: looked for where pip and conda install, without starting a Python.
+
+    A venv may see the packages of the Python it was made of (pyvenv.cfg: include-system-site-packages).
+    """
+    if any(prefix.glob("lib/python3*/site-packages/ipykernel/__init__.py")):
+        return True
+    for file in prefix.glob("lib/python3*/site-packages/*.pth"):
+        lines = store.read_text(file).splitlines()
+        if any(line.startswith("/") and Path(line, "ipykernel/__init__.py").exists() for line in lines):
+            return True
+    return "include-system-site-packages = true" in store.read_text(prefix / "pyvenv.cfg")
+
+
+def _from_record(record: dict[str, Any]) -> Environment:
+    words = ("name", "tool", "program", "source", "created", "adopted", "state")
+    given = {word: record[word] for word in words if word in record}
+    return Environment(prefix=Path(record["prefix"]), maker=process.parse(str(record.get("maker", ""))), **given)
 
 
 def _installer() -> tuple[str, str]:

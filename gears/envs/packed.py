@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gears import store
+from gears.envs.place import place
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Pack:
 
 def directory(run: Path) -> Path:
     """Where archives are, for all sites. `run`: of $GEARS_HOME."""
-    return run / "envs" / "packs"
+    return place(run).root / "packs"
 
 
 def archive_of(packs: Path, name: str) -> Path:

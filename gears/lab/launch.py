@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from gears.envs.place import place
 from gears.rundir import RunDir
 from gears.sites import Site
 
@@ -44,6 +45,8 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
         f"--ServerApp.cookie_secret_file={paths.cookie_secret}",
         "--KernelManager.transport=ipc",
     ]
+    if site.envs.default:
+        options.append(f"--MappingKernelManager.default_kernel_name={site.envs.default.lower()}")
     if listen == "socket":
         options.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
     return [*options, "--allow-root"] if root else options
@@ -51,14 +54,17 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
 
 def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What is set for JupyterLab, and so for its terminals and kernels."""
-    theirs = environ.get("JUPYTER_CONFIG_PATH")
+    theirs, data = environ.get("JUPYTER_CONFIG_PATH"), environ.get("JUPYTER_PATH")
+    kernels = place(paths.run).jupyter
     return {
+        "JUPYTER_PATH": f"{kernels}:{data}" if data else str(kernels),
         "JUPYTER_RUNTIME_DIR": str(paths.runtime),
         "JUPYTER_CONFIG_PATH": f"{CONFIG}:{theirs}" if theirs else str(CONFIG),
         "JUPYTER_TOKEN_FILE": str(paths.token),
         "GEARS_SITE": site.name,
         "GEARS_LAB_RECORDS": f"{paths.lab_here}:{paths.lab_record}",
         "DASK_CONFIG": str(paths.dask_config),
+        "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
     }
 
 

@@ -1,0 +1,78 @@
+"""An environment as a kernel: a static kernelspec, and the scripts that activate the environment. No Python of gears
+is started for it, no `conda run`, and nothing is scanned when JupyterLab starts.
+
+jupyter-client.readthedocs.io, "Making kernels for Jupyter": kernel specs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gears import store
+from gears.envs.known import Environment
+from gears.envs.place import Place
+from gears.render import render
+
+LAUNCHER = Path(__file__).parents[1] / "lab" / "kernel_launcher.py"
+"""Every Python can run it. (`gears.lab.kernels` knows it too, but imports all of Jupyter's server.)"""
+
+
+def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
+    """ipykernel is started by our launcher, so that a kernel opens no TCP port at all (`gears.lab.kernels`)."""
+    runner = [shell_for(environment), str(where.runner(environment.name))]
+    return {
+        "argv": [*runner, "python", str(LAUNCHER), "-f", "{connection_file}"],
+        "display_name": environment.name,
+        "language": "python",
+        "interrupt_mode": "signal",
+        "metadata": {"debugger": True, "gears": {"environment": environment.name}},
+    }
+
+
+def shell_for(environment: Environment) -> str:
+    """The scripts that packages of conda bring are written for bash."""
+    return (shutil.which("bash") if environment.family == "conda" else None) or "/bin/sh"
+
+
+def ensure_scripts(environment: Environment, where: Place) -> None:
+    store.ensure_private(where.start)
+    values = {"name": environment.name, "prefix": environment.prefix, "family": environment.family}
+    activate = render("env-activate.sh.j2", packed=not environment.adopted, **values)
+    runner = render("env-run.sh.j2", shell=shell_for(environment), activate=where.activate(environment.name), **values)
+    _write(where.activate(environment.name), activate)
+    _write(where.runner(environment.name), runner)
+
+
+def ensure_kernelspec(environment: Environment, where: Place) -> None:
+    """From now on it is offered. The scripts must be there."""
+    file = where.kernelspec(environment.name)
+    for directory in (where.jupyter, where.kernels, file.parent):
+        store.ensure_private(directory)
+    _write(file, json.dumps(plan_kernelspec(environment, where), indent=1) + "\n")
+
+
+def withdraw(name: str, where: Place) -> None:
+    """It is offered no more; kernels that run are not touched."""
+    shutil.rmtree(where.kernelspec(name).parent, ignore_errors=True)
+
+
+def forget_scripts(name: str, where: Place) -> None:
+    for file in (where.activate(name), where.runner(name)):
+        file.unlink(missing_ok=True)
+
+
+def offered(where: Place) -> list[str]:
+    """The names of the environments that have a kernelspec of ours."""
+    found = []
+    for file in sorted(where.kernels.glob("*/kernel.json")):
+        gears = store.read_record(file).get("metadata", {}).get("gears", {})
+        found.append(str(gears.get("environment") or file.parent.name))
+    return found
+
+
+def _write(file: Path, text: str) -> None:
+    if store.read_text(file) != text:
+        store.write_private(file, text)

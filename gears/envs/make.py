@@ -1,0 +1,309 @@
+"""Environments: made, changed, taken up, removed. Each may be repeated, and may be killed at any point: what is not
+complete is not offered, and the next command clears it up.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from gears import store
+from gears.command import run
+from gears.envs import kernel, known, packed
+from gears.envs.known import Environment
+from gears.envs.place import Place, place, platform, prefix_of
+from gears.envs.spec import Spec, read_spec
+from gears.envs.tools import CONDAS, Order, Tool, choose, find
+from gears.envs.work import carry_out, held, note
+from gears.errors import CommandFailed, GearsError, UsageError
+from gears.loop import Say
+from gears.rundir import gears_home
+from gears.sites import Site
+
+KERNEL = ("ipykernel",)
+FOR_NOTEBOOKS = ("ipykernel", "pip")
+"""What a kernel needs, and what `%pip install` in a notebook needs where uv makes the environment."""
+
+TRY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks for. `python`: a version, or ""."""
+
+    name: str
+    spec: Spec
+    tool: str | None = None
+    python: str = ""
+
+
+def create(request: Request, site: Site, say: Say) -> tuple[Environment, bool]:
+    """The environment, and whether it was made now. What a killed command left is cleared up first.
+
+    Raises UsageError, MissingProgram, CommandFailed; then nothing of it is left.
+    """
+    name = known.check_name(request.name)
+    tool = choose(request.spec, request.tool)
+    where = _open()
+    _check_free(where, name)
+    with held(where, name, say) as lock:
+        found = known.read(where, name)
+        if found and known.condition(found).state == "ready":
+            _offer(found, where)
+            return found, False
+        if found and not found.adopted and found.state in ("making", "removing"):
+            say(f"{name}: what an interrupted command left is removed")
+            _clear(found, where)
+        elif found:
+            condition = known.condition(found)
+            raise GearsError(f"{name} is there, but {condition.reason}", next=condition.next)
+        environment = _plan_environment(request, where, tool, site)
+        _check_prefix(environment)
+        environment = note(where, environment, "making")
+        try:
+            _make(environment, _order(environment, request, tool, where), where, say, lock)
+        except BaseException:  # interrupted, too
+            _clear(environment, where)
+            where.lock(name).unlink(missing_ok=True)
+            raise
+        return _ready(environment, where), True
+
+
+def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Say) -> Environment:
+    """The newest of what it was made from, or of `spec`; with `ipykernel` only that, where it is missing.
+
+    While it is changed it is not offered. One whose change fails stays as the tool left it, and says so.
+    """
+    where = _open()
+    with held(where, name, say) as lock:
+        environment = known.find(gears_home() / "run", name)
+        _check_own(environment, spec, ipykernel=ipykernel)
+        tool = _tool_of(environment)
+        order = _order(environment, Request(name, spec or _kept_spec(environment, where)), tool, where)
+        kernel.withdraw(name, where)
+        environment = note(where, environment, "updating")
+        family = _family(tool)
+        plan = family.plan_add(order, KERNEL) if ipykernel else family.plan_install(order, upgrade=True)
+        carry_out(plan, where, environment, say, lock=lock)
+        _add_kernel(environment, order, where, say, lock)
+        return _ready(environment, where)
+
+
+def adopt(prefix: Path, name: str | None, say: Say) -> Environment:
+    """Take up an environment that somebody made otherwise: it gets a kernel, and is left as it is.
+
+    Raises UsageError where there is no Python in it.
+    """
+    prefix = prefix.expanduser().absolute()
+    name = known.check_name(name or prefix.name)
+    where = _open()
+    _check_free(where, name)
+    if not (prefix / "bin" / "python").exists():
+        raise UsageError(f"{prefix}: there is no bin/python in it", next=f"ls {prefix}/bin")
+    with held(where, name, say):
+        found = known.read(where, name)
+        if found and found.prefix != prefix:
+            raise UsageError(f"{name} is {found.prefix}", next=f"gears env add {prefix} --name OTHER")
+        if not found:
+            tool = _made_by(prefix)
+            found = Environment(name, prefix, tool.name, tool.program, str(prefix), store.utc_now(), adopted=True)
+        found = note(where, found, "ready")
+        if known.condition(found).state == "ready":
+            _offer(found, where)
+        return found
+
+
+def remove(name: str, say: Say) -> bool:
+    """Withdraw it from JupyterLab, then remove it; one that was taken up is only forgotten. False: there was none."""
+    where = _open()
+    known.check_name(name)
+    with held(where, name, say):
+        environment = known.read(where, name)
+        if environment is None:
+            where.lock(name).unlink(missing_ok=True)
+            return False
+        _clear(environment, where, say)
+        where.log(name).unlink(missing_ok=True)
+        where.lock(name).unlink(missing_ok=True)
+        return True
+
+
+def export(name: str) -> str:
+    """What is installed, in the words of the tool that made it."""
+    environment = known.find(gears_home() / "run", name)
+    tool = _tool_of(environment)
+    where = place(gears_home() / "run")
+    order = _order(environment, Request(name, _kept_spec(environment, where)), tool, where)
+    return run(_family(tool).plan_export(order).argv, timeout_s=TRY_S)
+
+
+# --- steps -----------------------------------------------------------------------------------
+
+
+def _open() -> Place:
+    run_directory = gears_home() / "run"
+    store.ensure_private(run_directory, first_use=not (run_directory / "id").exists())
+    return place(run_directory)
+
+
+def _family(tool: Tool) -> ModuleType:
+    """The module that knows what this tool is told."""
+    from gears.envs import conda, pixi, venvs
+
+    return conda if tool.name in CONDAS else pixi if tool.name == "pixi" else venvs
+
+
+def _plan_environment(request: Request, where: Place, tool: Tool, site: Site) -> Environment:
+    prefix = prefix_of(where, request.name, site)
+    if tool.name == "pixi":
+        from gears.envs.pixi import INSIDE
+
+        prefix /= INSIDE
+    return Environment(request.name, prefix, tool.name, tool.program, request.spec.words(), store.utc_now())
+
+
+def _order(environment: Environment, request: Request, tool: Tool, where: Place) -> Order:
+    more = FOR_NOTEBOOKS if tool.name == "uv" else KERNEL if tool.name != "pixi" else ()
+    return Order(
+        environment.name, environment.prefix, tool, request.spec, where.spec(environment.name), request.python, more
+    )
+
+
+def _make(environment: Environment, order: Order, where: Place, say: Say, lock: int) -> None:
+    store.write_private(where.log(environment.name), "")
+    say(f"{environment.name}: made with {order.tool.program}, in {environment.prefix}")
+    _keep_spec(order)
+    carry_out(_family(order.tool).plan_create(order), where, environment, say, lock=lock)
+    _add_kernel(environment, order, where, say, lock)
+
+
+def _add_kernel(environment: Environment, order: Order, where: Place, say: Say, lock: int) -> None:
+    """A specification need not ask for what a kernel needs."""
+    if not known.has_ipykernel(environment.prefix):
+        say(f"{environment.name}: ipykernel is added, which kernels need")
+        carry_out(_family(order.tool).plan_add(order, KERNEL), where, environment, say, lock=lock)
+    python = str(environment.python)
+    try:
+        run([python, "-c", "import ipykernel"], timeout_s=TRY_S)
+    except CommandFailed as exc:
+        words = (exc.stderr.strip() or exc.message).splitlines()[-1:]
+        raise GearsError(
+            f"its Python can't start a kernel: {''.join(words)}", next=f"less {where.log(order.name)}"
+        ) from exc
+
+
+def _ready(environment: Environment, where: Place) -> Environment:
+    environment = note(where, environment, "ready")
+    _offer(environment, where)
+    return environment
+
+
+def _offer(environment: Environment, where: Place) -> None:
+    kernel.ensure_scripts(environment, where)
+    kernel.ensure_kernelspec(environment, where)
+
+
+def _clear(environment: Environment, where: Place, say: Say | None = None) -> None:
+    """Nothing of it is left, whatever state it was in. The record goes last."""
+    name = environment.name
+    kernel.withdraw(name, where)
+    kernel.forget_scripts(name, where)
+    if not environment.adopted:
+        note(where, environment, "removing")
+        top = _top(environment)
+        if say:
+            say(f"{name}: removing {top}")
+        if _is_made_here(top, name):
+            shutil.rmtree(top, ignore_errors=True)
+        if top.exists():
+            raise GearsError(f"{top}: can't be removed whole", next=f"ls -la {top}; gears env remove {name}")
+    packed.remove_pack(packed.directory(where.root.parents[1]), name)
+    shutil.rmtree(where.spec(name), ignore_errors=True)
+    where.record(name).unlink(missing_ok=True)
+
+
+def _top(environment: Environment) -> Path:
+    """The directory that is ours as a whole: pixi's has the manifest in it."""
+    from gears.envs.pixi import INSIDE
+
+    return environment.prefix.parents[len(INSIDE.parts) - 1] if environment.tool == "pixi" else environment.prefix
+
+
+def _is_made_here(top: Path, name: str) -> bool:
+    """Only what `prefix_of` can have said is ever removed."""
+    return top.name == name and top.parent.name in ("built", platform()) and not top.is_symlink()
+
+
+# --- checks ----------------------------------------------------------------------------------
+
+
+def _check_free(where: Place, name: str) -> None:
+    """Jupyter does not tell large letters from small ones. Raises UsageError."""
+    taken = [other.name for other in known.every(where) if other.name.lower() == name.lower() and other.name != name]
+    if name.lower() in known.RESERVED or taken:
+        what = f"that is {taken[0]} to Jupyter" if taken else "that is gears' own environment"
+        raise UsageError(f"{name}: {what}", next="gears env list   (choose another name)")
+
+
+def _check_prefix(environment: Environment) -> None:
+    top = _top(environment)
+    if top.exists():
+        raise UsageError(
+            f"{top} is there already, and was not made by gears", next=f"gears env add {environment.prefix}"
+        )
+
+
+def _check_own(environment: Environment, spec: Spec | None, *, ipykernel: bool) -> None:
+    name = environment.name
+    if name == known.BASE:
+        raise UsageError("base is what gears runs in", next="make init")
+    if environment.adopted and not spec and not ipykernel:
+        raise UsageError(
+            f"{name} was made by you, and is changed only by what you name",
+            next=f"gears env update {name} PACKAGE…   (or with its own tool)",
+        )
+    if environment.state in ("making", "removing"):
+        condition = known.condition(environment)
+        raise GearsError(f"{name} {condition.reason}", next=condition.next)
+
+
+# --- tools and specifications ----------------------------------------------------------------
+
+
+def _tool_of(environment: Environment) -> Tool:
+    """The one that made it, or another of its family where that is gone."""
+    same = CONDAS if environment.tool in CONDAS else (environment.tool, *(["venv"] if environment.tool == "uv" else []))
+    for name in (environment.tool, *same):
+        if program := find(name):
+            return Tool(name, program)
+    raise GearsError(f"{environment.tool}, which made {environment.name}, is not here", next="gears env list")
+
+
+def _made_by(prefix: Path) -> Tool:
+    if (prefix / "conda-meta").is_dir():
+        names: tuple[str, ...] = CONDAS
+    else:
+        names = ("uv", "venv") if "\nuv = " in store.read_text(prefix / "pyvenv.cfg") else ("venv",)
+    return next((Tool(name, program) for name in names if (program := find(name))), Tool(names[0], ""))
+
+
+def _keep_spec(order: Order) -> None:
+    """A copy, so that an update needs no other file. Of a project it is the file's place that counts."""
+    store.ensure_private(order.spec_dir)
+    record = {"kind": order.spec.kind, "packages": list(order.spec.packages), "file": None}
+    if order.spec.file:
+        kept = order.spec.file
+        if order.spec.kind in ("conda", "requirements"):
+            kept = order.spec_dir / f"asked-{order.spec.file.name}"
+            store.write_private(kept, order.spec.file.read_text())
+        record["file"] = str(kept)
+    store.write_record(order.spec_dir / "spec.json", record)
+
+
+def _kept_spec(environment: Environment, where: Place) -> Spec:
+    record = store.read_record(where.spec(environment.name) / "spec.json")
+    if file := record.get("file"):
+        return replace(read_spec(str(file), []), kind=str(record["kind"]))
+    return Spec("packages", packages=tuple(map(str, record.get("packages", ()))))

@@ -1,0 +1,63 @@
+"""`gears kernel prune`: kernels that Jupyter offers and nobody could start.
+
+Ours whose environment is gone are removed. Others, in the person's own directory, are hers: they are named, and removed
+only where she says so. Those of a virtual environment or of the system are not looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears import store
+from gears.envs import kernel, known
+from gears.envs.place import place
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """`why`: the program that is gone. `removed`: it was."""
+
+    name: str
+    directory: Path
+    why: str
+    ours: bool
+    removed: bool
+
+
+def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -> list[Dead]:
+    """`theirs`: whether the person's own are removed, too."""
+    where = place(run)
+    found = []
+    for name in kernel.offered(where):
+        environment = known.read(where, name)
+        condition = (
+            known.condition(environment) if environment else known.Condition("broken", "the environment is gone")
+        )
+        if condition.state != "ready":
+            kernel.withdraw(name, where)
+            found.append(Dead(name, where.kernelspec(name).parent, condition.reason, ours=True, removed=True))
+    for directory, program in dead_specs(own_kernels(environ)):
+        if theirs:
+            shutil.rmtree(directory, ignore_errors=True)
+        found.append(Dead(directory.name, directory, f"{program} is gone", ours=False, removed=not directory.exists()))
+    return found
+
+
+def own_kernels(environ: Mapping[str, str]) -> Path:
+    """Where `ipykernel install --user` puts them (jupyter_core.paths.jupyter_data_dir)."""
+    home = Path(environ.get("HOME") or Path.home())
+    data = environ.get("JUPYTER_DATA_DIR") or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "jupyter"
+    return Path(data) / "kernels"
+
+
+def dead_specs(kernels: Path) -> Iterator[tuple[Path, str]]:
+    """Kernelspecs whose program is a path that leads nowhere."""
+    for file in sorted(kernels.glob("*/kernel.json")):
+        argv = store.read_record(file).get("argv")
+        program = str(argv[0]) if isinstance(argv, list) and argv else ""
+        if program.startswith("/") and not Path(program).exists():
+            yield file.parent, program

@@ -1,0 +1,138 @@
+"""The tools that make environments: found on this machine, none is brought along. The best one present is chosen.
+
+What each is told is planned in `conda`, `pixi` and `venvs`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gears.envs.spec import Spec
+from gears.errors import MissingProgram, UsageError
+
+CONDAS = ("mamba", "micromamba", "conda")
+VENVS = ("uv", "venv")
+TOOLS = (*VENVS, *CONDAS, "pixi")
+
+CHOICE = {
+    "conda": CONDAS,
+    "pixi": ("pixi",),
+    "locked": ("uv",),
+    "requirements": VENVS,
+    "project": VENVS,
+    "packages": VENVS,
+}
+"""What can read a specification of that kind, the best first."""
+
+ON_REQUEST = {"packages": CONDAS}
+
+USUAL = (
+    ".local/bin",
+    "bin",
+    ".cargo/bin",
+    ".pixi/bin",
+    "miniforge3/bin",
+    "miniconda3/bin",
+    "mambaforge/bin",
+    "anaconda3/bin",
+)
+"""Below the home: where their installers put them, and PATH often does not lead."""
+
+NEEDS = {
+    "conda": "conda, mamba or micromamba: module load conda, or https://conda-forge.org/download",
+    "pixi": "pixi: https://pixi.sh",
+    "locked": "uv: https://docs.astral.sh/uv",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be made, or changed. `more`: packages that are added to the specification. `spec_dir`: for what has to
+    be written down for the tool. `python`: a version such as 3.12, or "": the tool's own choice."""
+
+    name: str
+    prefix: Path
+    tool: Tool
+    spec: Spec
+    spec_dir: Path
+    python: str = ""
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    what: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Files to write first, then commands to run."""
+
+    steps: tuple[Step, ...]
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.environ) -> Tool:
+    """The tool for a specification. MissingProgram where none is here, UsageError where `wanted` can't read it."""
+    able = (*CHOICE[spec.kind], *ON_REQUEST.get(spec.kind, ()))
+    if wanted and wanted not in able:
+        raise UsageError(f"{wanted} can't make an environment from {spec.words() or 'names'}; {', '.join(able)} can")
+    for name in [wanted] if wanted else CHOICE[spec.kind]:
+        if program := find(name, environ):
+            return Tool(name, program)
+    if wanted:
+        raise MissingProgram(
+            f"{wanted} is not here", next=f"export PATH=DIRECTORY_OF_{wanted.upper()}:$PATH   (and again)"
+        )
+    needed, _, cure = NEEDS.get(spec.kind, "uv: https://docs.astral.sh/uv").partition(": ")
+    raise MissingProgram(f"{spec.words()} needs {needed}, and it is not here", next=cure)
+
+
+def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The path of a tool; empty where it is not on this machine."""
+    if name == "venv":
+        return base_python()
+    for variable in ("CONDA_EXE", "MAMBA_EXE"):
+        told = environ.get(variable, "")
+        if os.path.basename(told) == name and os.access(told, os.X_OK):
+            return told
+    home = Path(environ.get("HOME") or Path.home())
+    path = os.pathsep.join([environ.get("PATH", os.defpath), *(str(home / place) for place in USUAL)])
+    return shutil.which(name, path=path) or ""
+
+
+def base_python() -> str:
+    """The Python that gears' own environment was made with."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return next((str(path) for path in [Path(sys.base_prefix, "bin", version)] if path.exists()), sys.executable)
+
+
+def own_caches(prefix: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Where the tools' usual caches are on another filesystem than the environment they can't link from there, only
+    copy: then they get a cache beside it. What the person has set stays."""
+    usual = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache")
+    beside = prefix.parent / ".cache"
+    if _device(usual) == _device(beside):
+        return {}
+    names = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "CONDA_PKGS_DIRS": "conda", "RATTLER_CACHE_DIR": "rattler"}
+    return {variable: str(beside / name) for variable, name in names.items() if variable not in environ}
+
+
+def _device(path: Path) -> int:
+    """Of the filesystem on which `path` is, or would be made."""
+    while not path.exists():
+        path = path.parent
+    return path.stat().st_dev
