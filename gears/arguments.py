@@ -21,13 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gears {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    lab = _command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it")
-    lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
-    lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
-    _add_job_options(lab)
-    lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
-    lab.add_argument("--json", action="store_true", help="print the status as JSON")
-
+    _add_lab(commands)
     _command(commands, "stop", "stop the lab and its hop, and nothing else of yours")
 
     status = _command(commands, "status", "what is up, where, and what to do if it is not")
@@ -48,6 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_capabilities(commands)
     _add_inner(commands)
     return parser
+
+
+def _add_lab(commands: Commands) -> None:
+    lab = _command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it")
+    lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
+    lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
+    _add_job_options(lab)
+    lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
+    lab.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def _add_capabilities(commands: Commands) -> None:

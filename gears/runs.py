@@ -51,7 +51,10 @@ class Run:
 
 
 def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> Run:
-    """`before`: what makes an environment active (`shell.run_in`). Raises MissingProgram, CommandFailed, and GearsError where it does not begin."""
+    """`before`: what makes an environment active (`shell.run_in`).
+
+    Raises MissingProgram, CommandFailed, and GearsError where it does not begin.
+    """
     find_program("script")
     tmux.check_tmux()
     paths = open_runs(route)

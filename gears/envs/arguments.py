@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
 MakeCommand = Callable[..., argparse.ArgumentParser]
 
 TOOLS = ("uv", "venv", "conda", "mamba", "micromamba", "pixi")
