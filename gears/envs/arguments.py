@@ -29,9 +29,11 @@ class Intermixed(argparse.ArgumentParser):
 
 def add_env(commands: Commands, command: MakeCommand) -> None:
     """`command`: `arguments._command`."""
-    env = command(commands, "env", "environments beside the one gears runs in, each a kernel in JupyterLab", site=False)
+    what = "environments beside the one gears runs in, each a kernel in JupyterLab"
+    env = command(commands, "env", what, site=False, does="env list")
+    env.set_defaults(json=False)
     verbs = env.add_subparsers(
-        parser_class=Intermixed, metavar="create|list|show|update|remove|export|add|run|verify|pack", required=True
+        parser_class=Intermixed, metavar="create|list|show|update|remove|export|add|run|verify|pack"
     )
     add_making(verbs, command)
     add_looking(verbs, command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gears.envs.spec import dependencies
+from gears.envs.spec import Spec, dependencies
 from gears.envs.tools import Order, Plan, Step
 from gears.errors import UsageError
 
@@ -23,8 +23,28 @@ def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
     """What the specification says, into an environment that is there."""
     if order.spec.kind == "locked":
         return _plan_locked(order)
-    words = (*(["--upgrade"] * upgrade), *_requirements(order), *order.more)
-    return plan_add(order, words) if words else Plan(())
+    more = tuple(package for package in order.more if package not in _named(order.spec))
+    upgrading = ("--upgrade",) if upgrade else ()
+    if _has_hashes(order.spec):  # then pip takes nothing that has none
+        return Plan(
+            tuple(step for words in (_requirements(order), more) for step in _plan_words(order, upgrading, words))
+        )
+    return Plan(_plan_words(order, upgrading, (*_requirements(order), *more)))
+
+
+def _plan_words(order: Order, options: tuple[str, ...], words: tuple[str, ...]) -> tuple[Step, ...]:
+    return plan_add(order, (*options, *words)).steps if words else ()
+
+
+def _named(spec: Spec) -> set[str]:
+    """The packages that a file of requirements names, in small letters (PEP 508; pip's requirements file format)."""
+    if spec.kind != "requirements" or spec.file is None:
+        return set()
+    return {name.lower() for name in re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)", spec.file.read_text(), re.MULTILINE)}
+
+
+def _has_hashes(spec: Spec) -> bool:
+    return spec.kind == "requirements" and spec.file is not None and "--hash=" in spec.file.read_text()
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
