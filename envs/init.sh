@@ -45,7 +45,8 @@ is_current() { read_stamp "$1" && [ "$stamp_checksum" = "$(checksum_of "$1")" ] 
 
 check_directory() {
     [ -d "$root/run" ] || mkdir -m 700 "$root/run" || die "can't make $root/run"
-    { [ -w "$root" ] && [ -w "$root/run" ]; } || die "$root is not writable for $(id -un): clone gears into your own home directory"
+    [ -w "$root" ] || die "$root is not writable for $(id -un): clone gears into your own home directory"
+    [ -w "$root/run" ] || die "$root/run is not writable for $(id -un): chmod u+rwx $root/run   (see: ls -ld $root/run)"
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
     case $kind in base) needed_mb=450 ;; *) needed_mb=750 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||

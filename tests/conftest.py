@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.centre import Centre, CentreUnavailable
+from tests.centre.requirements import check_requirements
 from tests.scheduler_says import in_denver, says  # noqa: F401  fixtures
 
 # Started by nohup, as some continuous integrations do, all that the tests start would outlive its terminal.
@@ -40,6 +41,15 @@ def _enter(stack: ExitStack, **options: Any) -> Centre:
     except CentreUnavailable as unavailable:
         skip_or_fail(str(unavailable))
         raise
+
+
+@pytest.fixture
+def centre_possible() -> None:
+    """For tests that boot a centre themselves."""
+    try:
+        check_requirements()
+    except CentreUnavailable as unavailable:
+        skip_or_fail(str(unavailable))
 
 
 @pytest.fixture(scope="module")

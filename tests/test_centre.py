@@ -256,7 +256,7 @@ def test_browser_runs_a_cell(centre: Centre, tmp_path: Path) -> None:
 # For a person
 
 
-def test_make_centre_seats_a_person_at_the_laptop() -> None:
+def test_make_centre_seats_a_person_at_the_laptop(centre_possible: None) -> None:
     person: pexpect.spawn[str] = pexpect.spawn(
         sys.executable, ["-m", "tests.centre", "--totp", "hub"], cwd=str(CHECKOUT), encoding="utf-8", timeout=60
     )
@@ -290,7 +290,7 @@ def test_two_centres_do_not_meet(centre: Centre, open_centre: OpenCentre) -> Non
     assert centre.laptop.run("ssh hub hostname", check=True).stdout == "hub\n"
 
 
-def test_nothing_stays_when_the_test_process_is_killed(tmp_path: Path) -> None:
+def test_nothing_stays_when_the_test_process_is_killed(centre_possible: None) -> None:
     code = "from tests.centre import Centre\nwith Centre() as c: print(c.hub.pid, flush=True); input()"
     runner = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT

@@ -159,7 +159,6 @@ def test_a_centre_without_scheduler_says_so(open_centre: OpenCentre) -> None:
         centre.fail_scheduler()
 
 
-def test_a_scheduler_that_is_missing_is_named() -> None:
-    check_requirements()
+def test_a_scheduler_that_is_missing_is_named(centre_possible: None) -> None:
     with pytest.raises(CentreUnavailable, match="apt-get install thescheduler"):
         check_requirements({"/no/such/program": "thescheduler"})

@@ -118,7 +118,7 @@ def test_unwritable_checkout(checkout: Path, programs: Path) -> None:
         (checkout / "run").chmod(0o500)
     done = init(checkout, programs)
     assert done.returncode == 1
-    assert "run" in done.stderr
+    assert f"{checkout}/run" in done.stderr
 
 
 def test_wrong_word(checkout: Path, programs: Path) -> None:
