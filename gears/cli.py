@@ -57,9 +57,14 @@ def do_lab(args: argparse.Namespace) -> int:
     root = os.geteuid() == 0 and route.role == "lab"
     if root:
         _say("you are root: JupyterLab and everything in its notebooks will have root's rights on this machine")
-    status = workflow.bring_up(route, say=_say, wait=not args.no_wait)
-    if args.verbose:
-        _say_script(route)
+    try:
+        status = workflow.bring_up(route, say=_say, wait=not args.no_wait)
+    except UsageError:
+        raise
+    except GearsError:
+        _say_script(args, route)  # what was refused, or did not come up
+        raise
+    _say_script(args, route)
     if args.json:
         print(json.dumps(workflow.look(route)))
     elif status.state == "up":
@@ -103,10 +108,10 @@ def _job_options() -> dict[str, str]:
     return OPTIONS
 
 
-def _say_script(route: Route) -> None:
+def _say_script(args: argparse.Namespace, route: Route) -> None:
     from gears.locate import find_paths
 
-    paths = find_paths(route)
+    paths = find_paths(route) if args.verbose else None
     if paths and paths.job_script.exists():
         _say(f"{paths.job_script}:\n{paths.job_script.read_text()}")
 

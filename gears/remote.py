@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import shlex
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool =
     Unasked, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: the lab is to be
     a job, where none runs yet. `again`: the arguments this was called with.
     """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # stopped here meanwhile; later the shell's trap says so
     route = lab_route(site)
     if not asked and ended_on_purpose(route, job=job):
         return ENDED
@@ -57,6 +59,8 @@ def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool =
     settled = ("up", "failed", "stopped", "queued")
     wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
     report(route, paths, left, started=started)
+    if observe(route, paths).state == "stopped":  # by somebody on this host, since it was started
+        return ENDED
     return hold(route, paths, again)
 
 

@@ -185,7 +185,9 @@ CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere
 def _without_hop(route: Route, facts: Facts) -> Verdict:
     again = f"gears lab {route.site.name}"
     if facts.job and facts.job.get("state") in ("ENDED", "GONE"):
-        return "failed", f"job {facts.job.get('id')}: {facts.job.get('reason') or 'is over'}", f"{again} --job"
+        from gears.jobs.conclude import over
+
+        return over(route.site.name, facts.job)
     if facts.job:
         return "unknown", f"no hop runs on {route.here}; job {facts.job.get('id')} may wait or run", again
     if facts.lab and not facts.lab.get("ended"):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import socket
 import time
 from pathlib import Path
@@ -175,19 +176,25 @@ def choose_port(paths: RunDir) -> int:
 def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
     """After the last turn: hops that end here are told, and no socket, link or file of this host is left.
 
-    `moved`: another login node sees to the job now, and the job is none of this host's business.
+    `moved`: another login node sees to the job now, and the job is none of this host's business. Fronts dial again.
     """
     if not moved:
         _close_records(paths, what)
-    if what != "hop" and not moved:
-        for file in paths.remote_ends.glob("*"):
-            if remote := process.read(file):
-                remote.signal(15)
+    tell_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
     with contextlib.suppress(FileNotFoundError):
         if (lock := store.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and clears up
             clean(paths)
             leave(paths)
             os.close(lock)
+
+
+def tell_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
+    """Hops that end on this host learn that there is nothing here any more: by SIGTERM that all was stopped
+    (`templates/remote.sh.j2`), by SIGHUP that the connection is over."""
+    for file in paths.remote_ends.glob("*"):
+        remote = process.read(file)
+        if remote and remote.pid != os.getpid():  # whoever stops it for a front tells that front itself
+            remote.signal(number)
 
 
 def _close_records(paths: RunDir, what: str) -> None:
@@ -217,13 +224,14 @@ def mark_ended(paths: RunDir, host: object) -> None:
 
 
 def clean(paths: RunDir) -> None:
-    """Remove what a site has on this host. Only called when nothing of it runs here any more.
+    """Remove what a site has on this host, and tell fronts. Only called when nothing of it runs here any more.
 
     The fixed link goes too, unless a lab that was started on another host of the same home may be using it.
     """
     lab = store.read_record(paths.lab_record)
     if lab.get("ended") or lab.get("host") in (None, socket.gethostname()):
         paths.fixed.unlink(missing_ok=True)
+    tell_fronts(paths)
     if keeper := process.read(paths.keeper):
         keeper.end(timeout_s=3)
     for path in [paths.link, *paths.local.glob(f"{paths.site}.*.sck")]:

@@ -5,6 +5,7 @@ Each step may be repeated, and each may be the last one a killed command made: t
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,10 @@ ASKED_S = 100.0
 
 MOVE_AFTER_S = 15.0
 """How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
+
+
+ROUSE_AFTER_S = 3.0
+"""How long a hop may be up and lead nowhere before its far end is asked to make sure of the lab."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,7 @@ class Waiting:
         self.said = ""
         self.failed: str | None = None
         self.failed_at = 0.0
+        self.astray_since = math.inf
 
     def until_up(self) -> Status:
         """Raises LoginNeeded, StartFailed, NotReachable after UP_TIMEOUT_S."""
@@ -192,6 +198,7 @@ class Waiting:
                 self._log_in(status)
             else:
                 self._check_hope(status)
+            self._rouse(status)
             self._move_on(status)
             time.sleep(LOOK_EVERY_S)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
@@ -243,6 +250,15 @@ class Waiting:
             wait_for(asks, timeout_s=CLOSED_S + 5)
         if asks():
             self._wake("again")
+
+    def _rouse(self, status: Status) -> None:
+        """Once, where the hop is up and leads nowhere: on the lab host all was taken away, its loop as well."""
+        astray = status.state == "unknown" and self.route.role == "front" and status.hops[0]["state"] == "up"
+        self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
+        if self.wake and time.monotonic() - self.astray_since > ROUSE_AFTER_S:
+            word = f"job {hand_over(self.route.site)}" if self.route.job else "again"
+            if self.route.job or status.job is None:  # no job is to become a lab on the login node
+                self.wake = not store.write_fifo(self.paths.hop_in, word)
 
     def _wake(self, word: str) -> bool:
         """Tell the waiting loop that somebody came, and let the new turn begin before looking again."""

@@ -28,8 +28,9 @@ def site(laptop: JobLab) -> Iterator[JobLab]:
 @pytest.mark.parametrize("reach", ["ssh", "reverse"])
 def test_from_hub_and_laptop_a_cell_runs_on_the_compute_node(site: JobLab, reach: str) -> None:
     hub, c1 = site.centre.hub, site.centre.c1
-    done = make(hub, f"andes-lab JOB=1 ARGS='--reach {reach} -t 0:20:00'")
+    done = make(hub, f"andes-lab JOB=1 ARGS='--reach {reach} -t 0:20:00 -n 1 -p batch -v'")
     assert done.returncode == 0, done.stderr
+    assert "#SBATCH --time=00:20:00" in done.stderr, "-v shows the job script"
     assert "is up on c1" in done.stdout
     kernel = site.kernel()
     assert node_of(kernel) == "c1"
@@ -121,6 +122,28 @@ def test_stop_in_the_queue_leaves_nothing(site: JobLab) -> None:
     assert state(centre.hub) == "stopped"
     assert gears(centre.hub, "stop andes").stdout == "andes: nothing was running\n"
     assert not centre.hub.path(f"{home()}/run/andes.sck").is_symlink()
+
+
+def test_stop_on_the_login_node_ends_the_hubs_hop_too(site: JobLab) -> None:
+    centre = site.centre
+    submit(centre.hub)
+    assert gears(centre.login1, "stop andes", timeout_s=120).returncode == 0
+    wait_until(lambda: state(centre.hub) == "stopped", 10, "the hub knows that it was stopped")
+    for host in (centre.hub, centre.login1):
+        wait_until(lambda host=host: not host.run("ls -d /tmp/gears-*").stdout, 10, f"{host.name} is cleared up")
+
+
+def test_refusal_on_the_login_node_leaves_the_hub_as_able_as_before(site: JobLab) -> None:
+    centre = site.centre
+    submit(centre.hub)
+    cancel(centre, *[job["id"] for job in queue(centre)])
+    wait_until(lambda: state(centre.hub) == "failed", 30, "the job is over")
+    assert gears(centre.login1, "lab andes --job -p nosuch").returncode == 1
+    for host in (centre.login1, centre.hub):
+        found = wait_until(lambda host=host: (now := status(host))["state"] == "failed" and now, 10, "it is still over")
+        assert ("cancelled" in found["reason"], found["next"].endswith("gears lab andes --job")) == (True, True)
+    submit(centre.hub)
+    assert node_of(site.kernel()) == "c1"
 
 
 @pytest.mark.parametrize("where", ["login1", "hub"])

@@ -1,5 +1,6 @@
 """What goes wrong with a job is said plainly, with the scheduler's own words, and what to type next."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -27,8 +28,9 @@ def site(centre: Centre) -> Iterator[Centre]:
 )
 @pytest.mark.parametrize("where", ["login1", "hub"])
 def test_refused_submission(site: Centre, where: str, options: str, words: str, cure: str) -> None:
-    done = gears(site.hosts[where], f"lab andes --job {options}", timeout_s=60)
+    done = gears(site.hosts[where], f"lab andes --job -v {options}", timeout_s=60)
     assert done.returncode == 1, done.stderr
+    assert re.search(r"^#SBATCH --(partition=|)nosuch", done.stderr, re.MULTILINE), "-v: the script that was refused"
     assert words in done.stderr.lower(), done.stderr
     assert cure in done.stderr
     assert queue(site) == []
@@ -116,8 +118,11 @@ def test_held_job_is_told_of_and_goes_on_when_released(site: Centre) -> None:
 
 
 def test_walltime_is_warned_of_and_its_end_told(site: Centre) -> None:
-    """Slurm ends jobs to the minute: this one lives for one. Its end is warned of 15 and 3 s before (`lab.ending`)."""
+    """Slurm ends jobs to the minute: this one lives for one. Its end is warned of 15 and 3 s before (`lab.ending`).
+    For as long as it runs, nobody asks Slurm.
+    """
     submit(site.login1, "-t 0:01:00")
+    asked = site.scheduler_calls()
     lab = lab_at(site.login1)
     told, untold = Kernel(lab), Kernel(lab)
     told.run("import signal; signal.signal(signal.SIGUSR1, lambda *_: open('told', 'w').close())")
@@ -127,6 +132,7 @@ def test_walltime_is_warned_of_and_its_end_told(site: Centre) -> None:
     assert (found["state"], "save your work" in found["reason"]) == ("up", True)
     assert "min left" in gears(site.login1, "status andes").stdout
     wait_until(lambda: site.c1.path("/home/alice/told").exists(), 60, "the kernel with a handler is told")
+    assert site.scheduler_calls() == asked
     assert untold.run("print('lives')") == "lives\n"
     while "this job ends in" not in shown.recv():
         pass

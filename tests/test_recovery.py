@@ -363,6 +363,20 @@ def test_jupyterlab_killed(work: Work, took: Took) -> None:
     assert (found["port"], found["pid"] != before["pid"]) == (before["port"], True)
 
 
+def test_jupyterlab_and_its_loop_killed(work: Work) -> None:
+    """The hop stays up, and leads nowhere. The next command has its far end start the lab again."""
+    host = work.centre.hosts[work.state()["lab"]["host"]]
+    kill(host, "sh", "lab.sh")
+    kill(host, "jupyter-lab")
+    found = work.state()
+    assert (found["state"], found["hops"][0]["state"]) == ("unknown", "up")
+    done = make(work.centre.hub, "andes-lab")
+    assert done.returncode == 0, done.stderr
+    wait_until(work.lab.answers, 10, "JupyterLab answers at the laptop")
+    assert work.state()["state"] == "up"
+    assert len(pids(host, "jupyter-lab")) == 1
+
+
 def test_stop_after_all_that(work: Work) -> None:
     centre = work.centre
     assert gears(centre.hub, "stop andes").returncode == 0

@@ -7,6 +7,7 @@ import time
 
 from gears.facts import Facts, record_in
 from gears.hop import FORBIDDING
+from gears.jobs import OVER
 from gears.route import Route
 from gears.store import Record
 
@@ -39,9 +40,16 @@ def job_state(route: Route, facts: Facts) -> Verdict:
 
 def _not_followed(route: Route, job: Record) -> Verdict:
     site, host = route.site.name, job.get("host")
+    if job["state"] in OVER:
+        return over(site, job)
     if host == route.here:
         return "unknown", f"job {job['id']} is not followed from {host}", f"gears lab {site}"
     return "unknown", f"job {job['id']} is followed from {host}", f"ssh {host}   (there: gears status {site})"
+
+
+def over(site: str, job: Record) -> Verdict:
+    """A job that is over, where no loop has said more about it."""
+    return "failed", f"job {job.get('id')}: {job.get('reason') or 'is over'}", f"gears lab {site} --job"
 
 
 def in_queue(job: Record) -> str:
@@ -134,8 +142,6 @@ def as_line(job: Record) -> str:
         words.append(f"ends {job['ends']} ({max(0, left_s) // 3600} h {max(0, left_s) // 60 % 60:02d} min left)")
     if job["starts"]:
         words.append(f"expected to start {job['starts']}")
-    if job["successor"]:
-        words.append(f"then job {job['successor']}")
     if job["renew"]:
-        words.append(f"renewed {job['renew']} times more")
+        words.append(f"renewed {job['renew']} times more" + (f", next by job {job['successor']}" if job["successor"] else ""))
     return ", ".join(words)
