@@ -6,6 +6,7 @@ Imports stand in the functions that need them: most commands answer with few mod
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -37,6 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        return _complain(_of_disk(error))
+
+
+def _of_disk(error: OSError) -> GearsError:
+    """A disk that takes nothing is for the person to mend, whichever file it was. Raises any other error again."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        raise error
+    where = f"{error.filename}: " if error.filename else ""
+    return GearsError(f"{where}{error.strerror}", next="gears doctor   (it tells the room left on each disk)")
 
 
 def _complain(error: GearsError) -> int:

@@ -57,7 +57,7 @@ def _start(route: Route, paths: RunDir, say: Say | None, word: str) -> None:
     try:
         write_loop(route, paths, what, word)
         start_session(route.site.name, what, paths.script(what))
-    except GearsError:
+    except (GearsError, OSError):
         clean(paths)
         leave(paths)
         raise

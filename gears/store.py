@@ -137,8 +137,9 @@ def write_private(path: Path, text: str) -> None:
         with os.fdopen(fd, "w") as file:
             file.write(text)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as exc:
         temporary.unlink(missing_ok=True)
+        exc.filename = exc.filename or str(path)  # write(2) names none
         raise
 
 
@@ -225,6 +226,8 @@ def write_fifo(path: Path, line: str) -> bool:
         return False
     try:
         os.write(fd, line.encode() + b"\n")
+    except (BrokenPipeError, BlockingIOError):  # its reader has just left, or has not read for long
+        return False
     finally:
         os.close(fd)
     return True

@@ -147,6 +147,18 @@ def test_a_run_directory_that_cannot_be_written(hub: Host) -> None:
         hub.run(f"chmod 700 {home()}/run", check=True)
 
 
+def test_a_home_that_is_full(hub: Host) -> None:
+    full = "/var/tmp/full"
+    fill = f"mount -t tmpfs -o size=32k,mode=1777 full {full}; dd if=/dev/zero of={full}/all 2>/dev/null"
+    hub.run(f"mkdir {full} && {fill}; test -s {full}/all", "root", check=True)
+    try:
+        for site in ("local", "andes"):
+            done = hub.run(f"GEARS_HOME={full}/gears {home()}/.venv/bin/gears lab {site}")
+            refused(done, 1, f"{full}/gears/run/", "No space left on device", "next: ")
+    finally:
+        hub.run(f"umount {full} && rmdir {full}", "root", check=True)
+
+
 # --- hosts -----------------------------------------------------------------------------------
 
 

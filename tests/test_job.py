@@ -98,6 +98,7 @@ def test_full_queue_is_shown_and_the_job_starts_when_there_is_room(site: JobLab)
     done = gears(centre.hub, "lab andes --job --no-wait --json")
     assert done.returncode == 0, done.stderr
     reason = site.waits_with("Resources")
+    assert gears(centre.hub, "status andes").returncode == 0
     found = wait_until(lambda: (now := status(centre.hub))["job"]["starts"] and now, 40, "an expected start")
     assert (found["state"], found["job"]["state"], found["job"]["word"]) == ("queued", "PENDING", "PENDING")
     assert "Resources" in found["reason"]

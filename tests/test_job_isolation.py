@@ -119,3 +119,22 @@ def test_scheduler_is_seldom_asked_while_the_job_waits(centre: Centre) -> None:
     asked = centre.scheduler_calls() - before
     clear(centre)
     assert 1 + 3 <= asked <= 1 + 3 * 3, asked
+
+
+def test_scheduler_is_not_asked_more_often_by_a_home_that_is_full(centre: Centre) -> None:
+    """The job's loop can't write down what it has decided, nor when it asked; so it waits, and longer each time."""
+    clear(centre)
+    for node in ("c1", "c2"):
+        occupy(centre, node)
+    gears(centre.login1, "lab andes --job --no-wait", check=True)
+    asked = centre.scheduler_calls()
+    log = centre.login1.path(f"{RUN}/andes/job.log")
+    centre.login1.run(f"chmod 500 {RUN}/andes", check=True)
+    try:
+        wait_until(lambda: "Permission denied" in log.read_text(), 20, "a turn has failed")
+        began, asked = time.monotonic(), centre.scheduler_calls()
+        time.sleep(max(0, began + 12 - time.monotonic()))
+        assert centre.scheduler_calls() - asked <= 3, "one squeue after 10 s, the next after 30"
+    finally:
+        centre.login1.run(f"chmod 700 {RUN}/andes", check=True)
+    clear(centre)

@@ -1,6 +1,7 @@
 """Directories, records, links, locks: on a real file system, as an ordinary user or root."""
 
 import json
+import fcntl
 import os
 import tempfile
 import threading
@@ -126,7 +127,10 @@ def test_a_fifo_without_a_reader_takes_no_word(tmp_path: Path) -> None:
     reader = os.open(tmp_path / "ask", os.O_RDONLY | os.O_NONBLOCK)
     assert store.write_fifo(tmp_path / "ask", "person")
     assert os.read(reader, 100) == b"person\n"
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    assert not all(store.write_fifo(tmp_path / "ask", "person") for _ in range(1000)), "a reader that does not read"
     os.close(reader)
+    assert not store.write_fifo(tmp_path / "ask", "person")
 
 
 def test_a_lock_is_held_by_one_and_survives_its_file_being_removed(tmp_path: Path) -> None:

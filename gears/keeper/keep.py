@@ -211,14 +211,14 @@ def _note_report(route: Route, paths: RunDir) -> None:
     """Keep what the lab host told: which host of an alias answered, to be dialled from now on, and what it can't leave
     in a home that is not ours."""
     report = read_report(store.read_text(paths.hop_out))
-    if report.get("token"):
-        store.write_private(paths.token, str(report["token"]))
     lab = report.get("lab")
-    if isinstance(lab, dict) and route.site.lab.home == "separate":
-        store.write_record(paths.lab_record, lab)
     pin = {"host": report.get("host"), "address": report.get("address")}
-    if pin["address"] and store.read_record(paths.pin) != pin:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a home that is full is no reason to keep the way closed
+        if report.get("token"):
+            store.write_private(paths.token, str(report["token"]))
+        if isinstance(lab, dict) and route.site.lab.home == "separate":
+            store.write_record(paths.lab_record, lab)
+        if pin["address"] and store.read_record(paths.pin) != pin:
             store.write_record(paths.pin, pin)
 
 
