@@ -18,12 +18,16 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
 
+BEGINNING_S = 5.0
+"""After so long a loop that has not written down who it is was never started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """All that was looked at, before anything is concluded from it."""
 
     loop_alive: bool
+    loop_begins: bool  # its first turn is decided, and it is just being started
     turn: Record
     up: Record
     leads_to: str | None  # wait, hop, job, lab; None: nowhere
@@ -51,6 +55,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     shared = route.site.lab.home == "shared" or route.role == "lab"
     return Facts(
         loop_alive=bool(loop and loop.alive()),
+        loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
         turn=turn,
         up=store.read_record(paths.up),
         leads_to=leads_to(paths),

@@ -146,7 +146,9 @@ def clear_loop(route: Route, paths: RunDir) -> None:
 
 
 def _turned(paths: RunDir, number: object) -> bool:
-    return store.read_record(paths.turn).get("number") not in (None, number)
+    """Whether the loop goes on with another turn than that of `number`; its last one, after a stop, is none."""
+    turn = store.read_record(paths.turn)
+    return turn.get("number") not in (None, number) and turn.get("plan") != "stop"
 
 
 def _may_run(route: Route, paths: RunDir) -> bool:

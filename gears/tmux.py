@@ -51,7 +51,14 @@ def start_session(site: str, window: str, script: Path) -> None:
     except LibTmuxException as exc:
         raise CommandFailed(f"tmux made no session {site}: {exc}", next="gears doctor") from exc
     if done.stderr:
-        raise CommandFailed(f"tmux made no session {site}: {' '.join(done.stderr)}", next="gears doctor")
+        raise _no_session(site, " ".join(done.stderr))
+
+
+def _no_session(site: str, said: str) -> CommandFailed:
+    """tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others."""
+    unsafe = re.search(r"(\S+) has unsafe permissions", said)
+    cure = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
+    return CommandFailed(f"tmux made no session {site}: {said}", next=cure or "gears doctor")
 
 
 def end_session(site: str) -> None:

@@ -149,6 +149,18 @@ def squat(host: Host) -> None:
     host.run("mkdir -m 777 /tmp/gears-alice-0badcafe", "bob", check=True)
 
 
+def test_a_directory_of_tmux_that_bob_took_is_named(fresh: Centre) -> None:
+    fresh.hub.run("mkdir -m 700 /tmp/tmux-$(id -u alice)", "bob", check=True)
+    try:
+        done = gears(fresh.hub, "lab andes")
+        assert done.returncode == 1
+        assert re.search(r"directory (/tmp/tmux-\d+) has unsafe permissions\n  next: chmod 700 \1   \(if", done.stderr)
+        assert fresh.hub.run("ls -d /tmp/gears-*").stdout == ""
+    finally:
+        fresh.hub.run("rmdir /tmp/tmux-*", "root", check=True)
+    assert_starts(fresh.hub)
+
+
 def test_a_directory_bob_took_is_refused_until_another_name_is_chosen(fresh: Centre) -> None:
     squat(fresh.login1)
     words = gears(fresh.login1, "lab local").stderr

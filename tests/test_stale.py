@@ -159,7 +159,9 @@ def test_a_login_node_where_all_dies_during_the_start(centre: Centre, after_s: f
 def test_a_stop_on_the_login_node_during_the_start(centre: Centre) -> None:
     """The hub learns of it, and does not start it again."""
     start = centre.hub.popen(f"exec {home()}/.venv/bin/gears lab andes")
-    wait_until(lambda: gears(centre.login1, "status andes").stdout.startswith("andes: starting"), 20, "JupyterLab starts")
+    wait_until(
+        lambda: gears(centre.login1, "status andes").stdout.startswith("andes: starting"), 20, "JupyterLab starts"
+    )
     gears(centre.login1, "stop andes", check=True)
     said = start.communicate(timeout=30)[1]
     assert (start.returncode, "ended before it was up" in said) == (1, True), said

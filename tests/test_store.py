@@ -1,7 +1,7 @@
 """Directories, records, links, locks: on a real file system, as an ordinary user or root."""
 
-import json
 import fcntl
+import json
 import os
 import tempfile
 import threading

@@ -1,8 +1,13 @@
 """What the loops do next: pure decisions, each compared with the rule it keeps."""
 
+from pathlib import Path
+
 import pytest
 
 from gears.hop import Ended
+from gears.rundir import RunDir
+from gears.stop import _turned
+from gears.store import write_record
 from gears.turn import MOST_CRASHES, NETWORK_PAUSES_S, plan_hop_turn, plan_lab_turn
 
 NETWORK = Ended("network", "login1: Connection timed out", "gears lab andes")
@@ -76,3 +81,12 @@ def test_a_lab_that_never_comes_up_is_tried_three_times() -> None:
         turn = plan_lab_turn(turn, DIED, False, now=1000.0 + second)
         plans.append(turn["plan"])
     assert plans == ["run", "run", "ask"]
+
+
+def test_the_last_turn_of_a_loop_is_no_new_one(tmp_path: Path) -> None:
+    """`gears stop` then waits for the end of the loop, and needs no ssh of its own to tell the lab host."""
+    paths = RunDir(tmp_path, "x", tmp_path)
+    paths.here.mkdir()
+    for turn, goes_on in [({"number": 2, "plan": "dial"}, True), ({"number": 2, "plan": "stop"}, False), ({}, False)]:
+        write_record(paths.turn, turn)
+        assert _turned(paths, 1) is goes_on

@@ -20,7 +20,7 @@ def job_state(route: Route, facts: Facts) -> Verdict:
     ended = record_in(facts.turn.get("ended"))
     if facts.answer.kind == "jupyter":
         return "up", warning(job), None
-    if not facts.loop_alive:
+    if not (facts.loop_alive or facts.loop_begins):
         return _not_followed(route, job)
     if facts.turn.get("plan") == "ask":
         return "failed", ended.get("reason"), ended.get("next") or f"gears lab {site} --job"
@@ -143,5 +143,7 @@ def as_line(job: Record) -> str:
     if job["starts"]:
         words.append(f"expected to start {job['starts']}")
     if job["renew"]:
-        words.append(f"renewed {job['renew']} times more" + (f", next by job {job['successor']}" if job["successor"] else ""))
+        words.append(
+            f"renewed {job['renew']} times more" + (f", next by job {job['successor']}" if job["successor"] else "")
+        )
     return ", ".join(words)
