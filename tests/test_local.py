@@ -132,6 +132,31 @@ def test_logs_go_on_as_they_grow(lab: Lab, login1: Host) -> None:
     assert gears(login1, "logs ../local").returncode == 2
 
 
+def test_attach_shows_the_session_until_one_leaves_it(lab: Lab, login1: Host) -> None:
+    terminal = login1.spawn([f"{home()}/.venv/bin/gears", "attach", "local"])
+    terminal.expect(r"\[local\].*0:lab\*")  # tmux's status line: the session, and its window
+    terminal.send("\x02d")
+    terminal.expect("detached")
+    terminal.wait()
+    assert terminal.exitstatus == 0
+    assert lab.answers()
+    done = gears(login1, "attach local")
+    assert done.returncode == 2
+    assert "next: tmux -L gears attach-session -t =local" in done.stderr
+
+
+def test_status_shows_every_change_until_interrupted(lab: Lab, login1: Host) -> None:
+    terminal = login1.spawn([f"{home()}/.venv/bin/gears", "status", "local", "--watch"])
+    terminal.expect("local: up")
+    stop(login1)
+    terminal.expect("local: stopped")
+    terminal.sendintr()
+    terminal.expect("interrupted")
+    terminal.wait()
+    assert terminal.exitstatus == 130
+    assert gears(login1, "attach local").returncode == 4
+
+
 def test_shutdown_leaves_nothing(lab: Lab, login1: Host) -> None:
     Kernel(lab).run("import subprocess; subprocess.Popen(['sleep', '991'])")
     type_in_terminal(lab, "sleep 992 &\n")

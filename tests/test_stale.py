@@ -9,7 +9,7 @@ import pytest
 
 from tests.centre import Centre, Host
 from tests.conftest import OpenCentre
-from tests.helpers import Kernel, Lab, gears, home, lab_at, status, wait_until
+from tests.helpers import Kernel, Lab, gears, home, lab_at, make, status, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -121,12 +121,12 @@ def test_a_start_after_a_crash_has_the_same_token_and_path(centre: Centre) -> No
 # --- a start that is killed ------------------------------------------------------------------
 
 
-def kill_start(hub: Host, lines: int) -> bool:
+def kill_start(hub: Host, lines: int, site: str = "andes") -> bool:
     """Start, and kill it by force once it has printed so many lines. False if it printed fewer."""
-    start = hub.popen(f"exec {home()}/.venv/bin/gears lab andes")
+    start = hub.popen(f"exec {home()}/.venv/bin/gears lab {site}")
     assert start.stderr
     said = [start.stderr.readline() for _ in range(lines)]
-    hub.kill(*(process.pid for process in hub.processes("alice") if process.argv[-2:] == ("lab", "andes")))
+    hub.kill(*(process.pid for process in hub.processes("alice") if process.argv[-2:] == ("lab", site)))
     start.communicate(timeout=20)
     return all(said)
 
@@ -143,6 +143,20 @@ def test_a_start_killed_after_each_line_it_prints(centre: Centre, all_dies: bool
         crash(centre.login1)
         lines += 1
     assert lines >= 3
+
+
+@pytest.mark.parametrize("all_dies", [False, True], ids=["the command alone", "all"])
+def test_a_start_on_one_machine_killed_after_each_line_it_prints(centre: Centre, all_dies: bool) -> None:
+    lines = 1
+    while kill_start(centre.hub, lines, "local"):
+        if all_dies:
+            crash(centre.hub)
+        gears(centre.hub, "lab local", check=True)
+        assert lab_at(centre.hub, "local").answers()
+        assert len(labs(centre.hub)) == 1
+        crash(centre.hub)
+        lines += 1
+    assert lines >= 2
 
 
 @pytest.mark.parametrize("after_s", [0.1, 0.5, 1.2])
@@ -204,10 +218,12 @@ RELAY = '[front]\nhost = "hub"\n[lab]\nhost = "login1"\n'
 def test_two_users_with_three_sites_each_do_not_meet(open_centre: OpenCentre) -> None:
     centre = open_centre(profiles={"one": RELAY, "two": RELAY})
     everyone = [(user, site) for user in ("alice", "bob") for site in ("local", "one", "two")]
+    assert stanzas(centre.hub) == ["local-jupyter"]
     starts = [centre.hub.popen(f"exec {home(user)}/.venv/bin/gears lab {site}", user) for user, site in everyone]
     for start in starts:
         said = start.communicate(timeout=120)[1]
         assert start.returncode == 0, said
+    assert stanzas(centre.hub) == ["local-jupyter", "one-jupyter", "two-jupyter"]
     ways = {key: lab_at(centre.hub, key[1], key[0]) for key in everyone}
     answers = {key: {way.request("GET", "/api/kernels").status for way in others(key, ways)} for key in everyone}
     assert answers == {key: {403} for key in everyone}
@@ -225,6 +241,12 @@ def test_two_users_with_three_sites_each_do_not_meet(open_centre: OpenCentre) ->
     assert [
         process for host in (centre.hub, centre.login1) for process in host.processes() if process.user != "root"
     ] == []
+
+
+def stanzas(host: Host) -> list[str]:
+    """Whose stanzas `make ssh-config` prints: those of all sites that were started there, else of the default one."""
+    printed = make(host, "ssh-config", check=True).stdout
+    return [line.split()[1] for line in printed.splitlines() if line.startswith("Host ")]
 
 
 def others(key: tuple[str, str], ways: dict[tuple[str, str], Lab]) -> list[Lab]:
