@@ -163,11 +163,11 @@ def lab_at(host: Host, site: str = "andes", user: str = "alice", *, where: int |
 
 
 class Kernel:
-    """A Python kernel of a lab. It stays when this object goes."""
+    """A Python kernel of a lab: `name` says which. It stays when this object goes."""
 
-    def __init__(self, lab: Lab, kernel: str = "") -> None:
+    def __init__(self, lab: Lab, kernel: str = "", *, name: str = "python3") -> None:
         self.lab = lab
-        self.id: str = kernel or lab.request("POST", "/api/kernels", {"name": "python3"}).json()["id"]
+        self.id: str = kernel or lab.request("POST", "/api/kernels", {"name": name}).json()["id"]
 
     def run(self, code: str) -> str:
         """What a cell prints. Raises RuntimeError where it fails."""

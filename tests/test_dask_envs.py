@@ -1,6 +1,5 @@
 """Dask in environments: workers have that of the notebook which asked; other versions are told of before they bite."""
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -13,7 +12,6 @@ from tests.jobs import queue
 from tests.wheelhouse import make_wheel
 
 CENTRE = SITES
-ENVS = f"{home()}/run/envs"
 PYTHON = {name: f"{home()}/made/{name}/bin/python" for name in ("climate", "old", "bare")}
 SITE_PACKAGES = "lib/python3*/site-packages"
 WHERE = """
@@ -53,8 +51,7 @@ def environments(centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> No
     script = MAKE.replace("python3*", f"python{version.stdout.strip()}")
     centre.login1.run(["bash", "-c", script], check=True, timeout_s=120)
     for name in PYTHON:
-        record = json.dumps({"prefix": f"{home()}/made/{name}", "tool": "venv"})
-        centre.login1.run(f"umask 077; mkdir -p {ENVS}; cat > {ENVS}/{name}.json", input=record, check=True)
+        gears(centre.login1, f"env add {home()}/made/{name}")  # bare has no ipykernel either, and is known all the same
 
 
 @pytest.fixture(autouse=True)

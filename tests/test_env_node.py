@@ -11,29 +11,36 @@ from tests.wheelhouse import make_wheel
 
 CENTRE = SLURM
 PREFIX = f"{home()}/climate"
-PACKS = f"{home()}/run/envs/packs"
-PACK = f"""
+OWN = f"{home()}/.venv"
+
+# Jupyter's kernel is that of gears' own environment, which a .pth file adds.
+MAKE = f"""
+/usr/bin/python3 -m venv {PREFIX}
+{PREFIX}/bin/pip install -q --no-index {home()}/sand-1.0-py3-none-any.whl
+cd {PREFIX}/lib/python3*/site-packages
+echo {OWN}/lib/python3*/site-packages > base.pth
+"""
+PACK = """
 import sys
 from pathlib import Path
+from gears.envs import packed
 from gears.envs.pack import pack
-pack(sys.argv[1], Path(sys.argv[2]), Path("{PACKS}"), say=print)
+from gears.rundir import gears_home
+pack(sys.argv[1], Path(sys.argv[2]), packed.directory(gears_home() / "run"), say=print)
 """
+WHERE = "import sys, os, sand; print(sand.__version__, sys.prefix, os.environ['GEARS_ENV'])"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def packed(centre: Centre, tmp_path_factory: pytest.TempPathFactory) -> None:
-    for name in ("sand", "salt"):
-        wheel = make_wheel(tmp_path_factory.mktemp("wheels"), name, "1.0")
+    for name, version in (("sand", "1.0"), ("salt", "1.0")):
+        wheel = make_wheel(tmp_path_factory.mktemp("wheels"), name, version)
         place = centre.login1.path(f"{home()}/{wheel.name}")
         place.write_bytes(wheel.read_bytes())
         place.chmod(0o644)
-    install = f"/usr/bin/python3 -m venv {PREFIX} && {PREFIX}/bin/pip install -q --no-index {home()}/sand-*.whl"
-    centre.login1.run(install, check=True, timeout_s=120)
-    pack(centre, "climate", PREFIX)
-
-
-def pack(centre: Centre, name: str, prefix: str) -> None:
-    centre.login1.run([f"{home()}/.venv/bin/python", "-c", PACK, name, prefix], check=True, timeout_s=120)
+    centre.login1.run(["bash", "-euc", MAKE], check=True, timeout_s=120)
+    gears(centre.login1, f"env add {PREFIX}", check=True)
+    gears(centre.login1, "env pack climate", check=True, timeout_s=120)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +59,8 @@ def has_copy(host: Host) -> bool:
     return host.run(f"{local(host)}/.envs/climate/bin/sand").stdout == "sand 1.0\n"
 
 
-def test_unpacked_in_the_job_and_gone_after_it(centre: Centre) -> None:
+def test_a_kernel_runs_from_the_nodes_disk(centre: Centre) -> None:
+    """The copy is there while the job is, and on no other host. After a change of the environment it is not used."""
     submit(centre.hub)
 
     wait_until(lambda: has_copy(centre.c1), 30, "the copy works on c1")
@@ -61,6 +69,14 @@ def test_unpacked_in_the_job_and_gone_after_it(centre: Centre) -> None:
         f"{local(centre.c1)}/.envs/climate/bin/pip install --no-index {home()}/salt-1.0-py3-none-any.whl"
     )
     assert refused.returncode != 0, "it would be gone with the job"
+    lab = lab_at(centre.hub)
+    assert Kernel(lab, name="climate").run(WHERE) == f"1.0 {local(centre.c1)}/.envs/climate climate\n"
+
+    centre.login1.run(f"{PREFIX}/bin/pip install -q --no-index {home()}/salt-1.0-py3-none-any.whl", check=True)
+    wait_until(lambda: Kernel(lab, name="climate").run(WHERE) == f"1.0 {PREFIX} climate\n", 20, "the change is seen")
+    assert "pack stale" in gears(centre.login1, "env list").stdout
+    centre.login1.run(f"{PREFIX}/bin/pip uninstall -q -y salt", check=True)
+    gears(centre.login1, "env pack climate", check=True, timeout_s=120)
     gears(centre.hub, "stop andes", check=True, timeout_s=120)
     wait_until(lambda: not centre.c1.path(local(centre.c1)).exists(), 20, "nothing is left on c1")
 
@@ -81,15 +97,15 @@ def test_a_job_that_was_killed_leaves_a_copy_to_the_next(centre: Centre) -> None
 
 def test_jupyterlab_itself_from_the_nodes_disk(centre: Centre) -> None:
     """Where gears' own environment is packed. Here one that stands for it, since that takes long to pack."""
-    own, stands_for_it = f"{home()}/.venv", f"{home()}/stands-for-it"
+    stands_for_it = f"{home()}/stands-for-it"
     script = f"""
         python3 -m venv --without-pip {stands_for_it}
         cd {stands_for_it}/lib/python3*/site-packages
-        echo "import site; site.addsitedir('$(echo {own}/lib/python3*/site-packages)')" > base.pth
-        ln -s {own}/share {stands_for_it}/share
+        echo "import site; site.addsitedir('$(echo {OWN}/lib/python3*/site-packages)')" > base.pth
+        ln -s {OWN}/share {stands_for_it}/share
     """
     centre.login1.run(script, check=True)
-    pack(centre, "base", stands_for_it)
+    centre.login1.run([f"{OWN}/bin/python", "-c", PACK, "base", stands_for_it], check=True, timeout_s=120)
     submit(centre.hub)
 
     kernel = Kernel(lab_at(centre.hub))

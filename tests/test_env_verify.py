@@ -10,6 +10,7 @@ import pytest
 
 from gears.envs import findings, manifests
 from gears.envs.findings import Report, plan_mending
+from gears.envs.known import Environment
 from gears.envs.verify import verify
 from tests.wheelhouse import make_conda_prefix, make_venv, make_wheel, run
 
@@ -46,11 +47,15 @@ def copy(here: Path, there: Path) -> None:
         shutil.copytree(path, there / path.relative_to(here), symlinks=True)
 
 
+def made_by_venv(report: Report) -> Environment:
+    return Environment("e", Path(report.prefix), "venv")
+
+
 def mend(report: Report, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Type what is said, with an index that is a directory."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(pristine.with_name("wheels")))
-    for command in plan_mending(report, "e", "venv", ""):
+    for command in plan_mending(report, made_by_venv(report)):
         run(command)
 
 
@@ -74,7 +79,7 @@ def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.Monkey
     report = verify(prefix)
 
     assert names(report) == ["salt", "sand"]
-    text = findings.as_text(report, "e", plan_mending(report, "e", "venv", ""))
+    text = findings.as_text(report, "e", plan_mending(report, made_by_venv(report)))
     assert "sand 1.0: 2 of " in text
     assert f"{SITE}/sand/part7.py (missing)" in text
     mend(report, pristine, monkeypatch)
@@ -125,7 +130,10 @@ def test_the_interpreter_is_gone_or_another(prefix: Path) -> None:
     (prefix / "bin/python").symlink_to(prefix / "no-such-python")
     report = verify(prefix)
     assert report.interpreter == f"{prefix}/no-such-python is gone"
-    assert plan_mending(report, "e", "venv", "")[0][:3] == ["gears", "env", "create"]
+    assert [command[:3] for command in plan_mending(report, made_by_venv(report))] == [
+        ["gears", "env", "remove"],
+        ["gears", "env", "create"],
+    ]
 
     (prefix / "bin/python").unlink()
     (prefix / "bin/python").write_text("#!/bin/sh\necho 3.4\n")
@@ -156,7 +164,7 @@ def test_conda_records(tmp_path: Path) -> None:
 
     report = verify(prefix, hashes=True)
     assert {fault.what for fault in report.broken[0].faults} == {"missing", "hash"}
-    mending = plan_mending(report, "e", "micromamba", "/opt/micromamba")
+    mending = plan_mending(report, Environment("e", prefix, "micromamba", "/opt/micromamba"))
     assert mending == [["/opt/micromamba", "install", "-p", str(prefix), "--force-reinstall", "silt=2.0"]]
 
     (prefix / "conda-meta/silt-2.0-0.json").write_text('{"name": "si')

@@ -20,7 +20,7 @@ def verify(name: str, *, hashes: bool, as_json: bool, say: Say) -> Answer:
 
     environment = known.find(_run(), name)
     report = verify(environment.prefix, hashes=hashes, say=say)
-    mending = findings.plan_mending(report, name, environment.tool, environment.program)
+    mending = findings.plan_mending(report, environment)
     record = findings.as_record(report, name, mending)
     return json.dumps(record) if as_json else findings.as_text(report, name, mending), 0 if report.whole else 1
 

@@ -7,6 +7,8 @@ import shlex
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gears.envs.known import BASE, Environment
+
 SHOWN = 3
 """Files that are named of each package; `--json` has all."""
 
@@ -87,32 +89,42 @@ def _short(path: str, prefix: str) -> str:
 # --- what mends it -----------------------------------------------------------------------------------
 
 
-def plan_mending(report: Report, name: str, tool: str, program: str) -> list[list[str]]:
+def plan_mending(report: Report, environment: Environment) -> list[list[str]]:
     """Commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
 
-    `tool` is that of the environment, `program` its path. With no Python left, or the wrong one, all is made anew.
+    With no Python left, or another one than the packages are for, all is to be made anew.
     """
     conda = [broken for broken in report.broken if broken.tool == "conda"]
     if report.interpreter and not any(broken.name == "python" for broken in conda):
-        return [["gears", "env", "create", name, "--anew"]]
+        return _make_anew(environment)
     pip = [broken for broken in report.broken if broken.tool != "conda"]
     commands = [["rm", "-r", *report.leftovers]] if report.leftovers else []
-    commands += [_conda_command(report.prefix, conda, tool, program)] if conda else []
-    commands += [_pip_command(report.prefix, pip, tool, program)] if pip else []
+    commands += [_conda_command(environment, conda)] if conda else []
+    commands += [_pip_command(environment, pip)] if pip else []
     return commands
 
 
-def _conda_command(prefix: str, broken: list[Broken], tool: str, program: str) -> list[str]:
-    if tool == "pixi":
-        return [program, "reinstall", *(package.name for package in broken)]
+def _make_anew(environment: Environment) -> list[list[str]]:
+    if environment.name == BASE:
+        return [["make", "fini", "init"]]
+    remove = ["gears", "env", "remove", environment.name]
+    return [remove] if environment.adopted else [remove, ["gears", "env", "create", environment.name, "--from", "FILE"]]
+
+
+def _conda_command(environment: Environment, broken: list[Broken]) -> list[str]:
+    program, prefix = environment.program or environment.tool, str(environment.prefix)
+    if environment.tool == "pixi":
+        manifest = str(environment.prefix.parents[2])  # PROJECT/.pixi/envs/default
+        return [program, "reinstall", "--manifest-path", manifest, *(package.name for package in broken)]
     return [program, "install", "-p", prefix, "--force-reinstall", *(f"{one.name}={one.version}" for one in broken)]
 
 
-def _pip_command(prefix: str, broken: list[Broken], tool: str, program: str) -> list[str]:
+def _pip_command(environment: Environment, broken: list[Broken]) -> list[str]:
     """uv without its cache, since a file that was changed may be a hard link to it. pip takes an old one away by its
     RECORD, and fails where that is gone, unless it is told that there is no old one."""
     wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
-    python = f"{prefix}/bin/python"
-    if tool == "uv":
-        return [program, "pip", "install", "--python", python, "--no-cache", "--reinstall", "--no-deps", *wanted]
+    python = str(environment.python)
+    if environment.tool == "uv" and environment.program:
+        uv = [environment.program, "pip", "install", "--python", python]
+        return [*uv, "--no-cache", "--reinstall", "--no-deps", *wanted]
     return [python, "-m", "pip", "install", "--ignore-installed", "--no-deps", *wanted]

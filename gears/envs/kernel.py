@@ -13,6 +13,7 @@ from typing import Any
 
 from gears import store
 from gears.envs.known import Environment
+from gears.envs.packed import MARK
 from gears.envs.place import Place
 from gears.render import render
 
@@ -40,7 +41,7 @@ def shell_for(environment: Environment) -> str:
 def ensure_scripts(environment: Environment, where: Place) -> None:
     store.ensure_private(where.start)
     values = {"name": environment.name, "prefix": environment.prefix, "family": environment.family}
-    activate = render("env-activate.sh.j2", packed=not environment.adopted, **values)
+    activate = render("env-activate.sh.j2", mark=MARK, **values)
     runner = render("env-run.sh.j2", shell=shell_for(environment), activate=where.activate(environment.name), **values)
     _write(where.activate(environment.name), activate)
     _write(where.runner(environment.name), runner)

@@ -38,8 +38,8 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
     target = output or packed.archive_of(packs, name)
     kind = "conda" if (prefix / "conda-meta").is_dir() else "venv"
     before = packed.fingerprint(prefix)
-    if not output:
-        store.ensure_private(packs)
+    for directory in () if output else (packs.parent, packs):
+        store.ensure_private(directory)
     with _at(target, name) as temporary:
         with Archive(temporary, say) as archive:
             (_add_conda if kind == "conda" else _add_venv)(archive, name, prefix)

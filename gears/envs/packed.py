@@ -15,6 +15,9 @@ from pathlib import Path
 from gears import store
 from gears.envs.place import place
 
+MARK = ".gears-copy"
+"""In a copy on a node: a file as old as the environment was when it was copied."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pack:

@@ -22,8 +22,6 @@ from gears.errors import GearsError
 
 UNPACK_S = 1800.0
 
-MARK = ".gears-copy"
-
 ROOM = 1.1
 """How much more room than the files themselves there must be."""
 
@@ -80,11 +78,11 @@ def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
 
 
 def _finish(copy: Path, prefix: Path) -> None:
-    """A mark as old as the environment, by which a shell sees that it has changed since (`templates/use-env.sh.j2`).
+    """A mark as old as the environment: by it a shell sees that it has changed since (`templates/env-activate.sh.j2`).
 
     What is installed here would be lost with the job: pip and its like are refused the directory of packages.
     """
-    mark, when = copy / MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
+    mark, when = copy / packed.MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
     mark.touch(mode=0o600)
     os.utime(mark, ns=(when, when))
     for site in copy.glob("lib/python3*/site-packages"):
