@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def worker_words(walltime_s: int) -> list[str]:
         *("--lifetime", f"{lifetime_s}s", "--lifetime-stagger", f"{stagger_s}s"),
         *("--no-dashboard", "--dashboard-address", LOOPBACK),
     ]
+
+
+def life_s(words: Sequence[str]) -> float | None:
+    """When a worker with these words may leave, at the earliest; None: it stays. The last word of a kind holds."""
+    told = {name: value for name, value in pairwise(words) if name in ("--lifetime", "--lifetime-stagger")}
+    found = {name: re.fullmatch(r"(\d+)\s*s?", value) for name, value in told.items()}
+    life, stagger = found.get("--lifetime"), found.get("--lifetime-stagger")
+    return float(int(life[1]) - int(stagger[1] if stagger else 0)) if life else None
 
 
 def clock(kind: str, seconds: int) -> str:

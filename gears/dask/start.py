@@ -17,7 +17,7 @@ from gears.dask import records
 from gears.dask.address import scheduler_host
 from gears.dask.anywhere import gears_dask_limits as limits
 from gears.dask.certificate import ensure_certificate
-from gears.dask.config import CLUSTERS
+from gears.dask.config import CLUSTERS, life_s, plan_jobqueue
 from gears.dask.environment import plan_worker, python_of
 from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
@@ -108,7 +108,7 @@ def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
         },
     }
     plan["worker"] = plan_worker(request.environment, paths) if site.scheduler else {}
-    plan |= _batch_plan(site, settings) if site.scheduler else _local_plan(paths, settings, request)
+    plan |= _batch_plan(site, paths, settings) if site.scheduler else _local_plan(paths, settings, request)
     most = plan["maximum_jobs"] * plan["processes"]
     minimum = settings.minimum if request.minimum is None else request.minimum
     maximum = (settings.maximum or most) if request.maximum is None else request.maximum
@@ -151,7 +151,7 @@ def _settings(site: Site, request: Request) -> Settings:
     return replace(settings, **given)
 
 
-def _batch_plan(site: Site, settings: Settings) -> Record:
+def _batch_plan(site: Site, paths: RunDir, settings: Settings) -> Record:
     assert site.scheduler
     if not settings.cores or not settings.memory:
         key = "dask.memory" if settings.cores else "dask.cores"
@@ -164,6 +164,7 @@ def _batch_plan(site: Site, settings: Settings) -> Record:
         "processes": processes,
         "maximum_jobs": settings.maximum_jobs,
         "host": "" if settings.interface else scheduler_host(site, site.scheduler),
+        "life_s": life_s(plan_jobqueue(site.scheduler, settings, paths)["worker-extra-args"]),
         "bounds": None,
         "query": [this_gears(), "_dask", "jobs", site.scheduler.kind],  # then the jobs' name, and their ids
     }
@@ -179,6 +180,7 @@ def _local_plan(paths: RunDir, settings: Settings, request: Request) -> Record:
         "options": {name: value for name, value in options.items() if name != "n_workers"},
         "processes": 1,
         "maximum_jobs": options["n_workers"],
+        "life_s": None,
         "host": "",
         "bounds": {name: getattr(bounds, name) for name in ("cores", "memory", "why_cores", "why_memory")},
         "query": None,

@@ -57,14 +57,16 @@ class Owner:
         self.told: Record = {}
         self.told_at = 0.0
         self.warned = ""
+        self.clients: set[str] = set()
         self.why = ""
         self.end = asyncio.Event()
 
     async def run(self) -> None:
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), self.leave, f"it got {name}")
-        self.scaling = Scaling(None, self.plan["processes"], self.plan["maximum_jobs"], self.plan["idle_worker_s"])
-        self.cluster = self.scaling.cluster = await make_cluster(self.plan, self.scaling)
+        plan = self.plan
+        self.scaling = Scaling(None, plan["processes"], plan["maximum_jobs"], plan["idle_worker_s"], plan["life_s"])
+        self.cluster = self.scaling.cluster = await make_cluster(plan, self.scaling)
         try:
             self.tell("up")
             self.publish()
@@ -123,13 +125,13 @@ class Owner:
                 await self.scaling.ended(job.name, f"{why}; its output is in {self.plan['logs']}")
 
     def warn(self) -> None:
-        """Let every notebook that is connected know, once: there a computation only waits."""
-        trouble = self.scaling.trouble
+        """Let every notebook that is connected know, at each refusal: there a computation only waits."""
+        trouble, clients = self.scaling.trouble, set(self.cluster.scheduler.clients)
         said = f"{trouble.count} {trouble.message}" if trouble.message else ""
-        if said and said != self.warned:
+        if said and (said != self.warned or clients - self.clients):
             text = f"your Dask cluster gets no workers: {trouble.message}"
             self.cluster.scheduler.log_event("warn", {"message": pickle.dumps(text)})
-        self.warned = said
+        self.warned, self.clients = said, clients
 
     # --- what it tells -----------------------------------------------------------------------------
 

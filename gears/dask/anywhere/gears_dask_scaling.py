@@ -17,6 +17,9 @@ from typing import Any
 LOST_S = 10.0
 """After so long without any of its workers a job is over: Dask itself starts a worker again within a few seconds."""
 
+HAND_OVER_S = 300.0
+"""So long before the workers of a job leave another job is asked for: it may wait in the queue, and has to start."""
+
 PAUSES_S = (10.0, 30.0, 60.0, 120.0, 300.0)
 """Before the batch system is asked again after it has refused, each time longer."""
 
@@ -69,8 +72,11 @@ class Trouble:
     until: float = 0.0
 
     def met(self, message: str, now: float) -> None:
-        self.until = now + PAUSES_S[min(self.count, len(PAUSES_S) - 1)]
-        self.message, self.count, self.since = message, self.count + 1, self.since or now
+        """Of several jobs that are refused at once, each is met; the pause is that of one."""
+        self.message, self.since = message, self.since or now
+        if now >= self.until:
+            self.until = now + PAUSES_S[min(self.count, len(PAUSES_S) - 1)]
+            self.count += 1
 
     def over(self) -> None:
         self.message, self.count, self.since, self.until = "", 0, 0.0, 0.0
@@ -78,12 +84,17 @@ class Trouble:
 
 @dataclass
 class Scaling:
-    """The jobs of one `SpecCluster`, whose scheduler is in this process. `step` is to be called every second."""
+    """The jobs of one `SpecCluster`, whose scheduler is in this process. `step` is to be called every second.
+
+    `life_s`: after so long the workers of a job may leave, since its walltime is near. Somebody has to be there to whom
+    they hand what they hold, or all of it is computed again; so another job is asked for in time.
+    """
 
     cluster: Any
     processes: int
     most_jobs: int
     idle_s: float
+    life_s: float | None = None
     jobs: dict[str, Job] = field(default_factory=dict)
     trouble: Trouble = field(default_factory=Trouble)
     counts: dict[str, int] = field(default_factory=lambda: {"submitted": 0, "refused": 0, "lost": 0})
@@ -98,13 +109,11 @@ class Scaling:
         least = min(most, math.ceil(minimum / self.processes))
         wanted = math.ceil(self.cluster.scheduler.adaptive_target() / self.processes)
         want = max(least, min(most, wanted))
-        have = len(self.cluster.worker_spec)
-        if want > have and now >= self.trouble.until:
-            for _ in range(want - have):
-                self.cluster.worker_spec.update(self.cluster.new_worker_spec())
-            self.cluster.loop.add_callback(self.cluster._correct_state)
-        elif want < have:
-            await self._close(choose(self.jobs.values(), want, most, self.idle_s, now))
+        staying = [job for job in self.jobs.values() if not self._leaves(job, now)]
+        if want > len(staying) and now >= self.trouble.until:
+            self._add(min(want - len(staying), self.most_jobs - len(self.jobs)))
+        elif want < len(staying):
+            await self._close(choose(staying, want, most, self.idle_s, now))
         else:
             self._keep_waiting()
 
@@ -151,6 +160,17 @@ class Scaling:
         elif job.came is not None:
             job.gone_since = job.gone_since or now
         job.idle_since = None if job.busy else job.idle_since or now
+
+    def _leaves(self, job: Job, now: float) -> bool:
+        if self.life_s is None or job.came is None:
+            return False
+        return now - job.came >= self.life_s - min(HAND_OVER_S, self.life_s / 4)
+
+    def _add(self, number: int) -> None:
+        for _ in range(number):
+            self.cluster.worker_spec.update(self.cluster.new_worker_spec())
+        if number > 0:
+            self.cluster.loop.add_callback(self.cluster._correct_state)
 
     async def _forget_lost(self, now: float) -> None:
         for job in list(self.jobs.values()):
