@@ -111,7 +111,8 @@ class Scaling:
         want = max(least, min(most, wanted))
         staying = [job for job in self.jobs.values() if not self._leaves(job, now)]
         if want > len(staying) and now >= self.trouble.until:
-            self._add(min(want - len(staying), self.most_jobs - len(self.jobs)))
+            more = 1 if self.trouble.message else want - len(staying)  # after a refusal, one tells whether it is over
+            self._add(min(more, self.most_jobs - len(self.jobs)))
         elif want < len(staying):
             await self._close(choose(staying, want, most, self.idle_s, now))
         else:
