@@ -9,7 +9,7 @@ from gears import store
 from gears.here import Here, is_me, this_host
 from gears.route import Route, matches, plan_route
 from gears.rundir import gears_home
-from gears.sites import Site, default_site, load_site
+from gears.sites import Site, default_site, load_site, site_names
 from gears.stanza import assumed_root, plan_stanza
 
 
@@ -36,6 +36,27 @@ def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> li
         backup = f" (before: {written.backup})" if written.backup else ""
         lines.append(f"{name}: {'written to' if written.changed else 'already in'} {written.config}{backup}")
     return lines
+
+
+def every_stanza(*, user: str | None) -> str:
+    """The stanzas of all sites that are known here, but for this machine's own."""
+    return "\n".join(stanza(name, port=None, user=user) for name in _far_sites())
+
+
+def include_stanzas(*, user: str | None) -> str:
+    """Put them into a file beside ~/.ssh/config, which is told to include it; a line that says what became of it."""
+    from gears.laptop import write_include
+
+    names = _far_sites()
+    written = write_include(every_stanza(user=user), names)
+    backup = f" (before: {written.backup})" if written.backup else ""
+    what = "included in" if written.changed else "already in"
+    return f"{', '.join(names)}: {what} {written.config}{backup}"
+
+
+def _far_sites() -> list[str]:
+    sites = [load_site(name) for name, _ in site_names()]
+    return [site.name for site in sites if site.lab.host is not None]
 
 
 def stanza(name: str, *, port: int | None, user: str | None) -> str:

@@ -74,6 +74,7 @@ def _add_stanza(commands: Commands) -> None:
     stanza.add_argument("--port", type=int, help="the laptop's port (default: the profile's)")
     stanza.add_argument("--user", help="your name on the front (default: the one you have here)")
     stanza.add_argument("--write", action="store_true", help="put it into this machine's ~/.ssh/config")
+    stanza.add_argument("--all", action="store_true", help="every site known here; with --write in a file of its own")
 
 
 def port_number(text: str) -> int:

@@ -216,7 +216,13 @@ def do_open_far(args: argparse.Namespace) -> int:
 def do_ssh_config(args: argparse.Namespace) -> int:
     from gears import addresses
 
-    if args.write:
+    if args.all and (args.site or args.port):
+        raise UsageError("--all is for every site, each at its own port", next="gears ssh-config --all")
+    if args.all and args.write:
+        print(addresses.include_stanzas(user=args.user))
+    elif args.all:
+        print(addresses.every_stanza(user=args.user), end="")
+    elif args.write:
         for line in addresses.write_stanzas(args.site, port=args.port, user=args.user):
             print(line)
     else:

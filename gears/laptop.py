@@ -13,7 +13,7 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,12 @@ from gears.errors import CommandFailed, GearsError, MissingProgram
 
 SSH_TIMEOUT_S = 10.0
 LOCK_TIMEOUT_S = 10.0
+
+INCLUDED = "gears.config"
+
+INCLUDED_HEAD = "# Written by `gears ssh-config --all --write`, again and again: what you change here is lost."
+INCLUDE_MARK = "Include"
+"""No site can be called so."""
 
 Effective = dict[str, list[str]]  # "hostname" → what `ssh -G` says of it; more than one for LocalForward and the like
 
@@ -54,17 +60,78 @@ def write_stanza(stanza: str, site_name: str, config: Path | None = None) -> Wri
         ) from exc
 
 
+def write_include(stanzas: str, site_names: list[str], config: Path | None = None) -> Written:
+    """Put `stanzas` into a file of gears' beside `config`, and one line that includes it on top of that: ssh_config(5),
+    Include, of OpenSSH 7.3. The blocks that `write_stanza` made for these sites are taken out. Raises as that does.
+    """
+    config = config or Path("~/.ssh/config").expanduser()
+    try:
+        with _locked(config.parent):
+            return _write_include(stanzas, site_names, config)
+    except OSError as exc:
+        raise GearsError(
+            f"{exc.filename or config}: {exc.strerror or exc}; the file is as it was",
+            next="gears ssh-config --all   (and paste what it prints)",
+        ) from exc
+
+
+def _write_include(stanzas: str, site_names: list[str], config: Path) -> Written:
+    included = config.with_name(INCLUDED)
+    was = included.read_text() if included.exists() else None
+    if was is not None and not was.startswith(INCLUDED_HEAD):
+        raise GearsError(
+            f"{included}: is not gears'", next=f"mv {included} {included}.mine; gears ssh-config --all --write"
+        )
+    content = f"{INCLUDED_HEAD}\n{stanzas}"
+    with _draft(content.encode(), included) as draft:
+        draft.replace(included)
+    try:
+        written = _write_lines(config, lambda text: _with_include(text, site_names, config), stanzas)
+    except (GearsError, OSError):
+        if was is None:
+            included.unlink(missing_ok=True)
+        else:
+            included.write_text(was)
+        raise
+    return Written(config, written.changed or content != was, written.backup)
+
+
+def _with_include(text: str, site_names: list[str], config: Path) -> str:
+    """`text` with our Include on top, and without these sites' blocks, which it would shadow."""
+    lines = text.splitlines(keepends=True)
+    for name in site_names:
+        first, behind = _find_block(lines, name, config)
+        if first != behind and lines[behind : behind + 1] and not lines[behind].strip():
+            behind += 1
+        del lines[first:behind]
+    first, behind = _find_block(lines, INCLUDE_MARK, config)
+    end = "\r\n" if "\r\n" in text else "\n"
+    opening, closing = _marks(INCLUDE_MARK)
+    block = [opening, f"Include {_included(config)}", closing, *([""] if first == behind and lines else [])]
+    return "".join([*lines[:first], *(line + end for line in block), *lines[behind:]])
+
+
+def _included(config: Path) -> str:
+    """As it stands in `config`: a home that is shared by several machines may have another path on each."""
+    usual = config == Path("~/.ssh/config").expanduser()
+    return f"~/.ssh/{INCLUDED}" if usual else f'"{config.with_name(INCLUDED)}"'
+
+
 def _write(stanza: str, site_name: str, config: Path) -> Written:
+    return _write_lines(config, lambda text: _with_block(text, stanza, site_name, config), stanza)
+
+
+def _write_lines(config: Path, change: Callable[[str], str], stanza: str) -> Written:
     target = Path(os.path.realpath(config))  # of a link into a collection of dotfiles the file is changed, not the link
     before = target.read_bytes() if target.exists() else None
     text = (before or b"").decode(errors="surrogateescape")
-    after = _with_block(text, stanza, site_name, config).encode(errors="surrogateescape")
+    after = change(text).encode(errors="surrogateescape")
     if after == before:
         return Written(config, changed=False)
     with _draft(after, target) as draft:
         _check_effect(stanza, draft, config)
         if (target.read_bytes() if target.exists() else None) != before:
-            raise GearsError(f"{config}: somebody else is changing it", next=f"gears ssh-config {site_name} --write")
+            raise GearsError(f"{config}: somebody else is changing it", next="type the same again")
         backup = _back_up(config, before) if before is not None else None
         draft.replace(target)
     return Written(config, changed=True, backup=backup)

@@ -374,3 +374,20 @@ def test_laptop_of_a_proxy_route(up: Centre) -> None:
     up.hub.reconfigure_sshd("")
     assert forbidden.wrong() == [("failed", "mpi-login", "jump host"), ("failed", "login1", "login")]
     assert 'proxy = "nc"' in forbidden.of("mpi-login", "jump host")["cure"]
+
+
+def test_laptop_of_a_relay(up: Centre) -> None:
+    missing = Report(up.laptop, "andes")
+    assert missing.wrong() == [("failed", "laptop", "stanza")]
+    up.laptop.run(missing.of("laptop", "stanza")["cure"], check=True)
+    report = Report(up.laptop, "andes")
+    assert report.wrong() == []
+    assert report.of("hub", "login")["level"] == "ok"
+    assert report.of("login1", "login")["level"] == "ok"
+    assert report.of("login1", "tmux")["level"] == "ok"
+
+    up.hub.cut()
+    cut = Report(up.laptop, "andes")
+    up.hub.heal()
+    assert cut.wrong() == [("failed", "hub", "login")]
+    assert cut.of("hub", "login")["cure"]

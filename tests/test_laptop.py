@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from gears import laptop
 from gears.errors import CommandFailed, GearsError, MissingProgram
-from gears.laptop import write_stanza
+from gears.laptop import write_include, write_stanza
 from gears.sites import load_site
 from gears.stanza import plan_stanza
 
@@ -246,3 +247,54 @@ def test_what_cannot_be_written_says_so(config):
         write_stanza(stanza(), "andes", config)
     assert str(config) in caught.value.message
     assert "gears ssh-config andes" in caught.value.next
+
+
+# --- all sites, in a file of its own ---------------------------------------------------------
+
+SITES = ["andes", "matagorda"]
+
+
+def included(config: Path) -> Path:
+    return config.with_name("gears.config")
+
+
+def all_stanzas() -> str:
+    return "\n".join(stanza(name) for name in SITES)
+
+
+def test_one_line_includes_every_site(mine):
+    write_stanza(stanza(), "andes", mine)
+    written = write_include(all_stanzas(), SITES, mine)
+    assert written.changed
+    assert mine.read_text() == f'# >>> gears Include >>>\nInclude "{included(mine)}"\n# <<< gears Include <<<\n\n{MINE}'
+    assert stat.S_IMODE(included(mine).stat().st_mode) == 0o600
+    for name in SITES:
+        (port,) = [line.split()[1] for line in stanza(name).splitlines() if line.startswith("  LocalForward")]
+        assert [line for line in says(mine, f"{name}-jupyter") if line.startswith("localforward ") and port in line]
+    assert "hostname cluster.example.org" in says(mine, "cluster")
+    assert "user bob" in says(mine, "cluster")
+
+
+def test_the_same_sites_again_change_nothing(mine):
+    write_include(all_stanzas(), SITES, mine)
+    before, files = mine.read_bytes(), names(mine)
+    assert not write_include(all_stanzas(), SITES, mine).changed
+    assert write_include(stanza(port=40001), ["andes"], mine).changed
+    assert "40001" in "".join(says(mine, "andes-jupyter"))
+    assert (mine.read_bytes(), names(mine)) == (before, files)
+
+
+def test_an_entry_that_overrides_an_included_one_is_named_and_nothing_is_written(mine):
+    mine.write_text(f"Host andes-jupyter\n  LocalForward 38888 /elsewhere.sck\n\n{MINE}")
+    before = mine.read_bytes()
+    with pytest.raises(GearsError, match=r"localforward .*elsewhere"):
+        write_include(all_stanzas(), SITES, mine)
+    assert mine.read_bytes() == before
+    assert not included(mine).exists()
+
+
+def test_a_file_of_the_same_name_that_is_not_ours_is_left(mine):
+    included(mine).write_text("Host mine\n")
+    with pytest.raises(GearsError, match="is not gears'"):
+        write_include(all_stanzas(), SITES, mine)
+    assert included(mine).read_text() == "Host mine\n"

@@ -23,6 +23,7 @@ from gears.locate import find_paths
 from gears.route import Route
 from gears.rundir import RunDir, gears_home, plan_local
 from gears.status import Status, observe
+from gears.way import place_of
 
 __all__ = ["Finding", "as_text", "examine", "examine_host"]
 
@@ -52,7 +53,7 @@ PERSONS_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": ch
 def examine(route: Route) -> list[Finding]:
     """All that can be probed from this host, without asking a person for anything."""
     until = time.monotonic() + MOST_S
-    if route.role == "elsewhere":
+    if route.role == "elsewhere" or (route.role == "front" and place_of(route) == "laptop"):
         from gears.doctor.laptop import examine_laptop
 
         far = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)

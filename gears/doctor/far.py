@@ -91,7 +91,7 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
 def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
     """The far end's own findings, and what only both ends together can tell. `up`: the hop was logged in before."""
     if call.ended is not None:
-        return [replace(_judge_end(call.ended, route, up=up), host=host)]
+        return [replace(judge_end(call.ended, route, up=up), host=host)]
     host = str(call.report.get("host", host))
     both = [
         ok("login", "without a passcode"),
@@ -103,7 +103,7 @@ def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Find
     return [replace(found, host=host) for found in both] + [Finding(**found) for found in call.report["findings"]]
 
 
-def _judge_end(ended: Ended, route: Route, *, up: bool) -> Finding:
+def judge_end(ended: Ended, route: Route, *, up: bool) -> Finding:
     cure = ended.next or f"gears logs {route.site.name}"
     if ended.kind == "login" and up:
         return ok("login", "wants a passcode, which the hop was given; not looked into any further")

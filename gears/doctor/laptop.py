@@ -1,8 +1,9 @@
-"""On the laptop of a proxy route: its stanza, its port, and the way through the jump hosts."""
+"""On the laptop: its stanza, its port, the way through the jump hosts; of a relay also all that its front can tell."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import socket
 import time
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from gears.command import Conversation, run
-from gears.doctor.far import dial, far_command, judge
+from gears.doctor.far import dial, far_command, judge, judge_end
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.here import this_host
+from gears.hop import Ended, why_ended
 from gears.route import Route
 from gears.stanza import alias, assumed_root
+from gears.way import remote_gears
+
+FRONT_S = 16.0
+"""For the front's doctor, which takes 14 s where something hangs."""
 
 
 def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
@@ -28,7 +34,10 @@ def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
         return
     yield ok("stanza", f"`ssh {name}` forwards port {forward[1]} to {forward[2]}")
     yield _check_port(int(forward[1]), route)
-    yield from _examine_through(name, route, effective, until=until)
+    if route.kind == "relay":
+        yield from _ask_front(name, route)
+    else:
+        yield from _examine_through(name, route, effective, until=until)
 
 
 def _check_port(port: int, route: Route) -> Finding:
@@ -73,6 +82,24 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
     if call.ended and call.ended.kind == "network":
         yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
     yield from judge(call, route, route.front)
+
+
+def _ask_front(name: str, route: Route) -> Iterator[Finding]:
+    """The front's own doctor sees what is there, and the hop behind it."""
+    site = route.site.name
+    gears = remote_gears(route.site, "laptop")
+    argv = ["ssh", "-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oConnectTimeout=5", name]
+    with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
+        line = ssh.read_line("[", timeout_s=FRONT_S)
+        status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
+    if line:
+        yield replace(ok("login", f"`ssh {name}` gets in without a passcode"), host=route.front)
+        yield from (Finding(**found) for found in json.loads(line))
+        return
+    ended = Ended("network", f"{route.front} said nothing in time", f"ssh -v {name}")
+    if status is not None:
+        ended = why_ended(status, stderr, site=site, host=route.front, asked=False)
+    yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
 
 
 def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[Finding]:
