@@ -151,6 +151,13 @@ def _short(value: object) -> str:
 
 
 port = number(1024, 65535, "port")
+
+
+def port_or_any(value: object) -> int:
+    """A port, or 0 for any that is free."""
+    return 0 if value == 0 and not isinstance(value, bool) else int(port(value))
+
+
 site_name = word(SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -")
 setting_name = word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a key: letters, digits, _, . and -")
 user = word(_USER, "a user's name: letters, digits, _, . and -, not beginning with -")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gears import store, tmux
 from gears.dask.place import ensure_config
+from gears.dask.settings import fixed_ports
 from gears.envs.place import place
 from gears.errors import UsageError
 from gears.locate import lab_route, locate
@@ -120,6 +121,7 @@ def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
         "GEARS_SITE": site.name,
         "DASK_CONFIG": str(paths.dask_config),
         "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
+        **fixed_ports(site),
     }
 
 

@@ -38,6 +38,7 @@ class Lab:
     host: str | None = None  # None: this machine
     match: tuple[str, ...] = ()
     listen: Literal["port", "socket"] = "port"
+    port: int = 0  # of JupyterLab on the lab host; 0: any
     directory: str = "~"
     home: Literal["shared", "separate"] = "shared"
     root: str | None = None  # None: at the same path as here
@@ -100,6 +101,7 @@ CHECKS: dict[str, checks.Check] = {
     "lab.host": checks.optional(checks.host),
     "lab.match": checks.many(checks.pattern),
     "lab.listen": checks.one_of("port", "socket"),
+    "lab.port": checks.port_or_any,
     "lab.directory": checks.path,
     "lab.home": checks.one_of("shared", "separate"),
     "lab.root": checks.optional(checks.path),

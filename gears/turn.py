@@ -132,7 +132,7 @@ def _carry_out(route: Route, paths: RunDir, what: str, turn: Record) -> str:
     if turn["plan"] != "ask":
         _make_ready(route, paths, what, turn)
     start_keeper(route, paths)
-    return "ask" if turn["plan"] == "ask" else _line(paths, what, turn)
+    return "ask" if turn["plan"] == "ask" else _line(route, paths, what, turn)
 
 
 def _make_ready(route: Route, paths: RunDir, what: str, turn: Record) -> None:
@@ -150,13 +150,13 @@ def _make_ready(route: Route, paths: RunDir, what: str, turn: Record) -> None:
     begin_log(paths.log(what), f"{LOG_MARK}, {store.utc_now()}\n" if what == "lab" else "")
 
 
-def _line(paths: RunDir, what: str, turn: Record) -> str:
+def _line(route: Route, paths: RunDir, what: str, turn: Record) -> str:
     if what == "job":
         from gears.jobs.turn import line
 
         return line(turn)
     if what == "lab":
-        return f"run {turn['number']} {turn['pause_s']} {choose_port(paths)}"
+        return f"run {turn['number']} {turn['pause_s']} {route.site.lab.port or choose_port(paths)}"
     address = store.read_record(paths.pin).get("address") or "-"
     return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {address}"
 

@@ -28,7 +28,8 @@ class Settings:
     """`jobqueue`: keys of dask-jobqueue as it calls them today; cores, memory, processes and interface among them.
 
     `maximum`: of workers, when scaling adaptively; None: as many as `maximum_jobs` have. `share`: of this machine's
-    processors and memory, for a cluster without a batch system. Times in seconds; `idle_timeout_s` None: never.
+    processors and memory, for a cluster without a batch system. Times in seconds; `idle_timeout_s` None: never. Ports:
+    0 for any.
     """
 
     jobqueue: dict[str, Any]
@@ -42,6 +43,8 @@ class Settings:
     idle_timeout_s: int | None = 2 * 3600
     idle_worker_s: int = 60
     share: float = 0.5
+    scheduler_port: int = 0
+    dashboard_port: int = 0
 
 
 def read_settings(site: Site) -> Settings:
@@ -59,6 +62,13 @@ def read_settings(site: Site) -> Settings:
         if name not in OURS or name in SHARED:
             jobqueue[RENAMED.get(key.replace("_", "-"), key.replace("_", "-"))] = value
     return Settings(jobqueue, **values)
+
+
+def fixed_ports(site: Site) -> dict[str, str]:
+    """For notebooks that follow the old way, in which people divide ports among them: what those look at."""
+    settings = read_settings(site)
+    fixed = {"my_scheduler_port": settings.scheduler_port, "my_dashboard_address": settings.dashboard_port}
+    return {name: f"127.0.0.1:{port}" if "address" in name else str(port) for name, port in fixed.items() if port}
 
 
 def memory(value: object) -> str:
@@ -106,6 +116,8 @@ OURS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "idle_timeout": ("idle_timeout_s", lambda value: None if value == "" else seconds(value)),
     "idle_worker": ("idle_worker_s", seconds),
     "share": ("share", fraction),
+    "scheduler_port": ("scheduler_port", checks.port),
+    "dashboard_port": ("dashboard_port", checks.port),
 }
 """Each key of [dask] that gears reads: the field it becomes, and its check."""
 

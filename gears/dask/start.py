@@ -100,6 +100,7 @@ def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
         "logs": str(paths.dask / "logs"),
         "idle_timeout_s": settings.idle_timeout_s,
         "idle_worker_s": settings.idle_worker_s,
+        "ports": {"scheduler": settings.scheduler_port, "dashboard": settings.dashboard_port},
         "files": {
             "record": str(paths.dask_file("cluster.json")),
             "wanted": str(paths.dask_file("wanted.json")),

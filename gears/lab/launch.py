@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from gears.dask.settings import fixed_ports
 from gears.envs.place import place
 from gears.rundir import RunDir
 from gears.sites import Site
@@ -65,6 +66,7 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
         "GEARS_LAB_RECORDS": f"{paths.lab_here}:{paths.lab_record}",
         "DASK_CONFIG": str(paths.dask_config),
         "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
+        **fixed_ports(site),
     }
 
 

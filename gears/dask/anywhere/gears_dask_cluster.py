@@ -58,7 +58,8 @@ def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Rec
         n_workers=0,
         **plan["options"],
         host="127.0.0.1",
-        dashboard_address="127.0.0.1:0",
+        scheduler_port=plan["ports"]["scheduler"],
+        dashboard_address=f"127.0.0.1:{plan['ports']['dashboard']}",
         scheduler_kwargs=scheduler,
         security=security,
         asynchronous=True,
@@ -71,6 +72,7 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
     cls = getattr(import_module("dask_jobqueue"), plan["class"])
     theirs = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
     where = {"host": plan["host"]} if plan["host"] else {}
+    where |= {"port": plan["ports"]["scheduler"], "dashboard_address": f"127.0.0.1:{plan['ports']['dashboard']}"}
     worker = {}
     if plan["worker"]:  # of another environment than gears' own
         before = dask.config.get(f"jobqueue.{plan['kind']}.job-script-prologue", []) or []
@@ -83,7 +85,7 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
         name=plan["id"],
         job_name=plan["id"],
         job_cls=watched(cls.job_cls, scaling),
-        scheduler_options=theirs | {"dashboard_address": "127.0.0.1:0"} | where | scheduler,
+        scheduler_options=theirs | where | scheduler,
         security=security,
         asynchronous=True,
     )
