@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, environments, job, notebooks, redial, start, traffic
+from tests.bench import commands, environments, job, notebooks, peers, redial, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
-MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row]]] = {
+MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "start": start.measure,
     "job": job.measure,
     "traffic": traffic.measure,
@@ -16,7 +16,11 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row]]] = {
     "commands": commands.measure,
     "notebooks": notebooks.measure,
     "environments": environments.measure,
+    "peers": peers.measure,
 }
+
+
+OPTIONS = {"job": job.CENTRE, "peers": peers.CENTRE}
 
 
 def main() -> int:
@@ -28,7 +32,7 @@ def main() -> int:
         parser.error(f"no measurement is called {', '.join(unknown)}")
     print(HEAD, flush=True)
     for name in wanted.names or MEASUREMENTS:
-        with Centre(**(job.CENTRE if name == "job" else {})) as centre:
+        with Centre(**OPTIONS.get(name, {})) as centre:
             for row in MEASUREMENTS[name](centre, wanted.rounds):
                 print(row, flush=True)
     return 0
