@@ -104,7 +104,7 @@ def _add_job_options(lab: argparse.ArgumentParser) -> None:
     )
     job.add_argument("--reach", choices=("ssh", "reverse"), help="how the login node gets to the compute node")
     job.add_argument("--directive", action="append", dest="directives", metavar="LINE", help="a line for the scheduler")
-    job.add_argument("-v", "--verbose", action="store_true", help="show the job script")
+    job.add_argument("-v", "--verbose", action="store_true", help="show the job script, of a job that was refused too")
 
 
 def _command(

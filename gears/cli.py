@@ -63,6 +63,7 @@ def site_name(args: argparse.Namespace) -> str:
 
 def do_lab(args: argparse.Namespace) -> int:
     from gears import workflow
+    from gears.look import look
 
     route = _lab_route(args)
     root = os.geteuid() == 0 and route.role == "lab"
@@ -77,13 +78,13 @@ def do_lab(args: argparse.Namespace) -> int:
         raise
     _say_script(args, route)
     if args.json:
-        print(json.dumps(workflow.look(route)))
+        print(json.dumps(look(route)))
     elif status.state == "up":
         _show(_how_to_reach(route, status))
     else:
         from gears.status import as_text
 
-        _show(as_text(workflow.look(route)))
+        _show(as_text(look(route)))
     return 0
 
 
@@ -164,14 +165,14 @@ def do_stop(args: argparse.Namespace) -> int:
 def do_status(args: argparse.Namespace) -> int:
     import time
 
-    from gears import workflow
     from gears.locate import locate
+    from gears.look import look
     from gears.status import as_text
 
     route = locate(site_name(args))
     shown = None
     while True:
-        record = workflow.look(route)
+        record = look(route)
         if record != shown:
             print(json.dumps(record) if args.json else as_text(record), flush=True)
             shown = record
@@ -242,12 +243,12 @@ def do_password(_args: argparse.Namespace) -> int:
 
 
 def do_url(args: argparse.Namespace) -> int:
-    from gears import workflow
     from gears.addresses import with_token
     from gears.locate import locate
+    from gears.look import look
 
     name = site_name(args)
-    record = workflow.look(locate(name))
+    record = look(locate(name))
     if not record["url"]:
         raise NothingRunning(
             f"{name} is {record['state']}: {record['reason'] or 'nothing runs'}", next=f"gears lab {name}"

@@ -1,4 +1,4 @@
-"""Bring a lab up, and look at it: the steps of `gears lab` and `gears status`.
+"""Bring a lab up: the steps of `gears lab`.
 
 Each step may be repeated, and each may be the last one a killed command made: the next start goes on from there.
 """
@@ -16,14 +16,13 @@ from pathlib import Path
 from gears import store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
-from gears.facts import count_kernels
 from gears.hop import REPORT, hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
-from gears.locate import find_paths, open_paths, saved_route
+from gears.locate import open_paths, saved_route
 from gears.loop import Say, start_loop, wait_for
 from gears.route import Route
-from gears.rundir import RunDir, gears_home
+from gears.rundir import RunDir
 from gears.sites import from_json
 from gears.status import Status, observe
 from gears.stop import clear_loop, end_loop, undo_start
@@ -302,14 +301,3 @@ class Waiting:
                 host = store.read_record(self.paths.pin).get("host")
                 self.say(f"{host} can't be reached, and is left as it is: trying others behind {self.route.lab}")
                 self.paths.pin.unlink(missing_ok=True)
-
-
-def look(route: Route) -> store.Record:
-    """The status as `--json` shows it. Makes nothing, and takes 3 s at most where something hangs."""
-    paths = find_paths(route) or RunDir(gears_home(), route.site.name, Path("/nonexistent"))
-    record = observe(route, paths).as_record()
-    if record["state"] == "up" and record["lab"]:
-        record["lab"]["kernels"] = count_kernels(paths)
-    for inner in ("steps", "title", "turn"):
-        del record[inner]
-    return record

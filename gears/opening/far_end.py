@@ -26,6 +26,7 @@ from gears.errors import GearsError, LoginNeeded
 from gears.hop import ENDED
 from gears.keeper.probe import connects
 from gears.locate import find_paths
+from gears.look import look
 from gears.loop import this_gears, wait_for
 from gears.opening.dial import MARK
 from gears.route import Route
@@ -49,7 +50,7 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
     """
     try:
         route = find_route()
-        if not start and workflow.look(route)["state"] == "stopped":
+        if not start and look(route)["state"] == "stopped":
             return ENDED
         make_sure(route, ask=ask)
     except LoginNeeded as error:
