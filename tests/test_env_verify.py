@@ -21,7 +21,8 @@ SITE = f"lib/python{VERSION}/site-packages"
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     room = tmp_path_factory.mktemp("pristine")
-    wheels = [make_wheel(room / "wheels", name, "1.0", modules=20) for name in ("sand", "salt")]
+    wants = {"sand": "Salt>=0.5; python_version >= '3'", "salt": "pepper; extra == 'hot'"}
+    wheels = [make_wheel(room / "wheels", name, "1.0", modules=20, requires=wants[name]) for name in wants]
     return make_venv(room / "env", *wheels)
 
 
@@ -85,6 +86,22 @@ def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.Monkey
     mend(report, pristine, monkeypatch)
     assert verify(prefix, hashes=True).whole
     assert run([f"{prefix}/bin/sand"]) == "sand 1.0\n"
+
+
+def test_a_package_without_a_trace(prefix: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a purge takes empty directories too. That one is gone is told by another that needs it."""
+    for path in [*(prefix / SITE).glob("salt*"), prefix / "bin/salt"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    report = verify(prefix)
+
+    assert [(absent.name, absent.wanted, absent.needed_by) for absent in report.absent] == [
+        ("Salt", "Salt>=0.5", "sand")
+    ]
+    assert not report.unusable
+    assert "Salt is not there, and sand needs it" in findings.as_text(report, "e", [])
+    mend(report, pristine, monkeypatch)
+    assert verify(prefix, hashes=True).whole
 
 
 def test_changed_files(prefix: Path) -> None:
@@ -155,8 +172,10 @@ def test_a_script_of_nobody(prefix: Path) -> None:
 
 def test_conda_records(tmp_path: Path) -> None:
     """A text into which the prefix was written has another size than its package says, and a hash of its own."""
-    prefix = make_conda_prefix(tmp_path / "env", "silt", "2.0")
+    prefix = make_conda_prefix(tmp_path / "env", "silt", "2.0", depends=["quartz >=1", "__glibc >=2.17"])
+    make_conda_prefix(prefix, "quartz", "1.5")
     assert verify(prefix, hashes=True).whole
+    (prefix / "conda-meta/quartz-1.5-0.json").unlink()
 
     (prefix / "bin/silt").write_text("#!/bin/sh\n")
     module = prefix / "lib/python3.11/site-packages/silt.py"
@@ -164,8 +183,10 @@ def test_conda_records(tmp_path: Path) -> None:
 
     report = verify(prefix, hashes=True)
     assert {fault.what for fault in report.broken[0].faults} == {"missing", "hash"}
+    assert [(absent.name, absent.needed_by) for absent in report.absent] == [("quartz", "silt")]
     mending = plan_mending(report, Environment("e", prefix, "micromamba", "/opt/micromamba"))
-    assert mending == [["/opt/micromamba", "install", "-p", str(prefix), "--force-reinstall", "silt=2.0"]]
+    install = ["/opt/micromamba", "install", "-p", str(prefix)]
+    assert mending == [[*install, "--force-reinstall", "silt=2.0"], [*install, "quartz"]]
 
     (prefix / "conda-meta/silt-2.0-0.json").write_text('{"name": "si')
     assert [(broken.name, broken.version) for broken in verify(prefix).broken] == [("silt", "2.0")]

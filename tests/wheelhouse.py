@@ -6,17 +6,20 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 SYSTEM_PYTHON = Path(sys.executable).resolve()
 
 
-def make_wheel(directory: Path, name: str, version: str, *, modules: int = 1) -> Path:
+def make_wheel(directory: Path, name: str, version: str, *, modules: int = 1, requires: str = "") -> Path:
     """A wheel whose package says its version, with a command of the same name (PEP 427)."""
+    wants = f"Requires-Dist: {requires}\n" if requires else ""
     files = {
         f"{name}/__init__.py": f"__version__ = {version!r}\n\ndef main():\n    print({name!r}, __version__)\n",
         **{f"{name}/part{number}.py": f"VALUE = {number}\n" for number in range(modules)},
-        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wants}",
         f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{name}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
     }
@@ -42,7 +45,7 @@ def make_venv(prefix: Path, *wheels: Path) -> Path:
     return prefix
 
 
-def make_conda_prefix(prefix: Path, name: str, version: str) -> Path:
+def make_conda_prefix(prefix: Path, name: str, version: str, *, depends: Sequence[str] = ()) -> Path:
     """What conda leaves of one package: a module, and a script that names the prefix, with their records."""
     texts = {
         f"lib/python3.11/site-packages/{name}.py": f"__version__ = {version!r}\n",
@@ -66,7 +69,15 @@ def make_conda_prefix(prefix: Path, name: str, version: str) -> Path:
             }
         )
     link = {"source": "/nonexistent", "type": 1}
-    record = {"name": name, "version": version, "build": "0", "url": "", "link": link, "files": list(texts)}
+    record: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "build": "0",
+        "url": "",
+        "link": link,
+        "files": list(texts),
+    }
+    record["depends"] = list(depends)
     (prefix / "conda-meta").mkdir(exist_ok=True)
     (prefix / f"conda-meta/{name}-{version}-0.json").write_text(
         json.dumps(record | {"paths_data": {"paths_version": 1, "paths": paths}})

@@ -31,7 +31,7 @@ def pack(name: str, output: str | None, say: Say) -> Answer:
     from gears.envs.verify import verify
 
     environment = known.find(_run(), name)
-    if not verify(environment.prefix, say=say).whole:
+    if verify(environment.prefix, say=say).unusable:
         raise GearsError(f"{name} is broken, and so would a copy be", next=f"gears env verify {name}")
     target = Path(output).expanduser().absolute() if output else None
     store.ensure_private(_run() / "envs")

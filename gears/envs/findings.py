@@ -32,6 +32,16 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A package of which there is no trace, and one that needs it. `wanted`: what the tool is told to get it."""
+
+    name: str
+    wanted: str
+    tool: str
+    needed_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """`interpreter`: why the environment's Python can't be used; None: it can."""
 
@@ -40,12 +50,18 @@ class Report:
     files: int = 0
     interpreter: str | None = None
     broken: tuple[Broken, ...] = ()
+    absent: tuple[Absent, ...] = ()
     scripts: tuple[Fault, ...] = ()  # of no package, and their interpreter is gone
     leftovers: tuple[str, ...] = ()  # of installations that broke off
 
     @property
     def whole(self) -> bool:
-        return not (self.interpreter or self.broken or self.scripts or self.leftovers)
+        return not (self.unusable or self.absent or self.scripts or self.leftovers)
+
+    @property
+    def unusable(self) -> bool:
+        """Whether files are missing; what else may be amiss was perhaps meant so."""
+        return bool(self.interpreter or self.broken)
 
 
 def as_record(report: Report, name: str, mending: list[list[str]]) -> dict[str, Any]:
@@ -59,6 +75,7 @@ def as_text(report: Report, name: str, mending: list[list[str]]) -> str:
     lines = [f"{name}: {_summary(report)} ({report.prefix})"]
     lines += [f"  {report.interpreter}"] if report.interpreter else []
     lines += [f"  {_describe(broken, report.prefix)}" for broken in report.broken]
+    lines += [f"  {absent.name} is not there, and {absent.needed_by} needs it" for absent in report.absent]
     lines += [f"  {_short(script.path, report.prefix)}: {script.what} is gone" for script in report.scripts]
     lines += [f"  {_short(path, report.prefix)}: left by an installation that broke off" for path in report.leftovers]
     return "\n".join([*lines, *(f"  next: {shlex.join(command)}" for command in mending)])
@@ -69,6 +86,8 @@ def _summary(report: Report) -> str:
         return "its Python can't be used"
     if report.broken:
         return f"{len(report.broken)} of {report.packages} packages are broken"
+    if report.absent:
+        return "packages are not there that others need"
     return "scripts lead nowhere" if report.scripts else "an installation broke off"
 
 
@@ -101,7 +120,21 @@ def plan_mending(report: Report, environment: Environment) -> list[list[str]]:
     commands = [["rm", "-r", *report.leftovers]] if report.leftovers else []
     commands += [_conda_command(environment, conda)] if conda else []
     commands += [_pip_command(environment, pip)] if pip else []
-    return commands
+    return [*commands, *_absent_commands(environment, report.absent)]
+
+
+def _absent_commands(environment: Environment, absent: tuple[Absent, ...]) -> list[list[str]]:
+    conda = sorted({one.wanted for one in absent if one.tool == "conda"})
+    pip = sorted({one.wanted for one in absent if one.tool != "conda"})
+    install = [environment.program or environment.tool, "install", "-p", str(environment.prefix)]
+    return [*([[*install, *conda]] if conda else []), *([[*_pip(environment), *pip]] if pip else [])]
+
+
+def _pip(environment: Environment) -> list[str]:
+    python = str(environment.python)
+    if environment.tool == "uv" and environment.program:
+        return [environment.program, "pip", "install", "--python", python]
+    return [python, "-m", "pip", "install"]
 
 
 def _make_anew(environment: Environment) -> list[list[str]]:
@@ -123,8 +156,6 @@ def _pip_command(environment: Environment, broken: list[Broken]) -> list[str]:
     """uv without its cache, since a file that was changed may be a hard link to it. pip takes an old one away by its
     RECORD, and fails where that is gone, unless it is told that there is no old one."""
     wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
-    python = str(environment.python)
     if environment.tool == "uv" and environment.program:
-        uv = [environment.program, "pip", "install", "--python", python]
-        return [*uv, "--no-cache", "--reinstall", "--no-deps", *wanted]
-    return [python, "-m", "pip", "install", "--ignore-installed", "--no-deps", *wanted]
+        return [*_pip(environment), "--no-cache", "--reinstall", "--no-deps", *wanted]
+    return [*_pip(environment), "--ignore-installed", "--no-deps", *wanted]

@@ -50,6 +50,21 @@ def read_name(metadata: str) -> tuple[str, str]:
     return head.get("Name", "").strip(), head.get("Version", "").strip()
 
 
+def read_requirements(metadata: str) -> list[str]:
+    """What a package wants, as its METADATA says (Requires-Dist)."""
+    head = metadata.partition("\n\n")[0].splitlines()
+    return [line.removeprefix("Requires-Dist:").strip() for line in head if line.startswith("Requires-Dist:")]
+
+
+def read_conda_depends(text: str) -> list[str]:
+    """The same of a record in conda-meta/. What begins with __ is the machine's."""
+    try:
+        depends = json.loads(text).get("depends", [])
+    except (ValueError, AttributeError):
+        return []
+    return [str(wanted) for wanted in depends if not str(wanted).startswith("__")]
+
+
 def read_record(text: str, site_packages: str) -> tuple[Entry, ...]:
     """The files of a RECORD, but for bytecode: a Python that misses that makes it anew."""
     return tuple(_record_entries(text, site_packages))

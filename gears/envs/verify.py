@@ -16,6 +16,7 @@ from gears import command
 from gears.envs import manifests
 from gears.envs.findings import Broken, Fault, Report
 from gears.envs.manifests import Entry, Package
+from gears.envs.needs import absent, normal
 from gears.errors import CommandFailed, MissingProgram
 
 THREADS = 8
@@ -43,6 +44,7 @@ def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> 
         files=sum(len(package.entries) for package in packages),
         interpreter=probe_interpreter(prefix),
         broken=broken,
+        absent=tuple(absent(prefix, site_packages(prefix))),
         scripts=tuple(Fault(script, what) for script, what in gone.items() if script not in owned),
         leftovers=tuple(_leftovers(prefix)),
     )
@@ -57,8 +59,8 @@ def survey(prefix: Path) -> list[Package]:
     theirs = {entry.path for package in conda for entry in package.entries}
     dist_infos = (found for site in site_packages(prefix) for found in sorted(site.glob("[!~]*.dist-info")))
     pip = [_dist_package(found) for found in dist_infos if str(found / "METADATA") not in theirs]
-    known = {_normal(package.name) for package in (*conda, *pip)}
-    return [*conda, *pip, *(package for package in _set_aside(prefix) if _normal(package.name) not in known)]
+    known = {normal(package.name) for package in (*conda, *pip)}
+    return [*conda, *pip, *(package for package in _set_aside(prefix) if normal(package.name) not in known)]
 
 
 def site_packages(prefix: Path) -> list[Path]:
@@ -91,11 +93,6 @@ def _set_aside(prefix: Path) -> Iterator[Package]:
         for found in sorted(site.glob("~*.dist-info")):
             if (named := manifests.read_name(_read(found / "METADATA")))[0]:
                 yield _dist_package(found, named)
-
-
-def _normal(name: str) -> str:
-    """As packages are compared: `Foo_Bar` is `foo-bar`."""
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 def _read(path: Path) -> str:
