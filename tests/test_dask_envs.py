@@ -7,7 +7,7 @@ import pytest
 
 from tests.centre import Centre
 from tests.clusters import CONFIG, SITES, clear, cluster, dask, up
-from tests.helpers import gears, home, wait_until
+from tests.helpers import Kernel, gears, home, lab_at, wait_until
 from tests.jobs import queue
 from tests.wheelhouse import make_wheel
 
@@ -69,14 +69,16 @@ def notebook(centre: Centre, name: str, code: str, **options: object) -> tuple[i
 
 
 def test_workers_have_the_environment_of_who_asked(centre: Centre) -> None:
-    """Asked by the name in a terminal, or in a notebook by its kernel's own. Another one is told that it is another."""
-    done = dask(centre.login1, "up quick --min 1", env={"GEARS_ENV": "climate"})
-    assert done.returncode == 0, done.stderr
-    assert cluster(centre.login1, "quick")["environment"] == "climate"
+    """Asked in a notebook, whose kernel knows what environment it has. Another one is told that it is another."""
+    gears(centre.login1, "lab quick", check=True)
+    kernel = Kernel(lab_at(centre.login1, "quick"), name="climate")
 
-    status, said = notebook(centre, "climate", WHERE)
+    kernel.run(f"!{home()}/.venv/bin/gears dask up --min 1")
+
+    assert cluster(centre.login1, "quick")["environment"] == "climate"
     prefix = f"{home()}/made/climate"
-    assert (status, said) == (0, f"3.0 {prefix} climate {prefix}\n")
+    assert kernel.run(WHERE) == f"3.0 {prefix} climate {prefix}\n"
+    gears(centre.login1, "stop quick", check=True)
     status, said = notebook(centre, "base", CONNECT)
     assert (status, "connected" in said) == (0, True)
     assert "has the environment climate, and this is base" in said
