@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,31 +11,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.repacked import Package, sample
+
 SYSTEM_PYTHON = Path(sys.executable).resolve()
 
 
 def make_wheel(directory: Path, name: str, version: str, *, modules: int = 1, requires: str = "") -> Path:
-    """A wheel whose package says its version, with a command of the same name (PEP 427)."""
-    wants = f"Requires-Dist: {requires}\n" if requires else ""
-    files = {
-        f"{name}/__init__.py": f"__version__ = {version!r}\n\ndef main():\n    print({name!r}, __version__)\n",
-        **{f"{name}/part{number}.py": f"VALUE = {number}\n" for number in range(modules)},
-        f"{name}-{version}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{wants}",
-        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{name}-{version}.dist-info/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
-    }
-    record = f"{name}-{version}.dist-info/RECORD"
-    rows = [f"{path},sha256={_digest(text)},{len(text)}" for path, text in files.items()]
-    wheel = directory / f"{name}-{version}-py3-none-any.whl"
+    return write_wheel(directory, sample(name, version, modules=modules, requires=requires))
+
+
+def write_wheel(directory: Path, package: Package) -> Path:
+    """PEP 427. Not compressed: it is read once, and from this machine."""
+    info = next(path.split("/")[0] for path in package.files if path.endswith(".dist-info/WHEEL"))
+    tag = re.search(r"^Tag: (\S+)", package.files[f"{info}/WHEEL"].decode(), re.MULTILINE)
+    assert tag, package.name
+    rows = [f"{path},sha256={_digest(content)},{len(content)}" for path, content in package.files.items()]
+    record = "\n".join([*rows, f"{info}/RECORD,,"]) + "\n"
+    wheel = directory / f"{info.removesuffix('.dist-info')}-{tag[1]}.whl"
     directory.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel, "w") as archive:
-        for path, text in {**files, record: "\n".join([*rows, f"{record},,"]) + "\n"}.items():
-            archive.writestr(path, text)
+        for path, content in {**package.files, f"{info}/RECORD": record.encode()}.items():
+            archive.writestr(path, content)
     return wheel
 
 
-def _digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+def _digest(content: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
 
 
 def make_venv(prefix: Path, *wheels: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Stand-ins for batch systems that can't be had for tests: PBS and LSF.
+"""Stand-ins for programs that can't be had for tests: PBS, LSF, micromamba.
 
 They are programs of their own, run by /usr/bin/python3, that know nothing of gears. What `programs` gives belongs side
 by side into a directory of PATH, on the hosts where jobs are submitted and on those where they run. `standin_engine`
@@ -6,6 +6,8 @@ tells what can be set.
 """
 
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +27,17 @@ def install(kind: str, directory: Path, **settings: Any) -> None:
     for name, text in programs(kind, **settings).items():
         (directory / name).write_text(text)
         (directory / name).chmod(0o755)
+
+
+def install_micromamba(directory: Path) -> Path:
+    """The program, with the packages that it stands on beside it: whoever runs it may not read ours."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("rattler", "yaml"):
+        found = find_spec(name)
+        assert found, name
+        assert found.origin, name
+        shutil.copytree(Path(found.origin).parent, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    program = directory / "micromamba"
+    program.write_text((HERE / "micromamba.py").read_text())
+    program.chmod(0o755)
+    return program
