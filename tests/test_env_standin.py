@@ -63,7 +63,6 @@ def test_from_a_file(room: Room, prefix: Path) -> None:
 
 
 def test_what_is_asked_for_later_keeps_what_was_asked_for_before(room: Room, prefix: Path) -> None:
-    """install adds, update takes the newest that the first file allows, and env update takes what a new file says."""
     more = ("--yes", "--prefix", prefix, "--channel", room.channel)
     assert room.run("install", *more, "salt").returncode == 0
     assert room.versions(prefix)["salt"] == "1.0"
@@ -71,8 +70,17 @@ def test_what_is_asked_for_later_keeps_what_was_asked_for_before(room: Room, pre
     assert (room.versions(prefix)["sand"], room.versions(prefix)["salt"]) == ("2.0", "1.0")
     assert "sand <3" in room.run("env", "export", "--prefix", prefix, "--from-history").stdout
 
-    again = room.run("env", "update", "--prefix", prefix, "--file", room.write("python", "sand"))
-    assert again.returncode == 0, again.stderr
+
+def test_a_new_file_is_installed_and_then_all_is_updated(room: Room, prefix: Path) -> None:
+    """By install; update takes no notice of what is not there, and env update of what satisfies the file."""
+    file = ("--yes", "--prefix", prefix, "--file", room.write("python", "sand", "salt"))
+    assert "already installed" in room.run("update", *file[:3], "--channel", room.channel, "salt").stdout
+    assert room.run("update", *file).returncode == 0
+    assert "salt" not in room.versions(prefix)
+    assert room.run("env", "update", *file).returncode == 0
+    assert room.versions(prefix)["salt"] == "1.0"
+    assert room.run("install", *file).returncode == 0
+    assert room.run("update", *file[:3], "--channel", room.channel, "--all").returncode == 0
     assert room.versions(prefix)["sand"] == "3.0"
 
 

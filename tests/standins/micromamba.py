@@ -133,19 +133,31 @@ def install_(options: argparse.Namespace) -> None:
     if not request.specs:
         print("Nothing to do.")
     else:
-        change(options.prefix, request, [*history(options.prefix).values(), *request.specs], keep=True)
+        asked = history(options.prefix) | {name_of(spec): spec for spec in request.specs}
+        change(options.prefix, request, list(asked.values()), keep=True)
 
 
 def update(options: argparse.Namespace) -> None:
-    """Of what is named, or with --all of everything, the newest that what was asked for before allows."""
+    """Of what is named the newest, or with --all of everything, as far as what was asked for before allows it. What is
+    not installed is not installed now, either: mamba issues 2196 and 3354."""
     expect_environment(options.prefix)
     request = Request(options)
+    there = {str(record.name.normalized) for record in installed(options.prefix)}
+    named = {name_of(spec): spec for spec in request.specs if name_of(spec) in there}
     asked = history(options.prefix)
-    if options.prune:
-        asked = {}
-    elif not options.all:
-        asked = {name: spec for name, spec in asked.items() if name not in {name_of(spec) for spec in request.specs}}
-    change(options.prefix, request, [*asked.values(), *request.specs], keep=not options.all, newest=request.specs)
+    kept = asked if options.all else {name: spec for name, spec in asked.items() if name not in named}
+    if not named and not options.all:
+        print("\n  All requested packages already installed\n")
+        return
+    change(options.prefix, request, [*kept.values(), *named.values()], keep=not options.all, newest=[*named])
+
+
+def env_update(options: argparse.Namespace) -> None:
+    """What a file asks for is installed; what satisfies it stays in its version (mamba issue 854)."""
+    expect_environment(options.prefix)
+    request = Request(options)
+    asked = {} if options.prune else history(options.prefix)
+    change(options.prefix, request, list((asked | {name_of(spec): spec for spec in request.specs}).values()), keep=True)
 
 
 def change(prefix: Path, request: Request, specs: list[str], *, keep: bool = False, newest: Sequence[str] = ()) -> None:
@@ -270,7 +282,7 @@ COMMANDS = {
     ("list",): list_,
     ("run",): run,
     ("env", "create"): create,
-    ("env", "update"): update,
+    ("env", "update"): env_update,
     ("env", "export"): export,
     ("env", "remove"): remove,
 }
