@@ -8,32 +8,39 @@ from __future__ import annotations
 from gears.envs.spec import read_conda, with_packages
 from gears.envs.tools import Order, Plan, Step
 
-CHANNEL = "conda-forge"
-"""Where packages come from that are only named."""
-
 
 def plan_create(order: Order) -> Plan:
     if order.spec.kind == "packages":
         python = f"python={order.python}" if order.python else "python"
-        words = ("create", "--yes", *_into(order), "--channel", CHANNEL, python, *order.spec.packages, *order.more)
+        words = ("create", "--yes", *_into(order), *_channels(order), python, *order.spec.packages, *order.more)
         return Plan((Step("solving and installing", (order.tool.program, *words)),))
     create = ("create", "--yes") if order.tool.name == "micromamba" else ("env", "create", "--yes")
     return _with_file(order, create)
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
+    """mamba and micromamba leave alone what satisfies a file, and `update --file` installs nothing new (mamba issues
+    854, 2196): so first what the file adds, then the newest of all that was asked for."""
     if order.spec.kind == "packages":
-        verb = "update" if upgrade and not order.spec.packages else "install"
-        everything = ("--all",) if verb == "update" else ()
-        words = (verb, "--yes", *_into(order), *everything, *order.spec.packages)
-        return Plan((Step("solving and installing", (order.tool.program, *words)),))
-    update = ("update", "--yes") if order.tool.name == "micromamba" else ("env", "update", "--prune")
-    return _with_file(order, update)
+        return plan_add(order, order.spec.packages) if order.spec.packages else Plan((_plan_newest(order),))
+    if order.tool.name == "conda":
+        return _with_file(order, ("env", "update", "--prune"))
+    plan = _with_file(order, ("install", "--yes"))
+    return Plan((*plan.steps, *([_plan_newest(order)] if upgrade else [])), plan.files)
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
-    install = (order.tool.program, "install", "--yes", *_into(order), *words)
+    install = (order.tool.program, "install", "--yes", *_into(order), *_channels(order), *words)
     return Plan((Step("solving and installing", install),))
+
+
+def _plan_newest(order: Order) -> Step:
+    update = (order.tool.program, "update", "--yes", *_into(order), *_channels(order), "--all")
+    return Step("looking for newer versions", update)
+
+
+def _channels(order: Order) -> tuple[str, ...]:
+    return tuple(word for channel in order.channels for word in ("--channel", channel))
 
 
 def plan_export(order: Order) -> Step:

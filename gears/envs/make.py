@@ -12,10 +12,11 @@ from types import ModuleType
 from gears import store
 from gears.command import run
 from gears.envs import kernel, known, packed
+from gears.envs.kept import channels, keep_spec, kept_spec
 from gears.envs.known import Environment
 from gears.envs.place import Place, place, platform, prefix_of
-from gears.envs.spec import Spec, read_spec
-from gears.envs.tools import CONDAS, Order, Tool, choose, find
+from gears.envs.spec import Spec
+from gears.envs.tools import CONDAS, Order, Tool, check_able, choose, find
 from gears.envs.work import carry_out, held, note
 from gears.errors import CommandFailed, GearsError, UsageError
 from gears.loop import Say
@@ -81,13 +82,18 @@ def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Say) -> Enviro
         environment = known.find(gears_home() / "run", name)
         _check_own(environment, spec, ipykernel=ipykernel)
         tool = _tool_of(environment)
-        order = _order(environment, Request(name, spec or _kept_spec(environment, where)), tool, where)
+        if spec:
+            check_able(tool.name, spec)
+        order = _order(environment, Request(name, spec or kept_spec(environment.name, where)), tool, where)
         kernel.withdraw(name, where)
         environment = note(where, environment, "updating")
         family = _family(tool)
         plan = family.plan_add(order, KERNEL) if ipykernel else family.plan_install(order, upgrade=True)
         carry_out(plan, where, environment, say, lock=lock)
         _add_kernel(environment, order, where, say, lock)
+        if spec and spec.file and not environment.adopted:
+            environment = replace(environment, source=spec.words())
+            keep_spec(order)
         return _ready(environment, where)
 
 
@@ -135,7 +141,7 @@ def export(name: str) -> str:
     environment = known.find(gears_home() / "run", name)
     tool = _tool_of(environment)
     where = place(gears_home() / "run")
-    order = _order(environment, Request(name, _kept_spec(environment, where)), tool, where)
+    order = _order(environment, Request(name, kept_spec(environment.name, where)), tool, where)
     return run(_family(tool).plan_export(order).argv, timeout_s=TRY_S)
 
 
@@ -166,15 +172,15 @@ def _plan_environment(request: Request, where: Place, tool: Tool, site: Site) ->
 
 def _order(environment: Environment, request: Request, tool: Tool, where: Place) -> Order:
     more = FOR_NOTEBOOKS if tool.name == "uv" else KERNEL if tool.name != "pixi" else ()
-    return Order(
-        environment.name, environment.prefix, tool, request.spec, where.spec(environment.name), request.python, more
-    )
+    name, prefix = environment.name, environment.prefix
+    sources = channels(request.spec, name, prefix, where) if tool.name in CONDAS else ()
+    return Order(name, prefix, tool, request.spec, where.spec(name), request.python, more, sources)
 
 
 def _make(environment: Environment, order: Order, where: Place, say: Say, lock: int) -> None:
     store.write_private(where.log(environment.name), "")
     say(f"{environment.name}: made with {order.tool.program}, in {environment.prefix}")
-    _keep_spec(order)
+    keep_spec(order)
     carry_out(_family(order.tool).plan_create(order), where, environment, say, lock=lock)
     _add_kernel(environment, order, where, say, lock)
 
@@ -287,23 +293,3 @@ def _made_by(prefix: Path) -> Tool:
     else:
         names = ("uv", "venv") if "\nuv = " in store.read_text(prefix / "pyvenv.cfg") else ("venv",)
     return next((Tool(name, program) for name in names if (program := find(name))), Tool(names[0], ""))
-
-
-def _keep_spec(order: Order) -> None:
-    """A copy, so that an update needs no other file. Of a project it is the file's place that counts."""
-    store.ensure_private(order.spec_dir)
-    record = {"kind": order.spec.kind, "packages": list(order.spec.packages), "file": None}
-    if order.spec.file:
-        kept = order.spec.file
-        if order.spec.kind in ("conda", "requirements"):
-            kept = order.spec_dir / f"asked-{order.spec.file.name}"
-            store.write_private(kept, order.spec.file.read_text())
-        record["file"] = str(kept)
-    store.write_record(order.spec_dir / "spec.json", record)
-
-
-def _kept_spec(environment: Environment, where: Place) -> Spec:
-    record = store.read_record(where.spec(environment.name) / "spec.json")
-    if file := record.get("file"):
-        return replace(read_spec(str(file), []), kind=str(record["kind"]))
-    return Spec("packages", packages=tuple(map(str, record.get("packages", ()))))

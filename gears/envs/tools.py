@@ -59,7 +59,7 @@ class Tool:
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be made, or changed. `more`: packages that are added to the specification. `spec_dir`: for what has to
-    be written down for the tool. `python`: a version such as 3.12, or "": the tool's own choice."""
+    be written down for the tool. `python`: a version such as 3.12, or "": the tool's choice. `channels`: of conda."""
 
     name: str
     prefix: Path
@@ -68,6 +68,7 @@ class Order:
     spec_dir: Path
     python: str = ""
     more: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,8 @@ class Plan:
 
 def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.environ) -> Tool:
     """The tool for a specification. MissingProgram where none is here, UsageError where `wanted` can't read it."""
-    able = (*CHOICE[spec.kind], *ON_REQUEST.get(spec.kind, ()))
-    if wanted and wanted not in able:
-        raise UsageError(f"{wanted} can't make an environment from {spec.words() or 'names'}; {', '.join(able)} can")
+    if wanted:
+        check_able(wanted, spec)
     for name in [wanted] if wanted else CHOICE[spec.kind]:
         if program := find(name, environ):
             return Tool(name, program)
@@ -99,6 +99,13 @@ def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.envir
         )
     needed, _, cure = NEEDS.get(spec.kind, "uv: https://docs.astral.sh/uv").partition(": ")
     raise MissingProgram(f"{spec.words()} needs {needed}, and it is not here", next=cure)
+
+
+def check_able(tool: str, spec: Spec) -> None:
+    """Raises UsageError where a tool can't read such a specification."""
+    able = (*CHOICE[spec.kind], *ON_REQUEST.get(spec.kind, ()))
+    if tool not in able:
+        raise UsageError(f"{tool} can't make an environment from {spec.words() or 'names'}; {', '.join(able)} can")
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -8,15 +8,18 @@ from gears.envs.spec import Spec, dependencies
 from gears.envs.tools import Order, Plan, Step
 from gears.errors import UsageError
 
+PIP = ("-m", "ensurepip", "--default-pip")
+"""A step of its own, since venv keeps to itself why it fails."""
+
 
 def plan_create(order: Order) -> Plan:
     prefix, python = str(order.prefix), order.python
     if order.tool.name == "uv":
         version = ("--python", python) if python else ()
         make = Step("making it", (order.tool.program, "venv", "--no-project", *version, prefix))
-    else:
-        make = Step("making it", (python_program(order), "-m", "venv", prefix))
-    return Plan((make, *plan_install(order).steps))
+        return Plan((make, *plan_install(order).steps))
+    make = Step("making it", (python_program(order), "-m", "venv", "--without-pip", prefix))
+    return Plan((make, Step("installing pip", (f"{prefix}/bin/python", *PIP)), *plan_install(order).steps))
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:

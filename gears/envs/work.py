@@ -63,7 +63,7 @@ def carry_out(plan: Plan, where: Place, environment: Environment, say: Say, *, l
         for file, text in plan.files.items():
             store.ensure_private(file.parent)
             store.write_private(file, text)
-        environment.prefix.parent.mkdir(parents=True, exist_ok=True)
+        environment.prefix.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise GearsError(f"{exc.filename}: {exc.strerror}", next=f"ls -ld {environment.prefix.parent}; df -h") from exc
     for step in plan.steps:
