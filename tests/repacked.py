@@ -39,26 +39,31 @@ def sample(name: str, version: str, *, modules: int = 1, requires: str = "") -> 
     return Package(name, version, (), files, (f"{name} = {name}:main",))
 
 
-def installed(site_packages: Path, *names: str) -> list[Package]:
-    """These packages and all that they need, as they are in `site_packages`."""
+BALLAST = ("debugpy/_vendored/", "jedi/third_party/")
+"""The larger part of what a kernel needs, and needless for one that nobody debugs or completes words in."""
+
+
+def installed(site_packages: Path, *names: str, left_out: tuple[str, ...] = ()) -> list[Package]:
+    """These packages and all that they need, as they are in `site_packages`, less the directories `left_out`."""
     there = {_normal(found.name): found for found in distributions(path=[str(site_packages)])}
     taken: dict[str, Package] = {}
     wanted = [_normal(name) for name in names]
     while wanted:
         name = wanted.pop()
         if name not in taken:
-            taken[name] = _read(there[name], there)
+            taken[name] = _read(there[name], there, left_out)
             wanted.extend(taken[name].needs)
     return list(taken.values())
 
 
-def _read(found: Distribution, there: dict[str, Distribution]) -> Package:
+def _read(found: Distribution, there: dict[str, Distribution], left_out: tuple[str, ...]) -> Package:
     """What it needs on another system, or for an extra, is not installed, or not asked for."""
     needs = [_normal(text) for text in found.requires or [] if "extra ==" not in text]
     files = {
         str(path): path.locate().read_bytes()
         for path in found.files or []
         if path.suffix != ".pyc" and not str(path).startswith("..") and path.name not in LEFT_OUT
+        if not str(path).startswith(left_out)
     }
     commands = [f"{entry.name} = {entry.value}" for entry in found.entry_points if entry.group == "console_scripts"]
     needed = tuple(name for name in dict.fromkeys(needs) if name in there)

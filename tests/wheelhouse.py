@@ -23,11 +23,11 @@ def make_wheel(directory: Path, name: str, version: str, *, modules: int = 1, re
 def write_wheel(directory: Path, package: Package) -> Path:
     """PEP 427. Not compressed: it is read once, and from this machine."""
     info = next(path.split("/")[0] for path in package.files if path.endswith(".dist-info/WHEEL"))
-    tag = re.search(r"^Tag: (\S+)", package.files[f"{info}/WHEEL"].decode(), re.MULTILINE)
-    assert tag, package.name
+    tags = re.findall(r"^Tag: (\S+)-(\S+)-(\S+)", package.files[f"{info}/WHEEL"].decode(), re.MULTILINE)
+    tag = "-".join(".".join(dict.fromkeys(parts)) for parts in zip(*tags, strict=True))
     rows = [f"{path},sha256={_digest(content)},{len(content)}" for path, content in package.files.items()]
     record = "\n".join([*rows, f"{info}/RECORD,,"]) + "\n"
-    wheel = directory / f"{info.removesuffix('.dist-info')}-{tag[1]}.whl"
+    wheel = directory / f"{info.removesuffix('.dist-info')}-{tag}.whl"
     directory.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel, "w") as archive:
         for path, content in {**package.files, f"{info}/RECORD": record.encode()}.items():

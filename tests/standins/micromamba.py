@@ -198,7 +198,7 @@ def indent(error: Exception) -> str:
 
 
 def link(prefix: Path, records: list[RepoDataRecord]) -> None:
-    cache = Path(os.environ.get("CONDA_PKGS_DIRS", ROOT / "pkgs").split(",")[0])
+    cache = Path(os.environ.get("CONDA_PKGS_DIRS", f"{ROOT}/pkgs").split(",")[0])
     for record in records:
         print(f"Linking {record.name.normalized}-{record.version}-{record.build}", flush=True)
     try:
