@@ -1,4 +1,5 @@
-"""The server extension: JupyterLab listens on gears' socket itself, and writes down where and what it is.
+"""The server extension: JupyterLab listens on gears' socket itself, and writes down where and what it is. What was put
+off at its start (`gears.lab.late`) is loaded then.
 
 It runs inside JupyterLab, so it imports nothing slow. In a server that gears did not start it does nothing. The two are
 told apart by environment variables, which a lab keeps from its terminals and kernels, so from servers started there.
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store
+from gears.lab import late
 
 OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB")
 
@@ -35,7 +37,7 @@ def _load_jupyter_server_extension(serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Once the server is bound: listen on the socket beside the port, then write the record."""
-    path, records, _, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
+    path, records, token, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
     if not serverapp.sock:
@@ -49,6 +51,7 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         warn_before_end(serverapp, float(ends))
     for name in filter(None, records.split(":")):
         store.write_record(Path(name), record)
+    late.load_noted(serverapp, store.read_text(Path(token)).strip())
 
 
 def describe(serverapp: Any, path: str) -> store.Record:

@@ -1,0 +1,97 @@
+"""Two server extensions that are slow to import, loaded once JupyterLab answers: its start takes half the time.
+
+Before JupyterLab starts, each is replaced by a module that only notes that it is to be loaded, so whoever has switched
+one off has it off. Once the server is bound they are imported, in a thread where that is long; a request for what they
+serve waits until then. The proxy is guarded first (`gears.lab.proxy`): without its guard it is not loaded at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+SLOW = {
+    "dask_labextension": ("distributed", "jupyter_server_proxy.handlers"),
+    "jupyter_server_proxy": ("jupyter_server_proxy.handlers",),
+}
+"""Each extension, and what takes its time: that may be imported in a thread, while the extension itself wants to be
+imported in the thread of the server's loop."""
+
+PATHS = r"(dask|proxy|server-proxy)/.*"
+"""What they serve, below the base of the server's address."""
+
+noted: list[str] = []
+
+
+def put_off_extensions() -> None:
+    for name in SLOW:
+        if name not in sys.modules and (spec := importlib.util.find_spec(name)):
+            sys.modules[name] = _stand_in(name, spec)
+
+
+def _stand_in(name: str, spec: Any) -> ModuleType:
+    """A package whose parts can be imported; whatever else is asked of it, the real one has."""
+    stand_in = ModuleType(name)
+    stand_in.__dict__.update(
+        __path__=spec.submodule_search_locations,
+        __spec__=spec,
+        _jupyter_server_extension_points=lambda: [{"module": name}],
+        _load_jupyter_server_extension=lambda _: noted.append(name),
+        __getattr__=lambda attribute: getattr(_real(name), attribute),  # PEP 562
+    )
+    return stand_in
+
+
+def _real(name: str) -> ModuleType:
+    if "__getattr__" in vars(sys.modules[name]):
+        del sys.modules[name]
+    return importlib.import_module(name)
+
+
+def load_noted(serverapp: Any, secret: str) -> None:
+    """Load in the background what was noted, and let requests for it wait. For the server's own thread."""
+    if noted:
+        loaded = asyncio.ensure_future(_load(serverapp, secret, list(noted)))
+        _let_wait(serverapp.web_app, loaded)
+        noted.clear()
+
+
+async def _load(serverapp: Any, secret: str, names: list[str]) -> None:
+    from gears.lab import proxy
+
+    try:
+        for slow in sorted({slow for name in names for slow in SLOW[name]}):
+            await asyncio.to_thread(importlib.import_module, slow)
+        proxy.guard(importlib.import_module("jupyter_server_proxy.handlers"), secret)
+        for name in names:
+            extension = _real(name)
+            if name == "dask_labextension":
+                proxy.mend_dashboards(extension.DaskDashboardHandler)
+            load = getattr(extension, "_load_jupyter_server_extension", None) or extension.load_jupyter_server_extension
+            load(serverapp)
+    except Exception:  # noqa: BLE001  whatever it is, it is an extension's; JupyterLab goes on without
+        serverapp.log.exception("gears: not loaded: %s", ", ".join(names))
+
+
+def _let_wait(web_app: Any, loaded: "asyncio.Future[None]") -> None:
+    from jupyter_server.auth.decorator import allow_unauthenticated
+    from tornado import routing, web
+
+    class NotYet(routing.PathMatches):
+        def match(self, request: Any) -> Any:
+            return None if loaded.done() else super().match(request)
+
+    class Later(web.RequestHandler):
+        """The same request again, now to who serves it, and asks for a login."""
+
+        @allow_unauthenticated
+        async def prepare(self) -> None:
+            await asyncio.wait([loaded])
+            self.redirect(self.request.uri or "/", status=307)
+
+    base = web_app.settings["base_url"]
+    web_app.add_handlers(".*", [routing.Rule(NotYet(f"{base}{PATHS}"), Later)])
