@@ -1,7 +1,5 @@
 """Dask's dashboards in the real browser: what their plots hold, as bokeh in the page has it."""
 
-from pathlib import Path
-
 from playwright.sync_api import Frame, Page
 
 from tests.helpers import wait_until
@@ -49,23 +47,27 @@ class DaskPanes:
         page.click(LEFT_BAR)
 
     def new_cluster(self) -> None:
-        self._page.click('.dask-DaskClusterManager button:has-text("NEW"), .dask-DaskClusterManager [title*="Start New"]')
+        self._page.click(
+            '.dask-DaskClusterManager button:has-text("NEW"), .dask-DaskClusterManager [title*="Start New"]'
+        )
         self._page.wait_for_selector(".dask-ClusterListingItem")
 
     def open(self, label: str) -> Frame:
         """A pane with one plot of the cluster that is chosen, as a tab of JupyterLab."""
-        before = set(self._page.frames)
         self._page.click(f'.dask-DashboardListing-item button[value="{label}"]:enabled')
-        found = wait_until(lambda: [f for f in self._page.frames if f not in before and "/proxy/" in f.url], 30, label)
-        return found[0]
+        route = label.lower().replace(" ", "-")
+
+        def opened() -> Frame | None:
+            self._page.wait_for_timeout(50)  # it is told of new frames while it waits
+            return next((frame for frame in self._page.frames if frame.url.endswith(f"/individual-{route}")), None)
+
+        found = wait_until(opened, 30, f"the pane {label}")
+        assert found
+        return found
 
     def shut_down(self) -> None:
         self._page.click(".dask-ClusterListingItem-stop")
-        self._page.click('.jp-Dialog button:has-text("Shut Down"), .jp-Dialog button.jp-mod-warn')
         self._page.wait_for_selector(".dask-ClusterListingItem", state="detached")
 
     def shown(self) -> str:
         return self._page.locator(".dask-DaskClusterManager").inner_text()
-
-    def screenshot(self, path: Path) -> None:
-        self._page.screenshot(path=path)

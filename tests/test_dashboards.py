@@ -1,4 +1,4 @@
-"""Dask in the browser, through the whole tunnel: dashboards and panes draw; what is at a stranger's port gets nothing."""
+"""Dask in the browser, through the whole tunnel: dashboards and panes draw; a stranger at their port gets nothing."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,9 @@ WORK = "futures = client.map(lambda i: (__import__('time').sleep(0.05), i)[1], r
 
 SQUAT = """
 import socket, sys
-listening = socket.create_server((sys.argv[1], int(sys.argv[2])), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+address, port = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+listening = socket.create_server((address, int(port)), family=family)
 print("listening", flush=True)
 while True:
     connection, _ = listening.accept()
@@ -62,16 +64,10 @@ def browser(centre: Centre, lab: Lab) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    """Where the screenshots go; GEARS_SHOTS names another directory."""
-    return tmp_path
-
-
 # --- dashboards ------------------------------------------------------------------------------
 
 
-def test_the_link_in_a_notebook_draws_while_it_computes(lab: Lab, browser: Browser, shots: Path, took: Took) -> None:
+def test_the_link_in_a_notebook_draws_while_it_computes(lab: Lab, browser: Browser, tmp_path: Path, took: Took) -> None:
     """A cluster of the notebook's own, at the link as it stands."""
     notebook = browser.open_notebook(token=lab.token, name="local.ipynb")
     notebook.run_cell("from dask.distributed import Client\nclient = Client()", timeout_s=60)
@@ -79,7 +75,7 @@ def test_the_link_in_a_notebook_draws_while_it_computes(lab: Lab, browser: Brows
     assert link.startswith("/proxy/")
     notebook.run_cell(WORK.format(tasks=400))
     began = time.monotonic()
-    draws(browser, f"{ADDRESS}{link}", shots / "local")
+    draws(browser, f"{ADDRESS}{link}", tmp_path / "local")
     took("task stream and workers drawn", began)
     assert int(notebook.run_cell("print(sum(client.gather(futures)))")) == sum(range(400))
     notebook.run_cell("client.shutdown()")
@@ -96,9 +92,7 @@ def draws(browser: Browser, link: str, shots: Path) -> None:
     page.close()
 
 
-def test_the_users_cluster_draws_at_its_link(
-    centre: Centre, lab: Lab, browser: Browser, shots: Path
-) -> None:
+def test_the_users_cluster_draws_at_its_link(centre: Centre, lab: Lab, browser: Browser, tmp_path: Path) -> None:
     """Its dashboard has a secret prefix, which stands in no notebook; whoever does not know it sees nothing."""
     up(centre.hub, "andes", "--min=2 --max=2")
     notebook = browser.open_notebook(token=lab.token, name="shared.ipynb")
@@ -108,7 +102,7 @@ def test_the_users_cluster_draws_at_its_link(
     assert link == f"/proxy/{port}/status"
     assert Lab(centre.login1, port).request("GET", "/status").status == 404
     notebook.run_cell(WORK.format(tasks=400))
-    draws(browser, f"{ADDRESS}{link}", shots / "shared")
+    draws(browser, f"{ADDRESS}{link}", tmp_path / "shared")
     clear(centre, "andes")
     gone = lab.request("GET", link, accept="text/html")
     assert gone.status == 502
@@ -119,23 +113,24 @@ def test_the_users_cluster_draws_at_its_link(
 
 
 def test_new_starts_the_sites_cluster_and_its_panes_draw(
-    centre: Centre, lab: Lab, browser: Browser, shots: Path, took: Took
+    centre: Centre, lab: Lab, browser: Browser, tmp_path: Path, took: Took
 ) -> None:
-    notebook = browser.open_notebook(token=lab.token, name="panes.ipynb")
+    browser.open_notebook(token=lab.token, name="panes.ipynb")
     panes = DaskPanes(browser.page)
     began = time.monotonic()
     panes.new_cluster()
     took("+NEW to a cluster", began)
     assert "SLURMCluster" in panes.shown()
     (model,) = lab.request("GET", "/dask/clusters").json()
-    notebook.run_cell(f"from dask.distributed import Client\nclient = Client({model['scheduler_address']!r})", 60)
-    notebook.run_cell(WORK.format(tasks=600))
-    stream = panes.open("Task Stream")
-    await_drawn(stream, 50, timeout_s=60)
+    kernel = Kernel(lab)
+    kernel.run(f"from dask.distributed import Client\nclient = Client({model['scheduler_address']!r})")
+    kernel.run(WORK.format(tasks=600))
+    await_drawn(panes.open("Task Stream"), 50, timeout_s=60)
+    browser.screenshot(tmp_path / "task-stream.png")
     await_drawn(panes.open("Workers Memory"), 1)
-    panes.screenshot(shots / "panes.png")
+    browser.screenshot(tmp_path / "workers-memory.png")
     assert lab.request("GET", f"/dask/dashboard/{model['id']}/individual-plots.json").status == 200
-    assert int(notebook.run_cell("print(sum(client.gather(futures)))", 60)) == sum(range(600))
+    assert kernel.run("print(sum(client.gather(futures)))") == f"{sum(range(600))}\n"
     panes.shut_down()
     wait_until(lambda: queue(centre) == [], 60, "its jobs are gone")
 

@@ -73,11 +73,11 @@ async def _load(serverapp: Any, secret: str, names: list[str]) -> None:
                 proxy.mend_dashboards(extension.DaskDashboardHandler)
             load = getattr(extension, "_load_jupyter_server_extension", None) or extension.load_jupyter_server_extension
             load(serverapp)
-    except Exception:  # noqa: BLE001  whatever it is, it is an extension's; JupyterLab goes on without
+    except Exception:
         serverapp.log.exception("gears: not loaded: %s", ", ".join(names))
 
 
-def _let_wait(web_app: Any, loaded: "asyncio.Future[None]") -> None:
+def _let_wait(web_app: Any, loaded: asyncio.Future[None]) -> None:
     from jupyter_server.auth.decorator import allow_unauthenticated
     from tornado import routing, web
 

@@ -13,7 +13,7 @@ ADDRESSES = {
     "127.0.0.1": ("0100007F", "00000000", f"{MAPPED}0100007F", f"{MAPPED}00000000", "0" * 32),
     "[::1]": ("0" * 24 + "01000000", "0" * 32),
 }
-"""Where one connects, and the local addresses, each four bytes in the order of this machine, of who may answer there."""
+"""Where one connects; and the local addresses, four bytes each in this machine's order, of whoever may answer there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,5 +141,3 @@ def prefix_of(port: int, records: Iterable[Path]) -> str:
         if dashboard.get("port") == port and process.Process(record["host"], record["pid"], record["start"]).alive():
             return str(dashboard.get("prefix") or "")
     return ""
-
-

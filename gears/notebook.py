@@ -1,0 +1,235 @@
+"""Shows where a Dask dashboard is to be opened in one's own browser. For any notebook, any cluster; optional.
+
+    from gears.notebook import show_dashboard
+    show_dashboard(client)      # a Client, a cluster of any kind, a scheduler, or an address
+
+Where this notebook's Jupyter has jupyter-server-proxy, as every lab of gears has, that is a link below the address the
+browser is at already. Else it is the `ssh -L …` that brings it to the person's machine. It imports the standard library
+only, so that any environment can import it, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import html
+import http.client
+import json
+import os
+import re
+import socket
+from typing import Any
+
+TIMEOUT_S = 3.0
+ADDRESSES = ("scheduler_address", "address")
+"""What clusters, clients' schedulers and schedulers call their own."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "")
+
+
+def show_dashboard(what: Any) -> None:
+    """Print the link, or the command to type on one's own machine. Never raises for what it can't find out."""
+    shown = Dashboard(what)
+    if _in_jupyter():
+        from IPython.display import display
+
+        display(shown)  # type: ignore[no-untyped-call]
+    else:
+        print(shown)
+
+
+class Dashboard:
+    """The words for a dashboard, as text and for a notebook. `path`: below the address of the notebook's Jupyter."""
+
+    def __init__(self, what: Any) -> None:
+        link = link_of(what)
+        proxied = re.match(r"^(?:https?://[^/]+)?(/(?:.*/)?proxy/(\d+)/.*)$", link)
+        host, port, page = parts_of(link)
+        self.path, self.text = "", link or "There is no dashboard: is bokeh installed in this environment?"
+        if proxied and (elsewhere := scheduler_host(what)):
+            self.text = f"Dask's dashboard is on {elsewhere}, this Jupyter on {socket.gethostname()}: gears dask status"
+        elif proxied:
+            self.path = proxied[1]
+        elif port and _is_here(host) and (base := proxy_base()) is not None:
+            self.path = f"{base}proxy/{port}{page}"
+        elif port:
+            self.text = forward_words(host, port, page)
+        if self.path:
+            self.text = f"Dask's dashboard: {address() or '(below the address of your Jupyter) '}{self.path}"
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str | None:
+        """The link of a notebook has no host: the browser is at the right one."""
+        if not self.path:
+            return f"<pre>{html.escape(self.text)}</pre>"
+        path = html.escape(self.path)
+        return f'Dask’s dashboard: <a href="{path}" target="_blank" rel="noreferrer">{path}</a>'
+
+
+# --- where the dashboard is ------------------------------------------------------------------
+
+
+def link_of(what: Any) -> str:
+    """As Dask has it, or "". Its own way raises KeyError where the link's pattern names a variable that is not set."""
+    if isinstance(what, str):
+        return what
+    for one in (what, getattr(what, "cluster", None), getattr(what, "scheduler", None)):
+        try:
+            link = getattr(one, "dashboard_link", None)
+        except KeyError:
+            continue
+        if link and isinstance(link, str):  # a client's `scheduler` has every attribute one asks for
+            return link
+    return _by_services(what)
+
+
+def _by_services(what: Any) -> str:
+    info = getattr(what, "scheduler_info", None)
+    try:
+        info = info() if callable(info) else info or {}
+        services = info.get("services") or what.services
+        service = services["dashboard"]
+    except (AttributeError, KeyError, TypeError, OSError):
+        return ""
+    host = scheduler_host(what) or "127.0.0.1"
+    return f"http://{host}:{service if isinstance(service, int) else service.port}/status"
+
+
+def scheduler_host(what: Any) -> str:
+    """Where the scheduler is, if that is another host than this one; else ""."""
+    known = (getattr(one, name, None) for one in (what, getattr(what, "scheduler", None)) for name in ADDRESSES)
+    address = next((one for one in known if isinstance(one, str)), "")
+    host = address.partition("://")[2].rpartition(":")[0].strip("[]")
+    return "" if address.startswith("inproc") or _is_here(host) else host
+
+
+def parts_of(link: str) -> tuple[str, int, str]:
+    """Host, port and page of a link; port 0 where it has none."""
+    found = re.match(r"^https?://(\[[^]]*\]|[^:/]*):(\d+)(/.*)?$", link)
+    return (found[1].strip("[]"), int(found[2]), found[3] or "/status") if found else ("", 0, "")
+
+
+def _is_here(host: str) -> bool:
+    """Whether a dashboard at that address of this host is to be found at its loopback as well."""
+    if host in LOOPBACK or host == socket.gethostname():
+        return True
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))  # only an address of one's own can be bound
+    except OSError:
+        return False
+    return True
+
+
+# --- this notebook's Jupyter -----------------------------------------------------------------
+
+
+def _in_jupyter() -> bool:
+    """Whether something other than a terminal shows what is displayed."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return get_ipython() is not None and "Terminal" not in type(get_ipython()).__name__
+
+
+def proxy_base() -> str | None:
+    """The base path of this kernel's Jupyter if that has jupyter-server-proxy, else None. Nothing secret is sent."""
+    server = this_server()
+    base = str(server.get("base_url") or "/")
+    try:
+        return None if not server or _ask(server, f"{base}server-proxy/servers-info") == 404 else base
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+
+
+def _ask(server: dict[str, Any], path: str) -> int:
+    """The status of an answer; where it wants a login, it is there."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(server.get("port") or 0), timeout=TIMEOUT_S)
+    if server.get("sock"):
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(TIMEOUT_S)
+        connection.sock.connect(server["sock"])
+    try:
+        connection.request("GET", path, headers={"Host": "localhost"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def this_server() -> dict[str, Any]:
+    """What the server that started this kernel has written down of itself (jupyter_server: jpserver-PID.json)."""
+    if not _in_jupyter():
+        return {}
+    places = [os.environ.get("JUPYTER_RUNTIME_DIR"), os.path.dirname(_connection_file())]
+    parents = (os.environ.get("JPY_PARENT_PID"), str(os.getppid()))
+    for place in filter(None, places):
+        for pid in filter(None, parents):
+            for file in glob.glob(os.path.join(glob.escape(str(place)), f"*server-{pid}.json")):
+                if found := _read(file):
+                    return found
+    return {}
+
+
+def _connection_file() -> str:
+    try:
+        from IPython import get_ipython
+
+        return str(get_ipython().kernel.config["IPKernelApp"]["connection_file"])
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return ""
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        with open(file, encoding="utf-8") as opened:
+            found = json.load(opened)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# --- the person's own machine ----------------------------------------------------------------
+
+
+def address() -> str:
+    """What stands before the path in the browser, at a site of gears; "" where the path alone is known."""
+    site = _site()
+    return f"http://localhost:{site.laptop.port}" if site and site.name != "local" else ""
+
+
+def forward_words(host: str, port: int, page: str) -> str:
+    """The command that brings a port of `host` to the person's machine, and what to open then."""
+    link = f"http://localhost:{port}{page}"
+    target = "localhost" if _is_here(host) else host
+    if login := login_words():
+        return f"On your own machine:  ssh -L {port}:{target}:{port} {login}\nand then open:        {link}"
+    return f"Dask's dashboard: http://{target}:{port}{page}"
+
+
+def login_words() -> str:
+    """How ssh gets from there to this host: by the site's profile, else as this login came. "" on one's own machine."""
+    user, site = getpass.getuser(), _site()
+    if site and site.lab.host:
+        jumps = ",".join([*site.front.jump, site.front.host] if site.front.host else site.front.jump)
+        name = socket.gethostname() if site.front.host else site.lab.host
+        return f"{f'-J {jumps} ' if jumps else ''}{site.front.user or user}@{name}"
+    came = os.environ.get("SSH_CONNECTION", "").split()
+    if len(came) != 4:
+        return ""
+    name = socket.getfqdn()
+    name = came[2] if "." not in name or name.startswith("localhost") else name
+    return f"{'' if came[3] == '22' else f'-p {came[3]} '}{user}@{name}"
+
+
+def _site() -> Any:
+    """The profile of $GEARS_SITE, where it can be read; None in an environment that is too old for it."""
+    name = os.environ.get("GEARS_SITE")
+    try:
+        from gears.sites import load_site
+
+        return load_site(name) if name else None
+    except Exception:  # noqa: BLE001  whatever it is: the notebook goes on without
+        return None
