@@ -8,9 +8,9 @@ import pytest
 
 from tests.centre import Centre
 from tests.centre.browser import CHROMIUM, Browser
-from tests.clusters import SITES, clear, up
+from tests.clusters import CONFIG, SITES, clear, up
 from tests.conftest import Took, skip_or_fail
-from tests.helpers import Kernel, Lab, add_stanza, dial, gears, lab_at, wait_until
+from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, wait_until
 from tests.jobs import queue
 from tests.panes import DaskPanes, await_drawn, await_rows, open_page
 
@@ -103,10 +103,24 @@ def test_the_users_cluster_draws_at_its_link(centre: Centre, lab: Lab, browser: 
     assert Lab(centre.login1, port).request("GET", "/status").status == 404
     notebook.run_cell(WORK.format(tasks=400))
     draws(browser, f"{ADDRESS}{link}", tmp_path / "shared")
+    notebook.run_cell("client.close()")
+    runs_the_example(centre)
     clear(centre, "andes")
     gone = lab.request("GET", link, accept="text/html")
     assert gone.status == 502
     assert f"Nobody listens at port {port} of login1" in gone.text
+
+
+def runs_the_example(centre: Centre) -> None:
+    """`slurm.ipynb` of the documentation, on the cluster that is up."""
+    config = {"DASK_CONFIG": CONFIG.format(site="andes"), "GEARS_SITE": "andes"}
+    command = (
+        f"{home()}/.venv/bin/jupyter nbconvert --to notebook --execute --stdout {home()}/docs/examples/slurm.ipynb"
+    )
+    done = centre.login1.run(command, env=config, timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert '<a href=\\"/proxy/' in done.stdout
+    assert "Counter({'c" in done.stdout
 
 
 # --- the panes of JupyterLab -----------------------------------------------------------------

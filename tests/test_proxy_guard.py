@@ -130,6 +130,7 @@ for extension in (dask_labextension, jupyter_server_proxy):
     points = extension._jupyter_server_extension_points()
     extension._load_jupyter_server_extension(None)
     assert points == [{"module": extension.__name__}]
+    assert not hasattr(extension, "_link_jupyter_server_extension")
 assert not {"distributed", "aiohttp"} & set(sys.modules)
 from jupyter_server_proxy.config import ServerProxy
 import jupyter_server_proxy

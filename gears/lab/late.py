@@ -1,13 +1,15 @@
-"""Two server extensions that are slow to import, loaded once JupyterLab answers: its start takes half the time.
+"""Two server extensions that are slow to import, loaded once JupyterLab answers: they double the time of its start.
 
 Before JupyterLab starts, each is replaced by a module that only notes that it is to be loaded, so whoever has switched
-one off has it off. Once the server is bound they are imported, in a thread where that is long; a request for what they
-serve waits until then. The proxy is guarded first (`gears.lab.proxy`): without its guard it is not loaded at all.
+one off has it off. They are imported some seconds after the server is up, or with the first request for what they
+serve, which waits until then; in a thread where that is long. The proxy is guarded first (`gears.lab.proxy`): without
+its guard it is not loaded at all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.util
 import sys
@@ -23,6 +25,9 @@ imported in the thread of the server's loop."""
 
 PATHS = r"(dask|proxy|server-proxy)/.*"
 """What they serve, below the base of the server's address."""
+
+QUIET_S = 5.0
+"""Time for the first answers: an import takes its share of the interpreter."""
 
 noted: list[str] = []
 
@@ -41,9 +46,16 @@ def _stand_in(name: str, spec: Any) -> ModuleType:
         __spec__=spec,
         _jupyter_server_extension_points=lambda: [{"module": name}],
         _load_jupyter_server_extension=lambda _: noted.append(name),
-        __getattr__=lambda attribute: getattr(_real(name), attribute),  # PEP 562
+        __getattr__=lambda attribute: _attribute(name, attribute),  # PEP 562
     )
     return stand_in
+
+
+def _attribute(name: str, attribute: str) -> Any:
+    """jupyter_server looks for more that an extension may have: names with an underscore, none of which these have."""
+    if attribute.startswith("_"):
+        raise AttributeError(attribute)
+    return getattr(_real(name), attribute)
 
 
 def _real(name: str) -> ModuleType:
@@ -55,12 +67,15 @@ def _real(name: str) -> ModuleType:
 def load_noted(serverapp: Any, secret: str) -> None:
     """Load in the background what was noted, and let requests for it wait. For the server's own thread."""
     if noted:
-        loaded = asyncio.ensure_future(_load(serverapp, secret, list(noted)))
-        _let_wait(serverapp.web_app, loaded)
+        wanted = asyncio.Event()
+        loaded = asyncio.ensure_future(_load(serverapp, secret, list(noted), wanted))
+        _let_wait(serverapp.web_app, loaded, wanted)
         noted.clear()
 
 
-async def _load(serverapp: Any, secret: str, names: list[str]) -> None:
+async def _load(serverapp: Any, secret: str, names: list[str], wanted: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(wanted.wait(), QUIET_S)
     from gears.lab import proxy
 
     try:
@@ -77,7 +92,7 @@ async def _load(serverapp: Any, secret: str, names: list[str]) -> None:
         serverapp.log.exception("gears: not loaded: %s", ", ".join(names))
 
 
-def _let_wait(web_app: Any, loaded: asyncio.Future[None]) -> None:
+def _let_wait(web_app: Any, loaded: asyncio.Future[None], wanted: asyncio.Event) -> None:
     from jupyter_server.auth.decorator import allow_unauthenticated
     from tornado import routing, web
 
@@ -90,6 +105,7 @@ def _let_wait(web_app: Any, loaded: asyncio.Future[None]) -> None:
 
         @allow_unauthenticated
         async def prepare(self) -> None:
+            wanted.set()
             await asyncio.wait([loaded])
             self.redirect(self.request.uri or "/", status=307)
 
