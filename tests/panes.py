@@ -46,6 +46,13 @@ class DaskPanes:
         page.set_default_timeout(60_000)
         page.click(LEFT_BAR)
 
+    def find(self) -> str:
+        """The dashboard that the magnifying glass finds: that of the open notebook."""
+        box = self._page.locator(".dask-DaskDashboardLauncher input")
+        box.fill("")
+        self._page.click(".dask-SearchIcon")
+        return wait_until(box.input_value, 30, "a dashboard is found")
+
     def new_cluster(self) -> None:
         self._page.click(
             '.dask-DaskClusterManager button:has-text("NEW"), .dask-DaskClusterManager [title*="Start New"]'

@@ -78,6 +78,7 @@ def test_the_link_in_a_notebook_draws_while_it_computes(lab: Lab, browser: Brows
     draws(browser, f"{ADDRESS}{link}", tmp_path / "local")
     took("task stream and workers drawn", began)
     assert int(notebook.run_cell("print(sum(client.gather(futures)))")) == sum(range(400))
+    assert DaskPanes(browser.page).find().endswith(link)
     notebook.run_cell("client.shutdown()")
 
 
@@ -186,3 +187,15 @@ def test_no_login_is_handed_on_and_a_stranger_on_ipv6_changes_nothing(centre: Ce
     for word in (lab.token, "uthorization", "Referer", "Xsrf"):
         assert word not in answer.text
     bob.close()
+
+
+# --- the end, last in this file --------------------------------------------------------------
+
+
+def test_a_stop_of_the_lab_ends_the_clusters_of_the_button(centre: Centre, lab: Lab) -> None:
+    """Those of its jobs that run, and those that wait."""
+    model = lab.request("PUT", "/dask/clusters").json()
+    lab.request("PATCH", f"/dask/clusters/{model['id']}", {"workers": 6})
+    wait_until(lambda: {job["state"] for job in queue(centre)} == {"PENDING", "RUNNING"}, 30, "some jobs wait")
+    gears(centre.hub, "stop andes", check=True)
+    wait_until(lambda: queue(centre) == [], 20, "its jobs are gone")

@@ -76,7 +76,7 @@ def load_noted(serverapp: Any, secret: str) -> None:
 async def _load(serverapp: Any, secret: str, names: list[str], wanted: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(wanted.wait(), QUIET_S)
-    from gears.lab import proxy
+    from gears.lab import panes, proxy
 
     try:
         for slow in sorted({slow for name in names for slow in SLOW[name]}):
@@ -85,7 +85,8 @@ async def _load(serverapp: Any, secret: str, names: list[str], wanted: asyncio.E
         for name in names:
             extension = _real(name)
             if name == "dask_labextension":
-                proxy.mend_dashboards(extension.DaskDashboardHandler)
+                panes.mend_dashboards(extension.DaskDashboardHandler)
+                panes.close_with(serverapp, importlib.import_module("dask_labextension.manager").manager)
             load = getattr(extension, "_load_jupyter_server_extension", None) or extension.load_jupyter_server_extension
             load(serverapp)
     except Exception:

@@ -28,8 +28,6 @@ LOGIN_HEADERS = ("Authorization", "X-Xsrftoken")
 LOGIN_COOKIES = re.compile(r"_xsrf$|username-|jupyterhub-")
 """Of any Jupyter at this name: the browser sends the cookies of all ports to each."""
 
-PROXIED = re.compile(r"^(?:https?://[^/]+)?/(?:.*/)?proxy/(\d+)(?:/|$)")
-
 
 def guard(handlers: Any, secret: str) -> None:
     """Put the checks into jupyter_server_proxy.handlers; AttributeError where that has been rebuilt. `secret`: the
@@ -64,20 +62,6 @@ def guard(handlers: Any, secret: str) -> None:
 
     base.proxy, base.proxy_open = guarded_proxy, guarded_open
     base.get_client_uri, base.proxy_request_headers = guarded_uri, guarded_headers
-
-
-def mend_dashboards(handler: Any) -> None:
-    """/dask/dashboard/ID of dask-labextension leads to the port in the cluster's link; it takes the browser's own port
-    for it, where the link is one of this proxy. Its panes don't use the route then, but anybody may."""
-    parsed = handler._get_parsed
-
-    def by_link(self: Any, cluster_id: str) -> Any:
-        from dask_labextension.manager import manager
-
-        found = PROXIED.match((manager.get_cluster(cluster_id) or {}).get("dashboard_link", ""))
-        return ("127.0.0.1", int(found[1])) if found else parsed(self, cluster_id)
-
-    handler._get_parsed = by_link
 
 
 async def admit(handler: Any, host: str, port: Any, path: str, secret: str) -> str:
