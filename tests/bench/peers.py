@@ -164,7 +164,7 @@ def _begin_forward(centre: Centre) -> Callable[[], None]:
 
 
 def _logins(centre: Centre) -> int:
-    return centre.hub.path("/var/log/sshd.log").read_text(errors="replace").count("Accepted ")
+    return centre.hub.path("/var/log/sshd.log").read_text(errors="replace").count("Accepted publickey for ")
 
 
 def _labs(centre: Centre) -> set[int]:
