@@ -207,6 +207,28 @@ def test_the_last_job_of_a_node_takes_the_copies_away(tmp_path: Path) -> None:
     assert not local.exists()
 
 
+@pytest.mark.parametrize("which", ["gears", ".envs"])
+@pytest.mark.parametrize("how", ["another owner", "a link"])
+def test_what_somebody_else_put_there_is_not_used(tmp_path: Path, which: str, how: str) -> None:
+    """Names in /tmp can be seen on one node, and taken on another before the job comes."""
+    if os.geteuid() != 0:
+        skip_or_fail("only root can make a directory of another owner")
+    local = tmp_path / "gears" / ".envs"
+    taken = local if which == ".envs" else local.parent
+    taken.parent.mkdir(exist_ok=True)
+    real = tmp_path / "theirs" if how == "a link" else taken
+    real.mkdir(mode=0o777)
+    os.chown(real, 65534, 65534)
+    if how == "a link":
+        taken.symlink_to(real)
+    (real / "planted").touch()
+
+    script = render("node-envs.sh.j2", envs_local=local) + 'echo "<$GEARS_ENVS_LOCAL>"; release_envs'
+
+    assert run(["sh", "-uc", script]) == "<>\n"
+    assert (real / "planted").exists()
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0:
