@@ -165,6 +165,10 @@ class RunDir:
         return self.dask / what
 
     @property
+    def dask_lock(self) -> Path:
+        return self.local / f"{self.site}.dask"
+
+    @property
     def dask_names(self) -> Path:
         """A file for each cluster whose jobs may not all be gone, called as they are."""
         return self.dask / "names"

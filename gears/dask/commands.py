@@ -96,6 +96,7 @@ def end(name: str, id: str, say: Say) -> None:
         }
         store.write_record(paths.dask_file("cluster.json"), record)
     records.reap_one(paths, id, say)
+    start.leave(paths)
 
 
 def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import checks
-from gears.dask.settings import Settings, processes_of, read_settings
+from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.rundir import RunDir
 from gears.sites import Scheduler, Site
 
@@ -41,7 +41,7 @@ def plan_config(site: Site, paths: RunDir) -> Config:
     """Raises ProfileError."""
     settings = read_settings(site)
     config: Config = {
-        "gears": {"share": settings.share},
+        "gears": _limits(site, settings),
         "distributed": _distributed(paths),
         "labextension": _labextension(site, settings),
     }
@@ -138,6 +138,15 @@ def _lines(config: Mapping[str, Any], depth: int) -> list[str]:
         else:
             lines.append(f"{'  ' * depth}{key}: {json.dumps(value)}")
     return lines
+
+
+def _limits(site: Site, settings: Settings) -> Config:
+    """What `anywhere/gears_dask_client.py` keeps to where there is no cluster. With a batch system cores and memory are
+    those of its jobs."""
+    limits: Config = {"share": settings.share}
+    if site.scheduler is None:
+        limits |= {"cores": settings.cores, "memory": bytes_of(settings.memory) if settings.memory else None}
+    return limits
 
 
 def _distributed(paths: RunDir) -> Config:

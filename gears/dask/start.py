@@ -73,16 +73,24 @@ def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Record:
 
 @contextlib.contextmanager
 def _locked(paths: RunDir) -> Iterator[None]:
-    """On this host. Two that start on two hosts at once: the owner whose record is not the last one ends itself."""
+    """On this host. Two that start on two hosts at once: the owner whose record is not the last one ends itself.
+
+    The directory goes with the cluster (`leave`). Raises NotReachable.
+    """
     store.ensure_private(paths.local)
-    lock = paths.local / f"{paths.site}.dask"
-    try:
-        with store.locked(lock):
+    with store.locked(paths.dask_lock):
+        try:
             yield
-            lock.unlink(missing_ok=True)
-    finally:
-        with contextlib.suppress(OSError):
-            paths.local.rmdir()
+        except GearsError:
+            leave(paths)
+            raise
+
+
+def leave(paths: RunDir) -> None:
+    """Nothing of a cluster is left on this host's own disk."""
+    paths.dask_lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.local.rmdir()
 
 
 def make_plan(route: Route, paths: RunDir, request: Request) -> Record:

@@ -29,6 +29,8 @@ else:  # beside this file, where Dask looks while it runs it
 
 KNOCK_S = 2.0
 DASK = ("dask", "distributed")
+JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
+"""One of them is set in a batch job, which has been given what its cgroup and its processors say."""
 
 
 def look_after(client: Any, directory: str) -> None:
@@ -61,7 +63,8 @@ def _without(client: Any, asked: str | None, directory: str) -> None:
     asked_for = {name: dask.config.get(f"gears.{name}", None) for name in ("cores", "memory")}
     share = dask.config.get("gears.share", None)
     if share is not None:
-        bounds = limits.bound(limits.read_machine(), share=share, **asked_for)
+        in_job = any(name in os.environ for name in JOBS)
+        bounds = limits.bound(limits.read_machine(), share=1.0 if in_job else share, **asked_for)
         client._startup_kwargs = limits.workers(bounds) | {"dashboard_address": "127.0.0.1:0"}
 
 
