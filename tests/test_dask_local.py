@@ -111,7 +111,7 @@ def test_a_stale_address_is_told_of_at_once(centre: Centre, took: Took) -> None:
     address = cluster(centre.login1, "hpc")["address"]
     kill_all(centre.login1, "hpc")
     status, said, seconds = connect(centre.login1)
-    assert status == 1
+    assert status == 1, said
     assert f"nobody answers at {address}" in said
     assert "next: gears dask status hpc" in said
     assert seconds < 3

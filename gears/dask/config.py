@@ -52,12 +52,6 @@ def plan_config(site: Site, paths: RunDir) -> Config:
     return config
 
 
-def plan_published(address: str) -> Config:
-    """By which a bare `Client()` finds the cluster. Its dashboard has a secret prefix, which stands in no notebook:
-    JupyterLab's proxy puts it between port and page, from `dashboard` in cluster.json."""
-    return {"scheduler-address": address}
-
-
 def plan_tls(paths: RunDir) -> Config:
     """One pair for all roles, as `distributed.Security.temporary` has it: who holds it is the person."""
     file = str(paths.dask_tls)

@@ -75,9 +75,16 @@ def _refuses(address: str) -> bool:
 
 
 def forget_stale(paths: RunDir) -> None:
-    """A cluster that has ended is published no more, whatever ended it."""
-    if paths.dask_published.exists() and look(paths).state in ("ended", "stopped"):
-        paths.dask_published.unlink(missing_ok=True)
+    """A cluster that has ended is published no more, whatever ended it; and other hosts, which can't see its process,
+    are told."""
+    now = look(paths)
+    if now.state not in ("ended", "stopped"):
+        return
+    paths.dask_published.unlink(missing_ok=True)
+    if now.record and now.record.get("state") != "ended":
+        why = now.record.get("reason") or "its owner was killed"
+        told = {"state": "ended", "reason": why, "updated": store.utc_now()}
+        store.write_record(paths.dask_file("cluster.json"), now.record | told)
 
 
 def ask_owner(paths: RunDir, cluster: Cluster, wanted: Record) -> Record:

@@ -23,7 +23,7 @@ from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.lab.launch import current_umask
-from gears.loop import Say, this_gears
+from gears.loop import Say, this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.shell import session_name
@@ -32,6 +32,7 @@ from gears.store import Record
 
 OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
+LOOP_S = 15.0
 SAY_EVERY_S = 3.0
 REFUSED_S = 10.0
 """So long `up` stays to see whether the first jobs are taken."""
@@ -235,6 +236,8 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     store.write_private(paths.dask_file("owner.log"), "")
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
     say(f"{route.here}: started the Dask cluster of {paths.site} in tmux")
+    loop = paths.dask_file("loop")  # who waits for the lock has to see that it lives
+    wait_for(lambda: process.read(loop) is not None, timeout_s=LOOP_S)
 
 
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
@@ -263,7 +266,7 @@ def _await_up(paths: RunDir, say: Say) -> Record:
         now = records.look(paths)
         if now.state == "up" and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
             return now.record
-        if now.state in ("ended", "stopped") and time.monotonic() - began > 1.0:
+        if now.state in ("ended", "stopped"):
             raise GearsError(
                 f"the cluster's owner ended: {_last_words(paths)}", next=f"cat {shlex.quote(str(_log(paths)))}"
             )

@@ -59,6 +59,7 @@ class Owner:
         self.warned = ""
         self.clients: set[str] = set()
         self.why = ""
+        self.displaced = False
         self.end = asyncio.Event()
 
     async def run(self) -> None:
@@ -75,7 +76,8 @@ class Owner:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self.end.wait(), LOOK_S)
         finally:
-            remove(self.files["published"])
+            if self.plan["id"] in lines(self.files["published"]):
+                remove(self.files["published"])
             self.tell("ending")
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self.cluster.close(), CLOSE_S)
@@ -96,6 +98,7 @@ class Owner:
             self.leave("it was asked to end")
             return
         if read(self.files["record"]).get("id") != self.plan["id"]:
+            self.displaced = True  # another cluster has been started on another host: what is told is its own
             self.leave("another cluster took its place")
             return
         await self.scaling.step(self.wanted["minimum"], self.wanted["maximum"])
@@ -140,9 +143,12 @@ class Owner:
         is told by it that it has one of ours."""
         old = lines(self.files["addresses"])[-20:]
         write(self.files["addresses"], "\n".join([*old, self.cluster.scheduler_address, ""]))
-        write(self.files["published"], f"scheduler-address: {json.dumps(self.cluster.scheduler_address)}\n")
+        address = json.dumps(self.cluster.scheduler_address)
+        write(self.files["published"], f"# {self.plan['id']}\nscheduler-address: {address}\n")
 
     def tell(self, state: str) -> None:
+        if self.displaced:
+            return
         told = self.describe(state)
         if told != self.told or time.time() - self.told_at >= BEAT_S:
             self.told, self.told_at = told, time.time()
