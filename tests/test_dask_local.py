@@ -175,7 +175,8 @@ def test_a_second_cluster_is_refused_with_numbers(centre: Centre) -> None:
 
 def test_her_own_address_stays_hers(centre: Centre) -> None:
     up(centre.login1, "hpc")
-    status, said, _ = connect(centre.login1, DASK_SCHEDULER_ADDRESS="tls://127.0.0.1:9")
+    hers = {"DASK_SCHEDULER_ADDRESS": "tls://127.0.0.1:9", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s"}
+    status, said, _ = connect(centre.login1, **hers)
     assert status == 1
     assert "tls://127.0.0.1:9" in said
     assert "gears dask" not in said

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gears import sitefile, sites
+from gears.dask.settings import OURS
 from gears.errors import ProfileError, UsageError
 from gears.sites import Front, Lab, Laptop, Scheduler, Site
 
@@ -87,6 +88,7 @@ def test_andes_is_as_the_design_says():
         lab=Lab("andes", ("andes-login*",), listen="port", directory="~", home="shared", root=None),
         laptop=Laptop(38888),
         scheduler=Scheduler("slurm", account="", queue="batch", walltime="01:00:00", reach="ssh", directives=()),
+        dask={"cores": 32, "memory": "240GB"},
     )
 
 
@@ -353,7 +355,7 @@ def test_a_new_profile_works_as_it_is_and_names_every_key(own):
     assert file == own / "mine.toml"
     assert sites.load_site("mine", environ=home(own)) == Site(name="mine", title="mine")
     words = {line.removeprefix("# ").split(" = ")[0] for line in file.read_text().splitlines() if " = " in line}
-    assert words == {key.rpartition(".")[2] for key in sites.CHECKS}
+    assert words == {key.rpartition(".")[2] for key in sites.CHECKS} | set(OURS)
 
 
 def test_a_new_profile_uncommented_shows_the_true_defaults(own):

@@ -87,14 +87,7 @@ def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster
 def end(name: str, id: str, say: Say) -> None:
     """What the loop calls once the owner is gone, however it went: no address is left, and no job."""
     paths = _paths(locate(name))
-    record = store.read_record(paths.dask_file("cluster.json"))
-    if record.get("id") == id and record.get("state") != "ended":
-        record |= {
-            "state": "ended",
-            "reason": record.get("reason") or "its owner was killed",
-            "updated": store.utc_now(),
-        }
-        store.write_record(paths.dask_file("cluster.json"), record)
+    records.forget_stale(paths)
     records.reap_one(paths, id, say)
     start.leave(paths)
 
