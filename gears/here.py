@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import socket
@@ -64,6 +65,27 @@ def source_towards(host: str) -> str:
     """This machine's own address on the way to `host`; empty where there is no way. Takes up to LOOKUP_TIMEOUT_S."""
     addresses = _look_up(host).addresses
     return _source_towards(addresses[0]) if addresses else ""
+
+
+def port_is_free(number: int) -> bool:
+    """Whether nobody listens at this port of 127.0.0.1, nor beside it."""
+    return _may_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
+
+
+def is_free_beside(number: int) -> bool:
+    """Whether nobody listens at this port of ::1: for a browser that may be localhost, too, and a token would be told
+    there. A machine without IPv6 has nobody there."""
+    return _may_listen(socket.AF_INET6, "::1", number)
+
+
+def _may_listen(family: socket.AddressFamily, address: str, number: int) -> bool:
+    try:
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((address, number))
+    except OSError as exc:
+        return family == socket.AF_INET6 and exc.errno != errno.EADDRINUSE
+    return True
 
 
 def _account() -> tuple[str, str]:

@@ -26,10 +26,12 @@ CENTRE = {
     # One session per connection: nothing may need a second one.
     "max_sessions": {"hub": 1, "login1": 1, "login2": 1},
 }
-DASHBOARD = (Path(__file__).parent / "standins/dask_dashboard.py").read_text()
 BASE = f"{home()}/.venv/bin/python"
 OTHER = "/home/alice/other/bin/python"
 JUPYTER = ("-m", "jupyterlab", "--no-browser")
+SCHEDULER = (
+    "-m distributed.cli.dask_scheduler --host 127.0.0.1 --port 0 --dashboard-address 127.0.0.1:0 >~/dask.log 2>&1"
+)
 DEFAULT = "/home/alice/.local/share/jupyter/runtime"
 BOBS = "/home/bob/.local/share/jupyter/runtime"
 RECORDS = (("login1", DEFAULT), ("login1", "/tmp/other"), ("login2", "/home/alice/data/runtime"), ("login1", BOBS))
@@ -39,8 +41,8 @@ ADDRESS = re.compile(r"  (\w+) +http://localhost:(\d+)(/[^\s?]*)(?:\?token=(\w+)
 @pytest.fixture(scope="module")
 def servers(centre: Centre) -> Iterator[Centre]:
     """As people start them by hand: three of alice's, one of them in another environment and with the record of a
-    classic notebook, one with a password; her two Dask dashboards; a dead record, and one whose process number another
-    program has now; and bob's."""
+    classic notebook, one with a password; her two Dask dashboards, that of gears' own cluster and that of a scheduler;
+    a dead record, and one whose process number another program has now; and bob's."""
     login1, login2 = centre.login1, centre.login2
     make_environment(login1)
     word = f"--PasswordIdentityProvider.hashed_password={passwd('sesame', 'sha1')}"
@@ -49,18 +51,28 @@ def servers(centre: Centre) -> Iterator[Centre]:
         login1.popen([OTHER, *JUPYTER], env={"JUPYTER_RUNTIME_DIR": "/tmp/other"}),
         login2.popen([BASE, *JUPYTER, word], env={"JUPYTER_DATA_DIR": "/home/alice/data"}),
         login1.popen([f"{home('bob')}/.venv/bin/python", *JUPYTER], "bob"),
-        *(host.popen([BASE, "-c", DASHBOARD, f"of-{host.name}"]) for host in (login1, login2)),
-        login1.popen(["/usr/bin/python3", "-c", DASHBOARD, "of-bob"], "bob"),
+        login2.popen(f"exec {BASE} {SCHEDULER} >~/dask.log 2>&1"),
+        login1.popen(f"exec {home('bob')}/.venv/bin/python {SCHEDULER} >~/dask.log 2>&1", "bob"),
     ]
+    gears(login1, "dask up matagorda", timeout_s=120, check=True)
     ports = [wait_for_server(centre.hosts[host], directory) for host, directory in RECORDS]
     make_classic(login1, Path("/tmp/other"))
     reused = [process.pid for process in login1.processes("alice") if process.argv[0] == OTHER]
     for number, pid in enumerate((99999, reused[0]), start=1):
         dead = {"pid": pid, "port": ports[0], "base_url": "/", "token": "dead", "root_dir": "/dead", "secure": False}
         login1.run(f"cat >{DEFAULT}/jpserver-{number}.json", input=json.dumps(dead), check=True)
+    for host, user in ((login2, "alice"), (login1, "bob")):
+        wait_until(lambda host=host, user=user: "dashboard at" in scheduler_log(host, user), 60, "a scheduler listens")
     yield centre
     for process in started:
         login1.end_popen(process)
+    gears(login1, "dask down matagorda", timeout_s=120, check=True)
+    assert "Error" not in scheduler_log(login2)  # as after a request to the port of Dask's own protocol
+
+
+def scheduler_log(host: Host, user: str = "alice") -> str:
+    log = host.path(f"/home/{user}/dask.log")
+    return log.read_text() if log.exists() else ""
 
 
 def make_environment(host: Host) -> None:
@@ -137,7 +149,7 @@ def answers(centre: Centre, one: Shown) -> bool:
     """As the page that it says it is, for whoever types the address."""
     lab = Lab(centre.laptop, one.port, one.token)
     if one.kind == "Dask":
-        return "Dask Diagnostic UI" in lab.request("GET", one.path).text
+        return "<title>Dask Diagnostic UI</title>" in lab.request("GET", one.path).text
     logged_in = lab.request("GET", "/api/status").status == 200
     return lab.answers() and logged_in == bool(one.token)
 
@@ -154,8 +166,9 @@ def test_five_servers_five_addresses_and_nothing_of_others(servers: Centre) -> N
         "/home/alice; log in with its password"
     ]
     assert listening_ports(servers.laptop) == {("0100007F", one.port) for one in found}
-    dashboards = [Lab(servers.laptop, one.port).request("GET", "/status").text for one in found if one.kind == "Dask"]
-    assert sorted(text[-6:] for text in dashboards) == ["login1", "login2"]
+    secret = servers.login1.path(f"{home()}/run/matagorda/dask/prefix").read_text().strip()
+    dashboards = [(one.path, one.about.partition(":")[0]) for one in found if one.kind == "Dask"]
+    assert sorted(dashboards) == sorted([(f"/{secret}/status", "tls"), ("/status", "tcp")])
     assert "the forwards have ended" in end(terminal)
     check_nothing_left(servers)
 
@@ -207,13 +220,16 @@ def test_typed_twice_it_says_what_is_there(servers: Centre) -> None:
 
 def test_no_token_but_on_a_screen_and_no_file_holds_one(servers: Centre) -> None:
     terminal, found = start(servers, "matagorda")
-    assert any(one.token for one in found)
+    secrets = [one.token or one.path.split("/")[1] for one in found]
+    assert len(secrets) == 3
     printed = gears(servers.laptop, "forward matagorda", check=True).stdout
+    assert "/SECRET/status" in printed
     assert "token" not in printed
+    listed = gears(servers.laptop, "forward list", check=True).stdout
     kept = servers.laptop.run("grep -r . ~/gears/run/forward /tmp").stdout
     assert "control" in kept
     argv = " ".join(word for process in servers.laptop.processes() for word in process.argv)
-    assert not any(one.token in text for one in found if one.token for text in (kept, argv))
+    assert not any(secret in text for secret in secrets for text in (printed, listed, kept, argv))
     modes = servers.laptop.run("find ~/gears/run/forward -printf '%y %m\\n' | sort -u", check=True).stdout
     assert modes == "d 700\nf 600\n"
     end(terminal)

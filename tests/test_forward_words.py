@@ -83,10 +83,10 @@ def test_addresses_of_proc_net_tcp(address: str, expected: str) -> None:
 
 def test_ports_of_a_server_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own; then what follows from its name, without those of others."""
-    monkeypatch.setattr(records, "is_free", lambda _: True)  # whatever runs on this machine
+    monkeypatch.setattr(records, "port_is_free", lambda _: True)  # whatever runs on this machine
     first, second, *_ = plain = list(records.ports_of("a", {}))
     assert len(plain) == len(set(plain)) == records.PORTS
     assert next(records.ports_of("a", {"a": 12345})) == 12345
     assert next(records.ports_of("a", {"b": first})) == second
-    monkeypatch.setattr(records, "is_free", lambda port: port != 12345)
+    monkeypatch.setattr(records, "port_is_free", lambda port: port != 12345)
     assert next(records.ports_of("a", json.loads('{"a": 12345}'))) == first

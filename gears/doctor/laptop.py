@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from dataclasses import replace
 from gears.command import Conversation, run
 from gears.doctor.far import dial, far_command, judge, judge_end
 from gears.doctor.finding import Finding, failed, ok, warning
-from gears.here import this_host
+from gears.here import port_is_free, this_host
 from gears.hop import Ended, why_ended
 from gears.route import Route
 from gears.stanza import alias, assumed_root
@@ -43,23 +43,14 @@ def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
 def _check_port(port: int, route: Route) -> Finding:
     """Who answers at the laptop's port: the lab or the waiting page through ssh, nobody, or something else."""
     site = route.site.name
-    if _is_free(port):
+    if port_is_free(port):
         return ok("port", f"{port} is free: `ssh {alias(site)}` will listen there")
     status = _ask(port)
     if status in (200, 503):
         return ok("port", f"{port} leads to {'a lab' if status == 200 else 'the waiting page'}")
     cause = f"something else than `ssh {alias(site)}` listens on port {port}"
-    return warning("port", cause, f"ss -ltnp 'sport = :{port}'   (or: gears ssh-config {site} --port N --write)")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+    who = f"lsof -nP -iTCP:{port} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp 'sport = :{port}'"
+    return warning("port", cause, f"{who}   (or: gears ssh-config {site} --port N --write)")
 
 
 def _ask(port: int) -> int | None:

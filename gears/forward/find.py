@@ -176,13 +176,30 @@ def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | 
 
 def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
     """A scheduler says so at this address (distributed/http/scheduler/json.py); a worker does not know it."""
-    identity = {} if speaks_first(target) else ask(target, "/json/identity.json")
+    if speaks_first(target):
+        return None
+    prefix = secret_prefix(pid, target[1])
+    identity = ask(target, ("/" + prefix if prefix else "") + "/json/identity.json")
     if identity.get("type") != "Scheduler":
         return None
     workers = identity.get("workers")
     count = identity.get("n_workers", len(workers) if isinstance(workers, dict) else 0)
     about = f"{identity.get('address')}, workers: {count}"
-    return {"kind": "dask", "target": target, "path": "/status", "about": about, "pid": pid}
+    return {"kind": "dask", "target": target, "path": "/status", "token": prefix, "about": about, "pid": pid}
+
+
+def secret_prefix(pid: int, port: int) -> str:
+    """Of a cluster of gears', whose pages are nowhere else: as the record beside its plan has it."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            plan = os.fsdecode(file.read().rstrip(b"\0").rpartition(b"\0")[2])
+    except OSError:
+        return ""
+    record = read_record(os.path.join(os.path.dirname(plan), "cluster.json")) if plan.endswith("/plan.json") else {}
+    dashboard = record.get("dashboard")
+    if not isinstance(dashboard, dict) or record.get("pid") != pid or dashboard.get("port") != port:
+        return ""
+    return str(dashboard.get("prefix") or "")
 
 
 def runs_python(pid: int) -> bool:

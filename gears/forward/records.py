@@ -7,7 +7,6 @@ on macOS as on Linux. No token is in these files.
 from __future__ import annotations
 
 import contextlib
-import socket
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from gears import store
 from gears.command import run
 from gears.errors import CommandFailed, NothingRunning
+from gears.here import port_is_free
 from gears.rundir import gears_home
 
 FIRST_PORT, PORTS = 20000, 10000
@@ -137,12 +137,12 @@ def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
     """Ports for the server `key`, best first: the one it had; else one that follows from `key`, and those behind it.
     Taken ones, and those that other servers had, are left out."""
     own, others = remembered.get(key), {port for other, port in remembered.items() if other != key}
-    if isinstance(own, int) and is_free(own):
+    if isinstance(own, int) and port_is_free(own):
         yield own
     start = zlib.crc32(key.encode()) % PORTS
     for step in range(PORTS):
         port = FIRST_PORT + (start + step) % PORTS
-        if port not in others and port != own and is_free(port):
+        if port not in others and port != own and port_is_free(port):
             yield port
 
 
@@ -155,13 +155,3 @@ def remember_port(key: str, port: int) -> None:
     remembered = remembered_ports()
     if key not in remembered:
         store.write_record(directory() / "ports.json", remembered | {key: port})
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

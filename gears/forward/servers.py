@@ -9,12 +9,18 @@ from urllib.parse import quote
 
 from gears.rundir import MAX_FORWARD_PATH
 
+SECRET = "SECRET"
+"""In the place of one that is part of a path."""
+
 NAMES = {"jupyter": "Jupyter", "dask": "Dask"}
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`target`: what ssh is to dial there, HOST:PORT or the path of a socket. `about`: its directory, or cluster."""
+    """`target`: what ssh is to dial there, HOST:PORT or the path of a socket. `about`: its directory, or cluster.
+
+    `token`: of a dashboard of gears' the prefix, without which none of its pages is found.
+    """
 
     kind: str
     target: str
@@ -25,11 +31,16 @@ class Server:
 
     def address(self, port: int, *, with_token: bool) -> str:
         """What a person opens. The token is for the person's own screen."""
+        where = f"{'https' if self.secure else 'http'}://localhost:{port}"
+        if self.kind == "dask" and self.token:
+            return f"{where}/{quote(self.token, safe='') if with_token else SECRET}{self.path}"
         query = f"?token={quote(self.token)}" if self.token and with_token else ""
-        return f"{'https' if self.secure else 'http'}://localhost:{port}{self.path}{query}"
+        return f"{where}{self.path}{query}"
 
-    def remark(self) -> str:
-        return "log in with its password" if self.kind == "jupyter" and not self.token else ""
+    def remark(self, *, with_token: bool) -> str:
+        if self.kind == "jupyter":
+            return "" if self.token else "log in with its password"
+        return f"what stands for {SECRET} is shown in a terminal only" if self.token and not with_token else ""
 
 
 def read_servers(report: dict[str, Any]) -> list[Server]:

@@ -112,7 +112,7 @@ class Session:
             self.show(self._row(server, server.address(port, with_token=self.with_tokens), known=before is not None))
 
     def _row(self, server: Server, address: str, *, known: bool) -> str:
-        remarks = [server.about, server.remark(), "forwarded already" if known else ""]
+        remarks = [server.about, server.remark(with_token=self.with_tokens), "forwarded already" if known else ""]
         return f"  {NAMES[server.kind]:8} {address}   {'; '.join(filter(None, remarks))}".rstrip()
 
     def _show_here(self, name: str) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from gears.command import run
 from gears.errors import GearsError
+from gears.here import is_free_beside, port_is_free
 from gears.keeper.serve import WaitingServer
 
 QUEUE = 128
@@ -79,7 +80,7 @@ class LaptopPort:
         deadline = time.monotonic() + patient_s
         while True:
             try:
-                return socket.create_server(("127.0.0.1", self.number), backlog=QUEUE)
+                return _listen_at(self.number)
             except OSError as exc:
                 if exc.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                     raise self._refusal(exc) from exc
@@ -92,14 +93,21 @@ class LaptopPort:
         return GearsError(f"port {self.number} of this machine is taken by {taken_by(self.number)}", next=cure)
 
 
+def _listen_at(number: int) -> socket.socket:
+    """Raises OSError; EADDRINUSE also where somebody is at ::1 only, who would be asked in our place."""
+    listener = socket.create_server(("127.0.0.1", number), backlog=QUEUE)
+    if not is_free_beside(number):
+        listener.close()
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return listener
+
+
 def free_port(first: int) -> int:
-    """A port of 127.0.0.1 that is free now: the first from `first` on, else any."""
-    for number in [*range(first, min(first + 20, 65536)), 0]:
-        with socket.socket() as trial, contextlib.suppress(OSError):
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(("127.0.0.1", number))
-            return int(trial.getsockname()[1])
-    return first
+    """A port of this machine that is free now: the first from `first` on, else any."""
+    if found := next(filter(port_is_free, range(first, min(first + 20, 65536))), None):
+        return found
+    with socket.create_server(("127.0.0.1", 0)) as trial:
+        return int(trial.getsockname()[1])
 
 
 def taken_by(number: int) -> str:
