@@ -63,7 +63,10 @@ def remove(name: str, say: Say) -> Answer:
 
 def listing(*, as_json: bool, grey: bool) -> Answer:
     """`grey`: whether the screen can show it."""
+    from gears.envs.prune import settle
+
     where = place(_run())
+    settle(where)
     if as_json:
         return json.dumps([_record(environment, where) for environment in known.every(where)]), 0
     lines = [_line(environment, where, grey=grey) for environment in known.every(where)]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gears import store
 from gears.envs import kernel, known
-from gears.envs.place import place
+from gears.envs.known import Environment
+from gears.envs.place import Place, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,35 @@ def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -
             shutil.rmtree(directory, ignore_errors=True)
         found.append(Dead(directory.name, directory, f"{program} is gone", ours=False, removed=not directory.exists()))
     return found
+
+
+def settle(where: Place) -> None:
+    """Each environment that can be used is offered, no other is. One that is being worked at is left alone."""
+    for environment in known.every(where):
+        if _is_offered_rightly(environment, where):
+            continue
+        lock = store.try_lock(where.lock(environment.name))
+        if lock is None:
+            continue
+        try:
+            now = known.read(where, environment.name)
+            if now and not _is_offered_rightly(now, where):
+                _correct(now, where)
+        finally:
+            os.close(lock)
+
+
+def _is_offered_rightly(environment: Environment, where: Place) -> bool:
+    offered = where.kernelspec(environment.name).exists()
+    return offered == (known.condition(environment).state == "ready")
+
+
+def _correct(environment: Environment, where: Place) -> None:
+    if known.condition(environment).state == "ready":
+        kernel.ensure_scripts(environment, where)
+        kernel.ensure_kernelspec(environment, where)
+    else:
+        kernel.withdraw(environment.name, where)
 
 
 def own_kernels(environ: Mapping[str, str]) -> Path:

@@ -24,8 +24,11 @@ PATIENCE_S = 3600.0
 
 FULL = r"no space left|disk quota exceeded|errno 28|errno 122|enospc|edquot"
 UNREACHABLE = (
-    r"resol(ve|ution)|not known|unreachable|timed out|connection (refused|reset)|failed to fetch|connect error"
+    r"name resolution|could not resolve|not known|failed to lookup|network is unreachable|timed out"
+    r"|connection (refused|reset|failed)|failed to fetch|connect error"
 )
+"""Asked for before what follows: pip without a network says, at last, that there is no such package."""
+
 UNSOLVABLE = r"unsatisfiable|no solution|could not solve|cannot solve|nothing provides|does not exist|no matching distr"
 
 
@@ -110,10 +113,10 @@ def why(step: Step, words: str, status: int, log: Path) -> CommandFailed:
     what = f"{step.what} failed ({Path(step.argv[0]).name}, exit {status})"
     if re.search(FULL, said, re.IGNORECASE):
         cause, cure = "the disk or your quota is full", "du -sh ~/.cache ~/*   (make room, and again)"
-    elif re.search(UNSOLVABLE, said, re.IGNORECASE):
-        cause, cure = "what is asked for does not go together, or is not to be had", f"less {log}"
     elif re.search(UNREACHABLE, said, re.IGNORECASE):
         cause, cure = "its packages can't be reached from here", "export https_proxy=http://HOST:PORT   (and again)"
+    elif re.search(UNSOLVABLE, said, re.IGNORECASE):
+        cause, cure = "what is asked for does not go together, or is not to be had", f"less {log}"
     else:
         cause, cure = "its last words are", f"less {log}"
     return CommandFailed(f"{what}: {cause}\n{tail}", stderr=said, next=cure)
