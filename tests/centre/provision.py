@@ -151,7 +151,11 @@ def _checksum(*names: str) -> str:
 
 def _open_lock(path: Path, how: int) -> IO[str]:
     file = path.open("a")
-    fcntl.flock(file, how)
+    try:
+        fcntl.flock(file, how)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
