@@ -105,10 +105,11 @@ class Browser:
 class Notebook:
     """An open notebook. Cells are counted from 0; the last one is empty and next to be typed into."""
 
-    def __init__(self, page: Page, name: str, token: str | None) -> None:
+    def __init__(self, page: Page, name: str, token: str | None, kernel: str = "python3") -> None:
         self._page = page
         self._token = token
         self._cells = 0
+        self._kernel = kernel
         self.name = name
 
     def open(self, url: str, timeout_s: float) -> None:
@@ -120,7 +121,7 @@ class Notebook:
             "outputs": [],
             "execution_count": None,
         }
-        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        kernel = {"kernelspec": {"name": self._kernel, "display_name": self._kernel}}
         content = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
         self.ask("PUT", f"/api/contents/{self.name}", {"type": "notebook", "content": content})
         self.ask("PUT", NEWS, {"raw": json.dumps({"fetchNews": "false", "checkForUpdates": False})})
@@ -167,6 +168,9 @@ class Notebook:
         prompt = self._page.locator(f"{_cell(number)} .jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]"))
         prompt.wait_for(timeout=timeout_s * 1000)
         return "".join(self._page.locator(f"{_cell(number)} .jp-OutputArea-output pre").all_inner_texts()).strip()
+
+    def screenshot(self, path: Path) -> None:
+        self._page.screenshot(path=path)
 
     def dialogs(self) -> list[str]:
         """Titles of the dialogs in the way."""
