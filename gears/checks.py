@@ -10,7 +10,8 @@ from typing import Any
 
 Check = Callable[[object], Any]
 
-SITE_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+SITE_NAME = r"(?!(?:envs|forward)$)[a-z0-9][a-z0-9_-]{0,31}"
+"""Each site has a directory under run/, where environments and forwards have theirs."""
 _USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 _PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
@@ -158,7 +159,9 @@ def port_or_any(value: object) -> int:
     return 0 if value == 0 and not isinstance(value, bool) else int(port(value))
 
 
-site_name = word(SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -")
+site_name = word(
+    SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -, and not envs or forward"
+)
 setting_name = word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a key: letters, digits, _, . and -")
 user = word(_USER, "a user's name: letters, digits, _, . and -, not beginning with -")
 host = word(_HOST, "a host name: letters, digits, ., - and _")

@@ -38,10 +38,10 @@ class Lab:
     host: str | None = None  # None: this machine
     match: tuple[str, ...] = ()
     listen: Literal["port", "socket"] = "port"
-    port: int = 0  # of JupyterLab on the lab host; 0: any
     directory: str = "~"
     home: Literal["shared", "separate"] = "shared"
     root: str | None = None  # None: at the same path as here
+    port: int = 0  # of JupyterLab on the lab host; 0: any
 
 
 @dataclass(frozen=True, slots=True)
