@@ -50,7 +50,7 @@ class DaskPanes:
         """The dashboard that the magnifying glass finds: that of the open notebook."""
         box = self._page.locator(".dask-DaskDashboardLauncher input")
         box.fill("")
-        self._page.click(".dask-SearchIcon")
+        self._page.locator(".dask-URLInput jp-button, .dask-URLInput button").first.click()
         return wait_until(box.input_value, 30, "a dashboard is found")
 
     def new_cluster(self) -> None:

@@ -165,7 +165,8 @@ def test_options_and_words_of_a_command_are_those_of_the_parser(name: str) -> No
         set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", text)) for text in (usage, " ".join(explained))
     )
     assert in_usage <= in_table == options
-    assert ("[SITE]" in usage) == any(action.dest == "site" and not action.option_strings for word in words for action in word._actions)
+    positional = {action.dest for word in words for action in word._actions if not action.option_strings}
+    assert ("[SITE]" in usage) == ("site" in positional)
     assert all(verb in usage for verb in subparsers(parser))
 
 

@@ -101,7 +101,7 @@ def test_the_token_is_taken_out_of_an_address(query: str, left: str) -> None:
 def test_another_release_of_the_proxy_is_not_run_without_its_guard() -> None:
     rebuilt = SimpleNamespace(ProxyHandler=type("ProxyHandler", (), {"proxy": None}))
     with pytest.raises(AttributeError):
-        proxy.guard(rebuilt, SECRET)
+        proxy.guard(rebuilt, proxy.Own(SECRET, Path("/nowhere")))
 
 
 # --- the prefix of a cluster's dashboard -----------------------------------------------------

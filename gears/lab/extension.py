@@ -51,7 +51,7 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         warn_before_end(serverapp, float(ends))
     for name in filter(None, records.split(":")):
         store.write_record(Path(name), record)
-    late.load_noted(serverapp, store.read_text(Path(token)).strip())
+    late.load_noted(serverapp, Path(token))
 
 
 def describe(serverapp: Any, path: str) -> store.Record:

@@ -13,8 +13,11 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from gears import store
 
 SLOW = {
     "dask_labextension": ("distributed", "jupyter_server_proxy.handlers"),
@@ -64,16 +67,17 @@ def _real(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def load_noted(serverapp: Any, secret: str) -> None:
-    """Load in the background what was noted, and let requests for it wait. For the server's own thread."""
+def load_noted(serverapp: Any, token: Path) -> None:
+    """Load in the background what was noted, and let requests for it wait. For the server's own thread. `token`: its
+    file, in the directory of the site's records."""
     if noted:
         wanted = asyncio.Event()
-        loaded = asyncio.ensure_future(_load(serverapp, secret, list(noted), wanted))
+        loaded = asyncio.ensure_future(_load(serverapp, token, list(noted), wanted))
         _let_wait(serverapp.web_app, loaded, wanted)
         noted.clear()
 
 
-async def _load(serverapp: Any, secret: str, names: list[str], wanted: asyncio.Event) -> None:
+async def _load(serverapp: Any, token: Path, names: list[str], wanted: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(wanted.wait(), QUIET_S)
     from gears.lab import panes, proxy
@@ -81,7 +85,8 @@ async def _load(serverapp: Any, secret: str, names: list[str], wanted: asyncio.E
     try:
         for slow in sorted({slow for name in names for slow in SLOW[name]}):
             await asyncio.to_thread(importlib.import_module, slow)
-        proxy.guard(importlib.import_module("jupyter_server_proxy.handlers"), secret)
+        own = proxy.Own(store.read_text(token).strip(), token.parent.parent)
+        proxy.guard(importlib.import_module("jupyter_server_proxy.handlers"), own)
         for name in names:
             extension = _real(name)
             if name == "dask_labextension":

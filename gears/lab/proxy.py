@@ -15,13 +15,13 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from gears import process, store
 from gears.lab import listeners
-from gears.rundir import gears_home
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LOGIN_HEADERS = ("Authorization", "X-Xsrftoken")
@@ -29,21 +29,28 @@ LOGIN_COOKIES = re.compile(r"_xsrf$|username-|jupyterhub-")
 """Of any Jupyter at this name: the browser sends the cookies of all ports to each."""
 
 
-def guard(handlers: Any, secret: str) -> None:
-    """Put the checks into jupyter_server_proxy.handlers; AttributeError where that has been rebuilt. `secret`: the
-    token."""
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What is known of this lab's person: the token, and where the records of her sites are."""
+
+    secret: str
+    run: Path
+
+
+def guard(handlers: Any, own: Own) -> None:
+    """Put the checks into jupyter_server_proxy.handlers; AttributeError where that has been rebuilt."""
     base = handlers.ProxyHandler
     proxy, proxy_open, client_uri = base.proxy, base.proxy_open, base.get_client_uri
     _ = base.proxy_request_headers, base.get_request_headers_override
 
     async def guarded_proxy(self: Any, host: str, port: Any, path: str) -> Any:
-        return await proxy(self, host, port, await admit(self, host, port, path, secret))
+        return await proxy(self, host, port, await admit(self, host, port, path, own))
 
     async def guarded_open(self: Any, host: str, port: Any, path: str = "") -> None:
         from tornado.web import HTTPError
 
         try:
-            path = await admit(self, host, port, path, secret)
+            path = await admit(self, host, port, path, own)
         except HTTPError as exc:
             self.close(1008, str(exc.reason)[:100])
             return
@@ -56,7 +63,7 @@ def guard(handlers: Any, secret: str) -> None:
 
     def guarded_headers(self: Any) -> Any:
         headers = self.request.headers.copy()
-        clean(headers, secret, self.identity_provider.get_cookie_name(self))
+        clean(headers, own.secret, self.identity_provider.get_cookie_name(self))
         headers.update(self.get_request_headers_override())
         return headers
 
@@ -64,12 +71,12 @@ def guard(handlers: Any, secret: str) -> None:
     base.get_client_uri, base.proxy_request_headers = guarded_uri, guarded_headers
 
 
-async def admit(handler: Any, host: str, port: Any, path: str, secret: str) -> str:
+async def admit(handler: Any, host: str, port: Any, path: str, own: Own) -> str:
     """The path to ask for. Raises HTTPError: 403 where the port is another user's, 502 where nobody listens."""
-    handler.request.query = without(handler.request.query, secret)
+    handler.request.query = without(handler.request.query, own.secret)
     if handler.unix_socket is not None or host not in LOOPBACK:
         return path
-    found, prefix = await asyncio.to_thread(_look, int(port))
+    found, prefix = await asyncio.to_thread(_look, int(port), own.run)
     if not found.address:
         refuse(found, int(port))
     handler.gears_address = found.address
@@ -113,8 +120,8 @@ def without(query: str, secret: str) -> str:
     return urlencode([(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if secret not in value])
 
 
-def _look(port: int) -> tuple[listeners.Found, str]:
-    return listeners.look(port), prefix_of(port, gears_home().glob("run/*/dask/cluster.json"))
+def _look(port: int, run: Path) -> tuple[listeners.Found, str]:
+    return listeners.look(port), prefix_of(port, run.glob("*/dask/cluster.json"))
 
 
 def prefix_of(port: int, records: Iterable[Path]) -> str:
