@@ -159,7 +159,15 @@ def do_stop(args: argparse.Namespace) -> int:
     name = site_name(args)
     ran = stop(locate(name), say=_say)
     print(f"{name}: stopped" if ran else f"{name}: nothing was running")
+    _say_of_cluster(name)
     return 0
+
+
+def _say_of_cluster(name: str) -> None:
+    from gears.dask.records import goes_on
+
+    if goes_on(name):
+        _say(f"its Dask cluster goes on; to end it: gears dask down {name}")
 
 
 def do_status(args: argparse.Namespace) -> int:

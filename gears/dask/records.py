@@ -12,12 +12,13 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed, MissingProgram, NotReachable
 from gears.jobs import scheduler
 from gears.loop import Say, wait_for
-from gears.rundir import RunDir
+from gears.rundir import RunDir, gears_home
 from gears.store import Record
 
 FRESH_S = 60.0
@@ -72,6 +73,12 @@ def _refuses(address: str) -> bool:
     except (OSError, ValueError):
         return False
     return False
+
+
+def goes_on(site: str) -> bool:
+    """Whether a cluster of the site is up, as far as this home tells: `gears stop` leaves it alone."""
+    paths = RunDir(gears_home(), site, Path("/nonexistent"))
+    return paths.dask_file("cluster.json").exists() and look(paths).state == "up"
 
 
 def forget_stale(paths: RunDir) -> None:
