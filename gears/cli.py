@@ -376,6 +376,13 @@ def do_dask_jobs(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_dask_address(args: argparse.Namespace) -> int:
+    from gears.dask import commands
+
+    print(commands.address(args.site))
+    return 0
+
+
 def do_dask_end(args: argparse.Namespace) -> int:
     from gears.dask import commands
 
@@ -525,6 +532,7 @@ COMMANDS: dict[str, Command] = {
     "env verify": do_env_verify,
     "env pack": do_env_pack,
     "_dask jobs": do_dask_jobs,
+    "_dask address": do_dask_address,
     "_dask end": do_dask_end,
     "_shell": do_shell_there,
     "_run": do_run_there,

@@ -15,11 +15,24 @@ from gears.loop import Say
 from gears.sites import default_site, load_site
 from gears.store import Record, utc_time
 
-EXITS = {"up": 0, "starting": 0, "ending": 0, "ended": 4, "stopped": 4, "unknown": 5}
+EXITS = {"up": 0, "queued": 0, "starting": 0, "ending": 0, "ended": 4, "stopped": 4, "unknown": 5}
 """`gears dask status` answers by its exit status as well."""
 
 SHOWN = (
-    *("state", "reason", "id", "site", "kind", "host", "environment", "started", "updated", "address", "dashboard"),
+    *(
+        "state",
+        "reason",
+        "id",
+        "job",
+        "site",
+        "kind",
+        "host",
+        "environment",
+        "started",
+        "updated",
+        "address",
+        "dashboard",
+    ),
     *("versions", "wanted", "workers", "threads", "memory", "jobs", "waiting", "tasks", "trouble", "counts"),
     *("bounds", "processes", "maximum_jobs", "idle_since", "idle_timeout_s"),
 )
@@ -49,7 +62,7 @@ def answer(args: argparse.Namespace, say: Say) -> Answer:
 
 def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
     args.env = asked_for(args.env, os.environ)
-    request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe)
+    request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe, args.in_job)
     found = commands.up(name, request, say, there=args.there, words=_words(args))
     if isinstance(found, int):
         return "", found
@@ -60,7 +73,7 @@ def _words(args: argparse.Namespace) -> list[str]:
     """The options as they were typed, for gears on another host."""
     values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
     words = [f"{option}={value}" for option, value in values.items() if value not in (None, "")]
-    return words + ["--oversubscribe"] * args.oversubscribe + ["--json"] * args.json
+    return words + ["--oversubscribe"] * args.oversubscribe + ["--in-job"] * args.in_job + ["--json"] * args.json
 
 
 def _adapt(name: str, args: argparse.Namespace) -> Answer:
@@ -91,6 +104,10 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
         why = f": {record['reason']}" if record.get("reason") else ""
         ended = f"the last one ended at {record['updated']}{why}" if record else "no Dask cluster is up"
         return f"{name}: {ended}\n  next: gears dask up {name}"
+    if found.state == "queued":
+        why = f": {record['reason']}" if record.get("reason") else ""
+        waits = f"{name}: job {record['job']}, which is to own the Dask cluster, waits{why}"
+        return f"{waits}\n  stop      gears dask down {name}"
     if found.state in ("starting", "unknown"):
         host = record.get("host")
         return f"{name}: the Dask cluster on {host} is {found.state}\n  next: gears dask status {name}"

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from gears import store
 from gears.dask import records, start
+from gears.dask.address import scheduler_host
 from gears.dask.records import Cluster
 from gears.errors import NothingRunning, NotReachable
 from gears.here import this_host
@@ -64,7 +65,13 @@ def down(name: str, say: Say, *, there: bool) -> bool | int:
     if found is None:
         return pass_on(route, ["down", name])
     paths = _paths(route)
-    ran = _end(paths, found, say)
+    if found.state == "queued":
+        if not _may_ask_scheduler(route, there=there):
+            return pass_on(route, ["down", name])
+        records.note_end(paths, found, "it was asked to end before its job had begun")
+        ran = True
+    else:
+        ran = _end(paths, found, say)
     records.forget_stale(paths)
     if _may_ask_scheduler(route, there=there) and not records.reap(paths, say):
         again = f"gears dask down {name}"
@@ -78,6 +85,8 @@ def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster
     if found is None:
         return pass_on(route, ["status", name, *words])
     paths = _paths(route)
+    if _may_ask_scheduler(route, there=there):
+        found = records.settle_job(paths, found)
     records.forget_stale(paths)
     if not found.lives and records.noted_names(paths) and _may_ask_scheduler(route, there=there):
         records.reap(paths, say)
@@ -90,6 +99,13 @@ def end(name: str, id: str, say: Say) -> None:
     records.forget_stale(paths)
     records.reap_one(paths, id, say)
     start.leave(paths)
+
+
+def address(name: str) -> str:
+    """For an owner in a job: by which of its addresses other nodes know this one. Raises UsageError."""
+    site = lab_route(locate(name).site).site
+    assert site.scheduler
+    return scheduler_host(site, site.scheduler)
 
 
 def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed, MissingProgram, NotReachable
-from gears.jobs import scheduler
+from gears.jobs import OVER, scheduler
 from gears.loop import Say, wait_for
 from gears.rundir import RunDir, gears_home
 from gears.store import Record
@@ -30,15 +30,15 @@ OBEY_S = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """`state`: up, starting, ending, ended (its record tells why), stopped (there is none), or unknown: on another
-    host, and nothing is heard of it."""
+    """`state`: up, queued (the job that is to own it waits), starting, ending, ended (its record tells why), stopped
+    (there is none), or unknown: on another host, and nothing is heard of it."""
 
     state: str
     record: Record
 
     @property
     def lives(self) -> bool:
-        return self.state in ("up", "starting", "ending", "unknown")
+        return self.state in ("up", "queued", "starting", "ending", "unknown")
 
 
 def look(paths: RunDir) -> Cluster:
@@ -46,13 +46,41 @@ def look(paths: RunDir) -> Cluster:
     record, loop = store.read_record(paths.dask_file("cluster.json")), process.read(paths.dask_file("loop"))
     plan = store.read_record(paths.dask_file("plan.json"))
     starting = plan.get("id") not in (None, record.get("id"))
-    if starting and loop and (loop.alive() or (loop.alive() is None and time.time() - plan["made"] < FRESH_S)):
+    if starting and loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):
         return Cluster("starting", plan | {"host": loop.host})
+    if starting and plan.get("job") and loop is None:
+        return Cluster("queued", plan)
     if not record:
         return Cluster("stopped", {})
     if record.get("state") == "ended":
         return Cluster("ended", record)
     return Cluster(_state_of(record), record)
+
+
+def _is_new(paths: RunDir, plan: Record) -> bool:
+    """Whether a loop of another host has begun a moment ago: that of a job begins when its turn comes."""
+    with contextlib.suppress(OSError):
+        began = max(float(plan["made"]), paths.dask_file("loop").stat().st_mtime)
+        return time.time() - began < FRESH_S
+    return False
+
+
+def settle_job(paths: RunDir, found: Cluster) -> Cluster:
+    """Of a cluster that a job owns, and that can't be seen: what the batch system says. Asks it once."""
+    if found.state not in ("queued", "unknown") or not found.record.get("job"):
+        return found
+    job = scheduler(str(found.record["kind"])).query(str(found.record["job"]))
+    if job.state not in OVER:
+        return Cluster(found.state, found.record | {"reason": job.reason or job.word})
+    why = f"job {job.id}, which owned it, is over: {job.reason or job.word or 'it is gone from the queue'}"
+    note_end(paths, found, why)
+    return look(paths)
+
+
+def note_end(paths: RunDir, found: Cluster, why: str) -> None:
+    told = {"state": "ended", "reason": why, "host": found.record.get("host"), "updated": store.utc_now()}
+    store.write_record(paths.dask_file("cluster.json"), found.record | told)
+    paths.dask_published.unlink(missing_ok=True)
 
 
 def _state_of(record: Record) -> str:

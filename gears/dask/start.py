@@ -34,6 +34,9 @@ OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
 LOOP_S = 15.0
 SAY_EVERY_S = 3.0
+QUEUE_PAUSE_S = 5.0
+"""Before the batch system is first asked why the owner's job waits; then the pauses double, up to a minute."""
+
 REFUSED_S = 10.0
 """So long `up` stays to see whether the first jobs are taken."""
 
@@ -48,6 +51,7 @@ class Request:
     memory: str | None = None
     environment: str = ""
     oversubscribe: bool = False
+    in_job: bool = False
 
 
 def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Record:
@@ -118,7 +122,9 @@ def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
         },
     }
     plan["worker"] = plan_worker(request.environment, paths) if site.scheduler else {}
-    plan |= _batch_plan(site, paths, settings) if site.scheduler else _local_plan(paths, settings, request)
+    if request.in_job and not site.scheduler:
+        raise UsageError(f"{site.name} has no batch system", next=f"gears dask up {site.name}")
+    plan |= _batch_plan(site, paths, settings, request) if site.scheduler else _local_plan(paths, settings, request)
     most = plan["maximum_jobs"] * plan["processes"]
     minimum = settings.minimum if request.minimum is None else request.minimum
     maximum = (settings.maximum or most) if request.maximum is None else request.maximum
@@ -161,7 +167,7 @@ def _settings(site: Site, request: Request) -> Settings:
     return replace(settings, **given)
 
 
-def _batch_plan(site: Site, paths: RunDir, settings: Settings) -> Record:
+def _batch_plan(site: Site, paths: RunDir, settings: Settings, request: Request) -> Record:
     assert site.scheduler
     if not settings.cores or not settings.memory:
         key = "dask.memory" if settings.cores else "dask.cores"
@@ -173,7 +179,9 @@ def _batch_plan(site: Site, paths: RunDir, settings: Settings) -> Record:
         "options": {"cores": settings.cores, "memory": settings.memory},
         "processes": processes,
         "maximum_jobs": settings.maximum_jobs,
-        "host": "" if settings.interface else scheduler_host(site, site.scheduler),
+        "host": "" if settings.interface or request.in_job else scheduler_host(site, site.scheduler),
+        "in_job": request.in_job,
+        "named": bool(settings.interface),
         "life_s": life_s(plan_jobqueue(site.scheduler, settings, paths)["worker-extra-args"]),
         "bounds": None,
         "query": [this_gears(), "_dask", "jobs", site.scheduler.kind],  # then the jobs' name, and their ids
@@ -224,7 +232,9 @@ def _others(paths: RunDir) -> Iterator[tuple[str, Record]]:
 def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     from gears.render import render
 
-    tmux.check_tmux()
+    in_job = bool(plan.get("in_job"))
+    if not in_job:
+        tmux.check_tmux()
     python = python_of(plan["environment"], paths.site, batch=bool(plan["kind"]))
     paths.dask_file("wanted.json").unlink(missing_ok=True)
     paths.dask_file("loop").unlink(missing_ok=True)
@@ -234,10 +244,44 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
+    if in_job:
+        _submit(route, paths, plan, say)
+        return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
     say(f"{route.here}: started the Dask cluster of {paths.site} in tmux")
     loop = paths.dask_file("loop")  # who waits for the lock has to see that it lives
     wait_for(lambda: process.read(loop) is not None, timeout_s=LOOP_S)
+
+
+def _submit(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
+    """Hand the owner in as a job, of the same name as its workers' jobs, so that none is left without the other.
+
+    Raises SubmissionRefused, CommandFailed: then nothing is left.
+    """
+    from gears.jobs import scheduler
+
+    store.write_private(paths.dask / "logs" / "owner.out", "")
+    try:
+        job = scheduler(plan["kind"]).submit(paths.dask_file("owner.sh"))
+    except GearsError:
+        paths.dask_file("plan.json").unlink(missing_ok=True)
+        raise
+    plan["job"] = job
+    store.write_record(paths.dask_file("plan.json"), plan)
+    say(f"{route.here}: submitted job {job}, which is to own the Dask cluster of {paths.site}")
+
+
+def _header(route: Route, paths: RunDir, plan: Record) -> list[str]:
+    """What the batch system reads of the owner's script."""
+    from gears import checks
+    from gears.jobs import JobSpec, scheduler
+
+    batch = route.site.scheduler
+    if not plan.get("in_job") or batch is None:
+        return []
+    limit_s = checks.walltime_s(batch.walltime)
+    asked = (batch.account, batch.queue, None, limit_s, batch.directives)
+    return scheduler(batch.kind).header(JobSpec(plan["id"], paths.dask / "logs" / "owner.out", *asked))
 
 
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
@@ -246,6 +290,10 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
     return {
         "site": paths.site,
         "id": plan["id"],
+        "header": _header(route, paths, plan),
+        "in_job": bool(plan.get("in_job")),
+        "named": bool(plan.get("named")),
+        "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
         "directory": Path(route.site.lab.directory).expanduser(),
         "environment": environment,
         "workers_here": plan["kind"] is None,
@@ -262,21 +310,41 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
 
 def _await_up(paths: RunDir, say: Say) -> Record:
     began = said = time.monotonic()
+    asked = _Asked()
     while True:
         now = records.look(paths)
         if now.state == "up" and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
             return now.record
+        if now.state == "queued":
+            began = time.monotonic()
+            now = _ask_queue(paths, now, asked)
         if now.state in ("ended", "stopped"):
-            raise GearsError(
-                f"the cluster's owner ended: {_last_words(paths)}", next=f"cat {shlex.quote(str(_log(paths)))}"
-            )
+            said = _last_words(paths) or now.record.get("reason") or "it said nothing"
+            raise GearsError(f"the cluster's owner ended: {said}", next=f"cat {shlex.quote(str(_log(paths)))}")
         if time.monotonic() - began > START_S:
             next_command = f"gears dask status {paths.site}"
             raise NotReachable(f"the cluster is {now.state} after {START_S:.0f} s", next=next_command)
         if time.monotonic() - said > SAY_EVERY_S:
             said = time.monotonic()
-            say(f"the cluster is {now.state} … {said - began:.0f} s")
+            why = f": {now.record['reason']}" if now.state == "queued" and now.record.get("reason") else ""
+            say(f"the cluster is {now.state}{why} … {said - asked.began:.0f} s")
         time.sleep(0.1)
+
+
+class _Asked:
+    """When the batch system was asked last, and how long until it is asked again."""
+
+    def __init__(self) -> None:
+        self.began = self.at = time.monotonic()
+        self.pause_s, self.reason = QUEUE_PAUSE_S, ""
+
+
+def _ask_queue(paths: RunDir, now: records.Cluster, asked: _Asked) -> records.Cluster:
+    if time.monotonic() - asked.at > asked.pause_s:
+        now = records.settle_job(paths, now)
+        asked.at, asked.pause_s = time.monotonic(), min(60.0, 2 * asked.pause_s)
+        asked.reason = str(now.record.get("reason") or "")
+    return records.Cluster(now.state, now.record | {"reason": asked.reason}) if now.state == "queued" else now
 
 
 def _owes_workers(record: Record) -> bool:
@@ -291,4 +359,4 @@ def _log(paths: RunDir) -> Path:
 
 def _last_words(paths: RunDir) -> str:
     lines = store.read_text(_log(paths)).strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else ""

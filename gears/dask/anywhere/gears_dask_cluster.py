@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
 
     cls = getattr(import_module("dask_jobqueue"), plan["class"])
     theirs = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
-    where = {"host": plan["host"]} if plan["host"] else {}
+    host = plan["host"] or os.environ.get("GEARS_DASK_HOST", "")
+    where: Record = {"host": host} if host else {}
     where |= {"port": plan["ports"]["scheduler"], "dashboard_address": f"127.0.0.1:{plan['ports']['dashboard']}"}
     worker = {}
     if plan["worker"]:  # of another environment than gears' own

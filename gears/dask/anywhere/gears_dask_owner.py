@@ -157,7 +157,7 @@ class Owner:
     def describe(self, state: str) -> Record:
         plan, scheduler = self.plan, self.cluster.scheduler
         idle_since = scheduler.idle_since if state == "up" else None
-        same = ("id", "site", "kind", "environment", "maximum_jobs", "processes", "bounds", "idle_timeout_s")
+        same = ("id", "job", "site", "kind", "environment", "maximum_jobs", "processes", "bounds", "idle_timeout_s")
         return {
             **{name: plan[name] for name in same},
             "state": state,
