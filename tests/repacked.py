@@ -42,6 +42,12 @@ def sample(name: str, version: str, *, modules: int = 1, requires: str = "") -> 
 BALLAST = ("debugpy/_vendored/", "jedi/third_party/")
 """The larger part of what a kernel needs, and needless for one that nobody debugs or completes words in."""
 
+HOLLOW = (
+    *BALLAST,
+    *(f"{name}/" for name in ("debugpy", "jedi", "parso", "pygments", "prompt_toolkit", "tzdata", "wcwidth")),
+)
+"""What may go as well where no kernel is ever started, only made and imported."""
+
 
 def installed(site_packages: Path, *names: str, left_out: tuple[str, ...] = ()) -> list[Package]:
     """These packages and all that they need, as they are in `site_packages`, less the directories `left_out`."""

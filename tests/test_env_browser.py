@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -20,7 +21,7 @@ from tests.centre import Centre, Host
 from tests.centre.browser import CHROMIUM, Notebook
 from tests.channel import make_channel
 from tests.conftest import skip_or_fail
-from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, listening_ports, make, wait_until
+from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, listening_ports, make, record, wait_until
 from tests.notebooks import forwarded_ports
 from tests.repacked import BALLAST, installed, sample
 from tests.wheelhouse import write_wheel
@@ -190,6 +191,8 @@ def test_interrupt_restart_and_death(login1: Host, lab: Lab, name: str) -> None:
     in the same environment; one that is shut down is gone."""
     kernel = Kernel(lab, name=name)
     pid = kernel.run("import os, time; kept = 1; print(os.getpid())")
+    parent = kernel.run("print(os.getppid())")
+    assert int(parent) == record(login1, "andes/lab.json")["pid"], "the script has become the kernel"
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(kernel.run, "print('began', flush=True); time.sleep(100)")
         wait_until(lambda: state(lab, kernel) == "busy", 20, "the cell runs")
@@ -233,3 +236,34 @@ def test_memory_that_is_not_to_be_had(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="MemoryError"):
         kernel.run("bytearray(2**32)")
     assert kernel.run("print(kept)") == "1\n"
+
+
+# --- elsewhere -----------------------------------------------------------------------------------
+
+
+def test_in_a_script_and_in_a_shell(centre_with_tools: Centre, login1: Host) -> None:
+    """From the hub, where the lab is not: what runs has the environment on the lab host."""
+    script = centre_with_tools.hub.path("/home/alice/script.py")
+    script.write_text(SHOW)
+    done = gears(centre_with_tools.hub, "run --env of-conda andes -- python script.py")
+    assert done.returncode == 0, done.stderr
+    assert "3.0 of-conda" in done.stdout
+    here = gears(login1, "env run old -- python ~/script.py", check=True)
+    assert here.stdout.split()[:2] == ["4.0", "old"]
+    terminal = centre_with_tools.hub.spawn(f"exec {home()}/.venv/bin/gears shell andes --env old", timeout_s=40)
+    terminal.expect(r"\$ ")
+    terminal.send("python script.py\r")
+    terminal.expect("4.0 old /home/alice/conda/envs/old")
+    terminal.send("exit\r")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+
+def test_by_default(centre_with_tools: Centre, login1: Host, lab: Lab) -> None:
+    """`--env` of the lab names the kernel that new notebooks get."""
+    gears(centre_with_tools.hub, "stop andes", check=True)
+    assert gears(centre_with_tools.hub, "lab andes --env nowhere").returncode != 0
+    gears(centre_with_tools.hub, "lab andes --env old", check=True)
+    wait_until(lab.answers, 20, "the lab answers at the laptop")
+    assert lab.request("GET", "/api/kernelspecs").json()["default"] == "old"
+    assert lab.request("POST", "/api/kernels", {}).json()["name"] == "old"

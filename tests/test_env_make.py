@@ -27,7 +27,7 @@ from tests import standins
 from tests.channel import make_channel
 from tests.conftest import skip_or_fail
 from tests.helpers import wait_until
-from tests.repacked import BALLAST, installed, sample
+from tests.repacked import HOLLOW, installed, sample
 from tests.wheelhouse import SYSTEM_PYTHON, run, write_wheel
 
 Said = subprocess.CompletedProcess[str]
@@ -108,7 +108,7 @@ class Room:
 def room(tmp_path_factory: pytest.TempPathFactory) -> Room:
     top = tmp_path_factory.mktemp("envs")
     home, wheels = top / "home", top / "wheels"
-    packages = installed(SITE_PACKAGES, "ipykernel", "pip", left_out=BALLAST)
+    packages = installed(SITE_PACKAGES, "ipykernel", "pip", left_out=HOLLOW)
     packages += [sample("sample", f"{n}.0") for n in range(1, 5)] + [sample("silt", "1.0")]
     for package in packages:
         write_wheel(wheels, package)
