@@ -69,9 +69,10 @@ def test_ipython_keeps_its_variables(hosts: Centre) -> None:
     assert sessions(hosts.login1) == ["ipython@matagorda 0"]
 
 
-def test_two_terminals_at_once_are_in_one_session(hosts: Centre) -> None:
-    """From the start: neither finds it there."""
-    first, second = (enter(hosts.laptop, "matagorda --ipython") for _ in range(2))
+@pytest.mark.parametrize("other", ["laptop", "login2"])
+def test_two_terminals_at_once_are_in_one_session(hosts: Centre, other: str) -> None:
+    """From the start: neither finds it there. `other`: the second machine on which it is typed."""
+    first, second = (enter(hosts.hosts[name], "matagorda --ipython") for name in ("laptop", other))
     for terminal in (first, second):
         terminal.expect(r"In \[")
     ask(first, "b = 20 + 3", r"In \[")
