@@ -17,7 +17,7 @@ BARE = {"PATH": PROGRAMS}
 def laptop(centre: Centre) -> Iterator[Host]:
     laptop = centre.laptop
     gears(centre.hub, "lab andes", check=True)
-    laptop.run(f"mkdir {PROGRAMS} && ln -s $(command -v ssh) {PROGRAMS}/ssh", check=True)
+    laptop.run(f"mkdir {PROGRAMS} && ln -s $(command -v ssh) $(command -v sh) {PROGRAMS}", check=True)
     laptop.run("mount -t tmpfs none /proc", "root", check=True)
     assert laptop.run("ls /proc", check=True).stdout == ""
     yield laptop
