@@ -25,6 +25,9 @@ REPORT = '{"gears":'
 ENDED = 4
 """Exit status of the remote command when the lab was stopped on purpose."""
 
+STOPPED = "gears: all has ended here"
+"""The last line of the remote command, when it was told to stop the lab and has."""
+
 FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or DisableForwarding"
 """sshd_config(5): each of these can close the way, and ssh is told the same for all."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gears import process, store
 from gears.errors import UsageError
-from gears.hop import ENDED
+from gears.hop import ENDED, STOPPED
 from gears.keeper.probe import connects
 from gears.locate import lab_route, open_paths
 from gears.loop import Say, loop_alive, start_loop, this_gears, wait_for
@@ -70,6 +70,8 @@ def serve_stop(site: Site, local: Path, *, say: Say) -> int:
     paths = open_paths(route, local=local)
     (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
     stop_lab(route, paths, say=say)
+    sys.stdout.write(f"{STOPPED}\n")  # ssh itself may stay, for as long as a browser keeps a connection through it open
+    sys.stdout.flush()
     return ENDED
 
 

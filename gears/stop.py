@@ -9,7 +9,7 @@ import sys
 from gears import process, store
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NothingRunning, NotReachable
-from gears.hop import read_report
+from gears.hop import STOPPED, read_report
 from gears.locate import find_paths, open_paths
 from gears.loop import Say, this_gears, wait_for
 from gears.route import Route
@@ -151,6 +151,11 @@ def _turned(paths: RunDir, number: object) -> bool:
     return turn.get("number") not in (None, number) and turn.get("plan") != "stop"
 
 
+def _told(paths: RunDir) -> bool:
+    """Whether the lab host has said that all has ended there."""
+    return STOPPED in store.read_text(paths.hop_out).splitlines()
+
+
 def _may_run(route: Route, paths: RunDir) -> bool:
     """Whether the records in the home speak of a job, or from a front of a lab that was not ended on its host."""
     lab = store.read_record(paths.lab_record)
@@ -168,8 +173,8 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
     if connected and loop and store.write_fifo(paths.hop_in, "stop"):
         say(f"{status.hops[0]['to']}: stopping the lab")
         number = store.read_record(paths.turn).get("number")
-        wait_for(lambda: not loop.alive() or _turned(paths, number), timeout_s=STOPPING_S, every_s=0.05)
-        if not loop.alive():
+        wait_for(lambda: not loop.alive() or _turned(paths, number) or _told(paths), timeout_s=STOPPING_S, every_s=0.05)
+        if not loop.alive() or _told(paths):
             return True
     elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
         return True

@@ -384,3 +384,18 @@ def test_stop_after_all_that(work: Work) -> None:
     work.terminal.close()
     for host in (centre.hub, centre.login1, centre.login2):
         wait_until(lambda host=host: not host.processes("alice"), 5, f"nothing of alice's runs on {host.name}")
+
+
+def test_a_stop_does_not_wait_for_what_a_browser_keeps_open(centre: Centre) -> None:
+    """A connection through the hop that its far end leaves half open keeps ssh alive."""
+    up = gears(centre.hub, "lab andes")
+    assert up.returncode == 0, up.stderr
+    lab = lab_at(centre.hub)
+    channels = [lab.open_channels(Kernel(lab).id) for _ in range(3)]
+    try:
+        began = time.monotonic()
+        assert gears(centre.hub, "stop andes").returncode == 0
+        assert time.monotonic() - began < 30
+    finally:
+        for channel in channels:
+            channel.close()

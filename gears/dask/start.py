@@ -309,7 +309,7 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
 
 
 def _await_up(paths: RunDir, say: Say) -> Record:
-    began = said = time.monotonic()
+    began = told = time.monotonic()
     asked = _Asked()
     while True:
         now = records.look(paths)
@@ -324,10 +324,10 @@ def _await_up(paths: RunDir, say: Say) -> Record:
         if time.monotonic() - began > START_S:
             next_command = f"gears dask status {paths.site}"
             raise NotReachable(f"the cluster is {now.state} after {START_S:.0f} s", next=next_command)
-        if time.monotonic() - said > SAY_EVERY_S:
-            said = time.monotonic()
+        if time.monotonic() - told > SAY_EVERY_S:
+            told = time.monotonic()
             why = f": {now.record['reason']}" if now.state == "queued" and now.record.get("reason") else ""
-            say(f"the cluster is {now.state}{why} … {said - asked.began:.0f} s")
+            say(f"the cluster is {now.state}{why} … {told - asked.began:.0f} s")
         time.sleep(0.1)
 
 
