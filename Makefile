@@ -46,7 +46,7 @@ doctor: base-env ## probe every hop and setting: cause and cure of each failure;
 # For those who work on gears. ----------------------------------------------------------------------------------------
 
 test: test-env ## every test, four files at a time; as root also those in the test centre; ARGS="-k hop" for some
-	@$(PYTHON_HERE) -m pytest -n 4 --dist loadfile $(ARGS)
+	@$(PYTHON_HERE) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: check-lint check-format check-types check-shell ## every gate that is quick; make -k check goes on after a failure
 
