@@ -391,25 +391,11 @@ def do_dask_end(args: argparse.Namespace) -> int:
 
 
 def do_env(args: argparse.Namespace) -> int:
-    from gears.envs import answers
+    from gears.envs.answers import ANSWERS
 
-    match args.command.removeprefix("env "):
-        case "create":
-            answer = answers.create(args, site_name(argparse.Namespace(site=args.site)), _say)
-        case "update":
-            answer = answers.update(args, _say)
-        case "remove":
-            answer = answers.remove(args.name, _say)
-        case "add":
-            answer = answers.add(args.prefix, args.name, _say)
-        case "show":
-            answer = answers.show(args.name, as_json=args.json)
-        case "run":
-            answers.run_in(args.name, args.words)
-        case _:
-            answer = answers.listing(as_json=args.json, grey=sys.stdout.isatty())
-    _show(answer[0])
-    return answer[1]
+    text, status = ANSWERS[args.command](args, _say)
+    _show(text)
+    return status
 
 
 def do_env_export(args: argparse.Namespace) -> int:
@@ -419,28 +405,10 @@ def do_env_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def do_kernel_prune(args: argparse.Namespace) -> int:
-    from gears.envs import answers
+def do_env_run(args: argparse.Namespace) -> int:
+    from gears.envs import use
 
-    text, status = answers.prune(theirs=args.all)
-    _show(text)
-    return status
-
-
-def do_env_verify(args: argparse.Namespace) -> int:
-    from gears.envs import commands
-
-    text, status = commands.verify(args.name, hashes=args.hashes, as_json=args.json, say=_say)
-    _show(text)
-    return status
-
-
-def do_env_pack(args: argparse.Namespace) -> int:
-    from gears.envs import commands
-
-    text, status = commands.remove_pack(args.name) if args.remove else commands.pack(args.name, args.output, _say)
-    _show(text)
-    return status
+    use.become(args.name, args.words)
 
 
 def do_turn(args: argparse.Namespace) -> int:
@@ -526,11 +494,10 @@ COMMANDS: dict[str, Command] = {
     "shell": do_shell,
     "run": do_run,
     **{f"dask {verb}": do_dask for verb in ("up", "status", "scale", "adapt", "down")},
-    **{f"env {verb}": do_env for verb in ("create", "list", "show", "update", "remove", "add", "run")},
+    **{f"env {verb}": do_env for verb in ("create", "list", "show", "update", "remove", "add", "verify", "pack")},
     "env export": do_env_export,
-    "kernel prune": do_kernel_prune,
-    "env verify": do_env_verify,
-    "env pack": do_env_pack,
+    "env run": do_env_run,
+    "kernel prune": do_env,
     "_dask jobs": do_dask_jobs,
     "_dask address": do_dask_address,
     "_dask end": do_dask_end,

@@ -129,7 +129,7 @@ def run_in(env: str | None) -> list[str]:
     """What stands before a command that is to run in an environment. Raises UsageError, GearsError."""
     if not env:
         return []
-    from gears.envs.answers import usable
+    from gears.envs.use import usable
 
     return ["/bin/sh", usable(env)]
 

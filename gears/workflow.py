@@ -102,7 +102,7 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
     paths = open_paths(route, local=local)
     if route.role == "lab":
         if route.site.envs.default:
-            from gears.envs.answers import usable
+            from gears.envs.use import usable
 
             usable(route.site.envs.default)
         store.ensure_secret(paths.token)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store, tmux
-from gears.dask import records
+from gears.dask import in_job, records
 from gears.dask.address import scheduler_host
 from gears.dask.anywhere import gears_dask_limits as limits
 from gears.dask.certificate import ensure_certificate
@@ -34,9 +34,6 @@ OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
 LOOP_S = 15.0
 SAY_EVERY_S = 3.0
-QUEUE_PAUSE_S = 5.0
-"""Before the batch system is first asked why the owner's job waits; then the pauses double, up to a minute."""
-
 REFUSED_S = 10.0
 """So long `up` stays to see whether the first jobs are taken."""
 
@@ -232,8 +229,8 @@ def _others(paths: RunDir) -> Iterator[tuple[str, Record]]:
 def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     from gears.render import render
 
-    in_job = bool(plan.get("in_job"))
-    if not in_job:
+    as_job = bool(plan.get("in_job"))
+    if not as_job:
         tmux.check_tmux()
     python = python_of(plan["environment"], paths.site, batch=bool(plan["kind"]))
     paths.dask_file("wanted.json").unlink(missing_ok=True)
@@ -244,44 +241,13 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
-    if in_job:
-        _submit(route, paths, plan, say)
+    if as_job:
+        in_job.submit(route, paths, plan, say)
         return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
     say(f"{route.here}: started the Dask cluster of {paths.site} in tmux")
     loop = paths.dask_file("loop")  # who waits for the lock has to see that it lives
     wait_for(lambda: process.read(loop) is not None, timeout_s=LOOP_S)
-
-
-def _submit(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
-    """Hand the owner in as a job, of the same name as its workers' jobs, so that none is left without the other.
-
-    Raises SubmissionRefused, CommandFailed: then nothing is left.
-    """
-    from gears.jobs import scheduler
-
-    store.write_private(paths.dask / "logs" / "owner.out", "")
-    try:
-        job = scheduler(plan["kind"]).submit(paths.dask_file("owner.sh"))
-    except GearsError:
-        paths.dask_file("plan.json").unlink(missing_ok=True)
-        raise
-    plan["job"] = job
-    store.write_record(paths.dask_file("plan.json"), plan)
-    say(f"{route.here}: submitted job {job}, which is to own the Dask cluster of {paths.site}")
-
-
-def _header(route: Route, paths: RunDir, plan: Record) -> list[str]:
-    """What the batch system reads of the owner's script."""
-    from gears import checks
-    from gears.jobs import JobSpec, scheduler
-
-    batch = route.site.scheduler
-    if not plan.get("in_job") or batch is None:
-        return []
-    limit_s = checks.walltime_s(batch.walltime)
-    asked = (batch.account, batch.queue, None, limit_s, batch.directives)
-    return scheduler(batch.kind).header(JobSpec(plan["id"], paths.dask / "logs" / "owner.out", *asked))
 
 
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
@@ -290,7 +256,7 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
     return {
         "site": paths.site,
         "id": plan["id"],
-        "header": _header(route, paths, plan),
+        "header": in_job.header(route, paths, plan),
         "in_job": bool(plan.get("in_job")),
         "named": bool(plan.get("named")),
         "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
@@ -310,14 +276,14 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
 
 def _await_up(paths: RunDir, say: Say) -> Record:
     began = told = time.monotonic()
-    asked = _Asked()
+    asked = in_job.Asked()
     while True:
         now = records.look(paths)
         if now.state == "up" and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
             return now.record
         if now.state == "queued":
             began = time.monotonic()
-            now = _ask_queue(paths, now, asked)
+            now = in_job.ask_queue(paths, now, asked)
         if now.state in ("ended", "stopped"):
             said = _last_words(paths) or now.record.get("reason") or "it said nothing"
             raise GearsError(f"the cluster's owner ended: {said}", next=f"cat {shlex.quote(str(_log(paths)))}")
@@ -329,22 +295,6 @@ def _await_up(paths: RunDir, say: Say) -> Record:
             why = f": {now.record['reason']}" if now.state == "queued" and now.record.get("reason") else ""
             say(f"the cluster is {now.state}{why} … {told - asked.began:.0f} s")
         time.sleep(0.1)
-
-
-class _Asked:
-    """When the batch system was asked last, and how long until it is asked again."""
-
-    def __init__(self) -> None:
-        self.began = self.at = time.monotonic()
-        self.pause_s, self.reason = QUEUE_PAUSE_S, ""
-
-
-def _ask_queue(paths: RunDir, now: records.Cluster, asked: _Asked) -> records.Cluster:
-    if time.monotonic() - asked.at > asked.pause_s:
-        now = records.settle_job(paths, now)
-        asked.at, asked.pause_s = time.monotonic(), min(60.0, 2 * asked.pause_s)
-        asked.reason = str(now.record.get("reason") or "")
-    return records.Cluster(now.state, now.record | {"reason": asked.reason}) if now.state == "queued" else now
 
 
 def _owes_workers(record: Record) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from gears import store
 from gears.envs import known, packed
@@ -20,20 +19,16 @@ from gears.rundir import gears_home
 Answer = tuple[str, int]
 
 
-def create(args: argparse.Namespace, site: str, say: Say) -> Answer:
+def create(args: argparse.Namespace, say: Say) -> Answer:
     from gears.envs import make
     from gears.envs.spec import read_spec
-    from gears.sites import load_site
+    from gears.sites import default_site, load_site
 
     request = make.Request(args.name, read_spec(args.file, args.packages), args.tool, args.python)
-    environment, new = make.create(request, load_site(args.site or site), say)
+    environment, new = make.create(request, load_site(args.site or default_site()), say)
     name = environment.name
-    if not new:
-        return (
-            f"{name} is there already, made from {environment.source or 'nothing but Python'}\n{_how_to_use(name)}",
-            0,
-        )
-    return f"{name} is ready\n{_how_to_use(name)}", 0
+    said = "is ready" if new else f"is there already, made from {environment.source or 'nothing but Python'}"
+    return f"{name} {said}\n{_how_to_use(name)}", 0
 
 
 def update(args: argparse.Namespace, say: Say) -> Answer:
@@ -45,69 +40,49 @@ def update(args: argparse.Namespace, say: Say) -> Answer:
     return f"{environment.name} is up to date; kernels that run have what they had\n{_how_to_use(environment.name)}", 0
 
 
-def add(prefix: str, name: str | None, say: Say) -> Answer:
+def add(args: argparse.Namespace, say: Say) -> Answer:
     from gears.envs import make
 
-    environment = make.adopt(Path(prefix), name, say)
+    environment = make.adopt(Path(args.prefix), args.name, say)
     condition = known.condition(environment)
     if condition.state != "ready":
         raise GearsError(f"{environment.name} is known now, but it {condition.reason}", next=condition.next)
     return f"{environment.name}: {environment.prefix}, left as it is\n{_how_to_use(environment.name)}", 0
 
 
-def remove(name: str, say: Say) -> Answer:
+def remove(args: argparse.Namespace, say: Say) -> Answer:
     from gears.envs import make
 
-    return f"{name}: " + ("removed" if make.remove(name, say) else "there is none"), 0
+    return f"{args.name}: " + ("removed" if make.remove(args.name, say) else "there is none"), 0
 
 
-def listing(*, as_json: bool, grey: bool) -> Answer:
-    """`grey`: whether the screen can show it."""
+def listing(args: argparse.Namespace, _say: Say) -> Answer:
     from gears.envs.prune import settle
 
     where = place(_run())
     settle(where)
-    if as_json:
+    if args.json:
         return json.dumps([_record(environment, where) for environment in known.every(where)]), 0
-    lines = [_line(environment, where, grey=grey) for environment in known.every(where)]
+    lines = [_line(environment, where, grey=sys.stdout.isatty()) for environment in known.every(where)]
     return "\n".join(lines) or "no environments yet\n  next: gears env create NAME numpy …", 0
 
 
-def show(name: str, *, as_json: bool) -> Answer:
+def show(args: argparse.Namespace, _say: Say) -> Answer:
     where = place(_run())
-    environment = known.find(_run(), name)
+    environment = known.find(_run(), args.name)
     record = _record(environment, where)
-    if as_json:
+    if args.json:
         return json.dumps(record), 0
     lines = [
         f"  {key:9} {record[key]}" for key in ("prefix", "tool", "source", "created", "pack", "next") if record[key]
     ]
-    return "\n".join([f"{name}: {record['state']} {record['reason']}".rstrip(), *lines]), 0
+    return "\n".join([f"{args.name}: {record['state']} {record['reason']}".rstrip(), *lines]), 0
 
 
-def run_in(name: str, words: list[str], environ: Mapping[str, str] = os.environ) -> NoReturn:
-    """Becomes the command. Raises GearsError where the environment can't be used."""
-    runner = usable(name)
-    os.execve("/bin/sh", ["sh", runner, *words], dict(environ))
-
-
-def usable(name: str) -> str:
-    """The script that runs its arguments in the environment. Raises UsageError and GearsError."""
-    from gears.envs import kernel
-
-    environment, where = known.find(_run(), name), place(_run())
-    condition = known.condition(environment)
-    if condition.state != "ready" and "ipykernel" not in condition.reason:
-        raise GearsError(f"{name} {condition.reason}", next=condition.next)
-    store.ensure_private(where.root)
-    kernel.ensure_scripts(environment, where)
-    return str(where.runner(name))
-
-
-def prune(*, theirs: bool) -> Answer:
+def prune(args: argparse.Namespace, _say: Say) -> Answer:
     from gears.envs.prune import prune
 
-    found = prune(_run(), theirs=theirs)
+    found = prune(_run(), theirs=args.all)
     lines = [
         f"{'removed' if dead.removed else 'dead   '}  {dead.name:20} {dead.why}   ({dead.directory})" for dead in found
     ]
@@ -116,11 +91,71 @@ def prune(*, theirs: bool) -> Answer:
     return "\n".join(lines) or "every kernel can be started", 0
 
 
+def verify(args: argparse.Namespace, say: Say) -> Answer:
+    """1 where not all is as it was installed."""
+    from gears.envs import findings
+    from gears.envs.verify import verify
+
+    environment = known.find(_run(), args.name)
+    report = verify(environment.prefix, hashes=args.hashes, say=say)
+    mending = findings.plan_mending(report, environment)
+    record = findings.as_record(report, args.name, mending)
+    text = json.dumps(record) if args.json else findings.as_text(report, args.name, mending)
+    return text, 0 if report.whole else 1
+
+
+def pack(args: argparse.Namespace, say: Say) -> Answer:
+    """Raises GearsError where the environment is not whole: a copy of it would not be either."""
+    from gears.envs.pack import pack
+    from gears.envs.verify import verify
+
+    environment, packs = known.find(_run(), args.name), packed.directory(_run())
+    name = environment.name
+    if args.remove:
+        was = packed.remove_pack(packs, name)
+        done = "its archive is removed; jobs use the environment itself" if was else "it was not packed"
+        return f"{name}: {done}", 0
+    if verify(environment.prefix, say=say).unusable:
+        raise GearsError(f"{name} is broken, and so would a copy be", next=f"gears env verify {name}")
+    target = Path(args.output).expanduser().absolute() if args.output else None
+    store.ensure_private(_run() / "envs")
+    archive = pack(name, environment.prefix, packs, output=target, say=say)
+    size = archive.stat().st_size / 1e6
+    return f"{name}: {archive} ({size:.0f} MB)\n{_what_then(environment, archive, kept=not args.output)}", 0
+
+
+ANSWERS: dict[str, Callable[[argparse.Namespace, Say], Answer]] = {
+    "env create": create,
+    "env update": update,
+    "env add": add,
+    "env remove": remove,
+    "env list": listing,
+    "env show": show,
+    "env verify": verify,
+    "env pack": pack,
+    "kernel prune": prune,
+}
+
+
 def _how_to_use(name: str) -> str:
     return (
         f"  in JupyterLab   choose {name} in the launcher (a lab that runs shows it after a moment)\n"
         f"  in a shell      gears env run {name} -- python …   (or: gears shell --env {name})"
     )
+
+
+def _what_then(environment: Environment, archive: Path, *, kept: bool) -> str:
+    from gears.envs import interpreter
+
+    if kept:
+        return "  jobs of yours unpack it on their node, until the environment changes"
+    name, needed = environment.name, interpreter.outside(environment.prefix)
+    unpack = f"  there: mkdir {name} && tar -xzf {archive.name} -C {name}"
+    if (environment.prefix / "conda-meta").is_dir():
+        return f"{unpack} && {name}/bin/python {name}/bin/conda-unpack"
+    if interpreter.to_take(environment.prefix, Path.home()):
+        return f'{unpack} && sed -i "s|^home.*|home = $PWD/{name}/{interpreter.TAKEN}/bin|" {name}/pyvenv.cfg'
+    return f"{unpack}\n  it needs {needed} there too, which is not in it"
 
 
 def _record(environment: Environment, where: Place) -> store.Record:

@@ -157,9 +157,10 @@ class Owner:
     def describe(self, state: str) -> Record:
         plan, scheduler = self.plan, self.cluster.scheduler
         idle_since = scheduler.idle_since if state == "up" else None
-        same = ("id", "job", "site", "kind", "environment", "maximum_jobs", "processes", "bounds", "idle_timeout_s")
+        same = ("id", "site", "kind", "environment", "maximum_jobs", "processes", "bounds", "idle_timeout_s")
         return {
             **{name: plan[name] for name in same},
+            "job": os.environ.get("GEARS_DASK_JOB") or None,
             "state": state,
             "reason": self.why or None,
             "host": socket.gethostname(),
