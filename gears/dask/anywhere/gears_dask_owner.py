@@ -69,8 +69,8 @@ class Owner:
         self.scaling = Scaling(None, plan["processes"], plan["maximum_jobs"], plan["idle_worker_s"], plan["life_s"])
         self.cluster = self.scaling.cluster = await make_cluster(plan, self.scaling)
         try:
-            self.tell("up")
             self.publish()
+            self.tell("up")  # who waits for this word finds the address there
             while not self.end.is_set():
                 await self.step()
                 with contextlib.suppress(asyncio.TimeoutError):
