@@ -75,7 +75,7 @@ def kill(centre: Centre, site: str, *what: str, number: int = signal.SIGKILL) ->
 def with_jobs(centre: Centre) -> None:
     """A cluster with two jobs that run, and two that wait, for each node can have four."""
     up(centre.login1, "quick", "--min=10 --max=10")
-    wait_until(lambda: cluster(centre.login1, "quick")["workers"] >= 2, 60, "workers have come")
+    wait_until(lambda: (cluster(centre.login1, "quick")["workers"] or 0) >= 2, 60, "workers have come")
     wait_until(lambda: {job["state"] for job in queue(centre)} == {"PENDING", "RUNNING"}, 30, "some jobs wait")
 
 

@@ -108,6 +108,8 @@ for line in sys.stdin:
 
 
 def test_a_stale_address_is_told_of_at_once(centre: Centre, took: Took) -> None:
+    # what a loop does at its end takes a stale address away, too
+    wait_until(lambda: not centre.login1.processes("alice"), 30, "the cluster before has cleared up")
     up(centre.login1, "hpc")
     address = cluster(centre.login1, "hpc")["address"]
     kill_all(centre.login1, "hpc")

@@ -25,6 +25,7 @@ FRESH_S = 60.0
 """An owner writes its record every ten seconds at least; clocks of hosts differ, and NFS shows it late."""
 
 KNOCK_S = 2.0
+AGAIN_S = 0.05
 OBEY_S = 40.0
 
 
@@ -43,7 +44,7 @@ class Cluster:
 
 def look(paths: RunDir) -> Cluster:
     """The cluster as it is now. Reads only; knocks, for 2 s at most, where its host is another one and it is silent."""
-    record, loop = store.read_record(paths.dask_file("cluster.json")), process.read(paths.dask_file("loop"))
+    record, loop = _read(paths.dask_file("cluster.json")), process.read(paths.dask_file("loop"))
     plan = store.read_record(paths.dask_file("plan.json"))
     starting = plan.get("id") not in (None, record.get("id"))
     if starting and loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):
@@ -55,6 +56,14 @@ def look(paths: RunDir) -> Cluster:
     if record.get("state") == "ended":
         return Cluster("ended", record)
     return Cluster(_state_of(record), record)
+
+
+def _read(file: Path) -> Record:
+    """A shared home may show nothing for a moment where a record is just being replaced."""
+    if (found := store.read_record(file)) or not file.parent.is_dir():
+        return found
+    time.sleep(AGAIN_S)
+    return store.read_record(file)
 
 
 def _is_new(paths: RunDir, plan: Record) -> bool:
