@@ -96,7 +96,7 @@ def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster
 def end(name: str, id: str, say: Say) -> None:
     """What the loop calls once the owner is gone, however it went: no address is left, and no job."""
     paths = _paths(locate(name))
-    records.forget_stale(paths)
+    records.forget_stale(paths, by_loop=True)
     records.reap_one(paths, id, say)
     start.leave(paths)
 

@@ -118,12 +118,14 @@ def goes_on(site: str) -> bool:
     return paths.dask_file("cluster.json").exists() and look(paths).state == "up"
 
 
-def forget_stale(paths: RunDir) -> None:
+def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
     """A cluster that has ended is published no more, whatever ended it; and other hosts, which can't see its process,
     are told."""
-    now = look(paths)
+    loop, now = process.read(paths.dask_file("loop")), look(paths)
     if now.state not in ("ended", "stopped"):
         return
+    if loop and loop.alive() and not by_loop:
+        return  # it sees to that itself, and a record may have been shown by half
     paths.dask_published.unlink(missing_ok=True)
     if now.record and now.record.get("state") != "ended":
         why = now.record.get("reason") or "its owner was killed"
