@@ -195,6 +195,7 @@ def _in_use(paths: RunDir) -> list[object]:
 
 def _cancel_all(name: str, kind: str, say: Say) -> bool:
     batch, deadline, told = scheduler(kind), time.monotonic() + 60, False
+    pause_s = 0.5
     while ids := batch.find(name):
         if time.monotonic() > deadline:
             return False
@@ -204,5 +205,6 @@ def _cancel_all(name: str, kind: str, say: Say) -> bool:
         with contextlib.suppress(CommandFailed, MissingProgram):
             for id in ids:
                 batch.cancel(id)
-        time.sleep(0.5)
+        time.sleep(pause_s)
+        pause_s = min(8.0, 2 * pause_s)  # administrators ban who asks all the time
     return ids is not None
