@@ -149,6 +149,7 @@ def _how_to_reach(route: Route, status: Status) -> str:
         lines.insert(1, f"  job      {status.job['id']}, until {status.job['ends']}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
+    lines += [f"  setting  {note}" for note in lab.get("overridden") or []]
     return "\n".join(lines)
 
 

@@ -131,7 +131,8 @@ def _lab_state(route: Route, facts: Facts) -> Verdict:
     if facts.answer.kind == "jupyter":
         return "up", None, None
     if facts.loop_alive and facts.turn.get("plan") == "ask":
-        return "failed", ended.get("reason"), f"gears logs {site}; {again}"
+        following = ended.get("next") if ended.get("kind") == "refused" else f"gears logs {site}; {again}"
+        return "failed", ended.get("reason"), following
     if facts.answer.kind == "silent":
         return "unknown", "JupyterLab does not answer", f"gears logs {site}"
     if facts.loop_alive:
@@ -259,12 +260,15 @@ def _hop_state(route: Route, facts: Facts) -> str:
     return "failed" if _forbidden(facts) or "failed" in shown else "up"
 
 
+LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "overridden")
+
+
 def _lab(facts: Facts) -> Record | None:
     if not facts.lab or facts.lab.get("ended") or facts.lab_alive is False:
         return None
     if facts.job and (facts.job.get("state") != "RUNNING" or facts.lab.get("host") != facts.job.get("node")):
         return None
-    shown = {key: facts.lab.get(key) for key in ("host", "pid", "port", "socket", "version", "started", "login")}
+    shown = {key: facts.lab.get(key) for key in LAB_KEYS}
     return shown | {"kernels": None}
 
 
@@ -317,6 +321,7 @@ def as_text(status: dict[str, Any]) -> str:
         kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
         where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"
         lines.append(f"  lab      JupyterLab {lab['version']} {where}{kernels}")
+        lines += [f"  setting  {note}" for note in lab.get("overridden") or []]
     if status["next"]:
         lines.append(f"  next:    {status['next']}")
     return "\n".join(lines)

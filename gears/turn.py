@@ -33,6 +33,13 @@ MOST_CRASHES = 5
 
 MOST_LOG_BYTES = 5_000_000
 LOG_MARK = "gears: JupyterLab is started"
+
+REFUSED = 78
+"""What JupyterLab ends with where a setting of the person's is in the way: EX_CONFIG of sysexits(3)."""
+
+REFUSED_MARK = "gears: refused: "
+"""In its log, before where that stands, and the reason."""
+
 PERSON_WORDS = ("start", "again", "person")
 
 
@@ -84,6 +91,8 @@ def plan_lab_turn(last: Record, ended: Ended | None, was_up: bool, *, now: float
         return turn | {"plan": "run", "pause_s": 0.0, "crashes": []}
     if ended.kind == "stopped":
         return turn | {"plan": "stop"}
+    if ended.kind == "refused":
+        return turn | {"plan": "ask"}
     crashes = [when for when in last.get("crashes", []) if when > now - CRASH_WINDOW_S] + [now]
     never_up = 0 if was_up else int(last.get("never_up", 0)) + 1
     turn |= {"crashes": crashes, "never_up": never_up}
@@ -115,9 +124,18 @@ def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:
     if status in (0, 130, 143):
         return Ended("stopped", "JupyterLab was shut down", f"gears lab {site}")
     words = store.read_text(paths.log("lab")).rpartition(LOG_MARK)[2].partition("\n")[2]
+    if status == REFUSED:
+        return why_refused(words, site)
     lines = [line for line in words.splitlines() if line.strip()]
     how = f"was killed by signal {status - 128}" if status > 128 else f"ended with {status}"
     return Ended("died", "JupyterLab " + how + ":\n" + "\n".join(lines[-5:]), f"gears logs {site}")
+
+
+def why_refused(words: str, site: str) -> Ended:
+    """What JupyterLab said in its log before it ended with REFUSED (`gears.lab.server.end`)."""
+    said = words.rpartition(REFUSED_MARK)[2].partition("\n")[0]
+    reason = f"JupyterLab was not started: {said}"
+    return Ended("refused", reason, f"gears lab {site}   (after that file was mended; more: gears logs {site})")
 
 
 def _carry_out(route: Route, paths: RunDir, what: str, turn: Record) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gears.doctor.finding import Finding, as_text, failed, ok, warning
 from gears.doctor.leftovers import check_leftovers
+from gears.doctor.login import check_login
 from gears.doctor.logout import check_logout
 from gears.doctor.modes import check_home_modes, check_local_modes, check_path_lengths, check_ssh_modes
 from gears.doctor.programs import check_ssh, check_terminal, check_tmux
@@ -40,6 +41,7 @@ HOST_PROBES: dict[str, Probe] = {
     "room on this host": check_local_space,
     "logout": check_logout,
     "leftovers": check_leftovers,
+    "login": check_login,
 }
 HOME_PROBES: dict[str, Probe] = {
     "modes in the home": check_home_modes,

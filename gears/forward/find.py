@@ -163,6 +163,7 @@ def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -
         "secure": secure,
         "token": str(record.get("token") or ""),
         "about": str(record.get("root_dir") or record.get("notebook_dir") or ""),
+        "open": bool(near and ask(target, base + "api/contents?content=0", secure)),
         "pid": pid,
     }
 

@@ -19,7 +19,8 @@ NAMES = {"jupyter": "Jupyter", "dask": "Dask"}
 class Server:
     """`target`: what ssh is to dial there, HOST:PORT or the path of a socket. `about`: its directory, or cluster.
 
-    `token`: of a dashboard of gears' the prefix, without which none of its pages is found.
+    `token`: of a dashboard of gears' the prefix, without which none of its pages is found. `open`: a Jupyter that asks
+    for no login.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Server:
     about: str
     token: str = ""
     secure: bool = False
+    open: bool = False
 
     def address(self, port: int, *, with_token: bool) -> str:
         """What a person opens. The token is for the person's own screen."""
@@ -38,6 +40,8 @@ class Server:
         return f"{where}{self.path}{query}"
 
     def remark(self, *, with_token: bool) -> str:
+        if self.open:
+            return "it asks for no login: every user of its host can use it; type there: jupyter server password"
         if self.kind == "jupyter":
             return "" if self.token else "log in with its password"
         return f"what stands for {SECRET} is shown in a terminal only" if self.token and not with_token else ""
@@ -61,6 +65,7 @@ def _read(item: dict[str, Any]) -> Server | None:
         about="".join(letter for letter in str(item.get("about", ""))[:100] if letter.isprintable()),
         token=str(item.get("token") or ""),
         secure=item.get("secure") is True,
+        open=item.get("open") is True,
     )
 
 

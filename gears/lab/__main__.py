@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from gears.lab.settings import VARIABLES
+
 SLOW = "rfc3987_syntax"
 
 
@@ -37,6 +39,8 @@ def _real(name: str) -> ModuleType:
 
 def main() -> None:
     put_off(SLOW)
+    for name in VARIABLES:
+        os.environ.pop(name, None)  # before jupyter_core looks at them, as it is imported
     if "GEARS_LAB_SOCKET" in os.environ:  # else nobody would load them
         from gears.lab.late import put_off_extensions
 
@@ -45,10 +49,10 @@ def main() -> None:
         Path("/proc/self/comm").write_text("jupyter-lab")  # what ps and top show
     except OSError:
         pass
-    from jupyterlab.labapp import main as start
+    from gears.lab.server import start
 
     sys.argv[0] = "jupyter-lab"
-    sys.exit(start())
+    start()
 
 
 if __name__ == "__main__":

@@ -24,13 +24,11 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
     return [{"module": "gears.lab.extension"}]
 
 
-def _load_jupyter_server_extension(serverapp: Any) -> None:
-    """Before the server is bound: settle how one logs in, and what a hangup does."""
+def _load_jupyter_server_extension(_serverapp: Any) -> None:
+    """Before the server is bound: keep the token out of logs, and settle what a hangup does."""
     if "GEARS_LAB_SOCKET" not in os.environ:
         return
     keep_out_of_logs(store.read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip())
-    if has_password(serverapp):
-        serverapp.identity_provider.token = ""
     # A handler, since programs in terminals inherit a signal that is ignored, as the loop has it: they'd outlive them.
     signal.signal(signal.SIGHUP, lambda *_: None)
 
@@ -69,6 +67,7 @@ def describe(serverapp: Any, path: str) -> store.Record:
         "version": jupyterlab.__version__,
         "started": store.utc_now(),
         "login": "password" if has_password(serverapp) else "token",
+        "overridden": serverapp.gears_notes,
     }
 
 

@@ -42,10 +42,11 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
         "--no-browser",
         "--ServerApp.ip=127.0.0.1",
         "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={Path(site.lab.directory).expanduser()}",
         f"--ServerApp.cookie_secret_file={paths.cookie_secret}",
         "--KernelManager.transport=ipc",
     ]
+    if site.lab.directory != "~":  # else the person's own root_dir counts, or the home, where the loop starts it
+        options.append(f"--ServerApp.root_dir={Path(site.lab.directory).expanduser()}")
     if site.envs.default:
         options.append(f"--MappingKernelManager.default_kernel_name={site.envs.default.lower()}")
     if listen == "socket":

@@ -1,0 +1,30 @@
+"""Whether JupyterLab on this host refuses who has not logged in, found out by trying as anybody on this host could."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gears import process, store
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.lab import closed
+from gears.route import Route
+from gears.rundir import RunDir
+
+
+def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Nothing where no JupyterLab of the site runs here."""
+    site, lab = route.site.name, store.read_record(paths.lab_here)
+    if not lab or not process.Process(lab["host"], lab["pid"], lab["start"]).alive():
+        return
+    if port := lab.get("port"):
+        try:
+            closed.ask_port(int(port))
+            yield ok("login", f"port {port} of JupyterLab answers nobody who has not logged in")
+        except closed.Open as exc:
+            yield failed("login", f"JupyterLab is open to every user of this host: {exc}", f"gears stop {site}")
+        except OSError as exc:
+            yield warning("login", f"port {port} of JupyterLab does not answer: {exc}", f"gears logs {site}")
+    else:
+        yield ok("login", "JupyterLab has no port; its socket is closed to others")
+    for note in lab.get("overridden") or []:
+        yield warning("Jupyter settings", note, "take it out, or leave it for other Jupyters: gears goes on without")
