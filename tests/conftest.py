@@ -13,8 +13,11 @@ from tests.centre import Centre, CentreUnavailable
 from tests.centre.requirements import check_requirements
 from tests.scheduler_says import in_denver, says  # noqa: F401  fixtures
 
-# Started by nohup, as some continuous integrations do, all that the tests start would outlive its terminal.
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# Started by nohup or in the background of a script, as some continuous integrations do, all that the tests start would
+# ignore the end of its terminal and Ctrl-C.
+for ignored in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(ignored, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenCentre = Callable[..., Centre]
 Took = Callable[[str, float], None]

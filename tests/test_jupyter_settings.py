@@ -24,7 +24,8 @@ OPENING = {
     "token": "c.ServerApp.token = ''",
     "identity token": "c.IdentityProvider.token = ''",
     "nested token": "c.ServerApp.PasswordIdentityProvider.token = ''",
-    "both, and no password": "c.ServerApp.token = c.ServerApp.password = ''\nc.PasswordIdentityProvider.hashed_password = ''",
+    "both, and no password": "c.ServerApp.token = c.ServerApp.password = ''\n"
+    "c.PasswordIdentityProvider.hashed_password = ''",
     "provider": f"{NO_LOGIN}c.ServerApp.identity_provider_class = Anybody",
     "login handler": "c.ServerApp.login_handler_class = 'jupyter_server.auth.login.LoginFormHandler'\n"
     "c.IdentityProvider.token = ''",
@@ -107,7 +108,7 @@ def test_a_variable_is_no_way_in_either(login1: Host) -> None:
 def test_the_doctor_tries_it(login1: Host) -> None:
     configure(login1, OPENING["token"])
     gears(login1, "lab local", check=True)
-    found = json.loads(gears(login1, "doctor local --json").stdout)["findings"]
+    found = json.loads(gears(login1, "doctor local --json").stdout)
     causes = {(finding["what"], finding["level"]): finding["cause"] for finding in found}
     assert "answers nobody who has not logged in" in causes["login", "ok"]
     assert f"{SHOWN}:1: ServerApp.token is not used" in causes["Jupyter settings", "warning"]
@@ -132,14 +133,14 @@ def test_a_broken_json_file_is_named(login1: Host) -> None:
 
 
 def test_what_is_hers_is_used(login1: Host) -> None:
-    login1.run("mkdir -p ~/work", check=True)
+    login1.run("mkdir -p ~/work && touch ~/work/mine", check=True)
     hers = ["base_url = '/jup/'", "root_dir = '/home/alice/work'", "local_hostnames = ['other']"]
     ways = ["certfile = '/nowhere.pem'", "keyfile = '/nowhere.key'", "sock = '/tmp/x.sock'", "open_browser = False"]
     configure(login1, "\n".join(f"c.ServerApp.{line}" for line in [*hers, *ways]))
     done = gears(login1, "lab local", check=True)
     lab = lab_at(login1, "local")
-    kernel = Kernel(lab)
-    assert kernel.run("import os; print(os.getcwd())") == "/home/alice/work\n"
+    assert [entry["name"] for entry in lab.request("GET", "/api/contents").json()["content"]] == ["mine"]
+    assert Kernel(lab).run("print(1)") == "1\n"
     assert lab.request("GET", "/jup/api").status == lab.request("GET", "/api").status == 200
     assert '"baseUrl": "/jup/"' in lab.request("GET", "/lab", accept="text/html").text
     assert status(login1, "local")["lab"]["kernels"] == 1

@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from jupyter_server.serverapp import ServerApp
+from jupyter_server.utils import JupyterServerAuthWarning
 from traitlets import TraitError
 
 from gears import store
@@ -136,7 +139,7 @@ class Server(ServerApp):
         """The line of a configuration file that has one of these words; else the files that were read."""
         texts = list(configuration_texts(self))
         found = [where for word in words if (where := settings.find_line(texts, word)[0])]
-        return found[0] if found else ", ".join(file for file, _ in texts)
+        return found[0] if found else ", ".join(file for file, _ in texts if not is_packaged(file))
 
 
 def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
@@ -149,9 +152,14 @@ def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
                 yield str(file), file.read_text(errors="replace")
 
 
+def is_packaged(file: str) -> bool:
+    """Whether a configuration file came with this environment, or with gears."""
+    return Path(file).is_relative_to(sys.prefix) or Path(file).is_relative_to(Path(__file__).parent)
+
+
 def quoted(text: str) -> list[str]:
     """The words that a message of traitlets has in quotes: a trait, its value."""
-    return [word for word in text.split("'")[1::2] if word]
+    return re.findall(r"'+([^']+)'+", text)
 
 
 def answer_without_base(web_app: Any, base_url: str) -> None:
@@ -180,8 +188,10 @@ def start() -> None:
     """Start JupyterLab with this server. A configuration file that can't be read ends it, with the line."""
     from jupyterlab.labapp import LabApp
 
+    warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers ask for a login all the same
     LabApp.serverapp_class = Server
-    os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"] = "1"
+    for app in (LabApp, Server):
+        app.raise_config_file_errors = True
     try:
         server = LabApp.initialize_server(argv=sys.argv[1:])
     except Refused as refused:
@@ -190,7 +200,6 @@ def start() -> None:
         if where := failed_file(exc):
             end(Refused(f"{type(exc).__name__}: {exc}", where))
         raise
-    del os.environ["TRAITLETS_APPLICATION_RAISE_CONFIG_FILE_ERROR"]
     server.start()
 
 

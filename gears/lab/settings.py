@@ -128,7 +128,7 @@ def find_line(texts: Iterable[tuple[str, str]], name: str) -> tuple[str, str]:
 
 def _names(line: str, name: str) -> bool | None:
     """Whether a line names a setting with its class, or at least, as a key in quotes, without (False); else None."""
-    if re.search(rf"\b{re.escape(name)}\b", line):
+    if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line):
         return True
     trait = re.escape(re.split(r"[. ]", name)[-1])
     return False if re.search(rf"[\"']{trait}[\"']", line) else None
