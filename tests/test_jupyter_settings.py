@@ -1,9 +1,11 @@
 """Whatever a person has set for Jupyter: nobody else gets in, and JupyterLab works or says which line is in the way."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
 
@@ -163,6 +165,27 @@ def test_a_line_that_says_what_gears_says_needs_no_word() -> None:
     assert says('  "open_browser": false,', False)
     assert says("c.ServerApp.ip = 'localhost'", SERVER["ip"][0])
     assert not says("c.ServerApp.ip = '*'", SERVER["ip"][0])
+
+
+def test_the_page_says_of_every_setting_what_becomes_of_it() -> None:
+    from jupyter_server.serverapp import ServerApp
+
+    page = (Path(__file__).parents[1] / "docs/reference/jupyter-settings.md").read_text()
+    ours, _, others = page.partition("Of other classes:")
+    theirs = others.partition("## Settings that are yours")[2]
+    table = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in ours.splitlines() if line[:3] == "| `")))
+    rest = set(re.findall(r"`(\w+)`", theirs))
+    assert {
+        *SERVER,
+        "allow_origin",
+        "allow_origin_pat",
+        "cookie_secret_file",
+        "port",
+        "sock",
+        "tornado_settings",
+    } == table
+    assert table | rest == set(ServerApp.class_traits(config=True))
+    assert not table & rest
 
 
 def test_what_is_of_other_classes_stays() -> None:

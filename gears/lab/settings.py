@@ -31,6 +31,8 @@ SERVER: dict[str, tuple[Any, str]] = {
     "keyfile": ("", WAY),
     "open_browser": (False, WAY),
     "port_retries": (0, WAY),
+    "show_config": (False, WAY),
+    "show_config_json": (False, WAY),
     "ssl_options": ({}, WAY),
     "websocket_url": ("", WAY),
 }
