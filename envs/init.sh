@@ -21,7 +21,9 @@ die() { printf 'gears: %s\n' "$@" >&2; exit 1; }
 # --- Is it current? -----------------------------------------------------------------------------------------------
 
 # The settings of tools, last in pyproject.toml, make no difference to an environment.
-checksum_of() { sed '/^\[tool/,$d' "$root/pyproject.toml" | cat "$root/envs/$1.lock.txt" - | cksum; }
+# `recipe` counts changes of this script that older environments must get too.
+recipe=2
+checksum_of() { sed '/^\[tool/,$d' "$root/pyproject.toml" | (echo "$recipe" && cat "$root/envs/$1.lock.txt" -) | cksum; }
 
 # A stamp is four lines: checksum, checkout, interpreter, host.
 read_stamp() {
@@ -213,11 +215,19 @@ compile_packages() {
     "$venv/bin/python" -m compileall -q -j 4 "$venv/lib" "$root/gears" >>"$log" 2>&1 </dev/null || :
 }
 
+# What modules put into PYTHONPATH or PYTHONHOME is for other Pythons than the one of the command `gears` (-E, -s, -P).
+isolate_command() {
+    sed '1s/^\(#!.*python[0-9.]*\)$/\1 -EsP/' "$venv/bin/gears" >"$venv/gears.new"
+    cat "$venv/gears.new" >"$venv/bin/gears"
+    rm "$venv/gears.new"
+}
+
 make_current() {
     began=$(date +%s)
     if ! { read_stamp base && is_usable; }; then make_environment; fi
     rm -f "$venv"/gears-*.stamp
     install_packages
+    isolate_command
     compile_packages
     write_stamp base
     [ "$kind" = base ] || write_stamp "$kind"

@@ -13,13 +13,16 @@ from pathlib import Path
 
 from gears import process, store
 from gears.hop import read_report
-from gears.keeper.probe import Answer, get_json, probe
+from gears.keeper.probe import Answer, connects, get_json, probe
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
 
 BEGINNING_S = 5.0
 """After so long a loop that has not written down who it is was never started."""
+
+STARTING_UP_S = 5.0
+"""After so long it is said that a person's start-up files are being run, or stand in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Facts:
     answer: Answer
     report: Record  # the remote command's answer
     report_age_s: float
+    starting_up: bool  # ssh is in, and gears has not answered there for some seconds
     lab: Record  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
     job: Record  # as it was last seen; empty where JupyterLab is no job
@@ -50,6 +54,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     turn = store.read_record(paths.turn)
     dialled = route.role == "front" and turn.get("plan") == "dial"
     report = read_report(store.read_text(paths.hop_out)) if dialled else {}
+    silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
     lab = _newest_lab(route, paths, report)
     answer = answer or probe(paths.link)
     shared = route.site.lab.home == "shared" or route.role == "lab"
@@ -62,6 +67,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
         answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
+        starting_up=silent and connects(paths.socket("hop", int(turn.get("number", 0)))),
         lab=lab,
         lab_alive=_lab_process(lab),
         job=_job(paths, report, answer, shared=shared),

@@ -147,7 +147,7 @@ def _common_values(route: Route, paths: RunDir, what: str) -> dict[str, Any]:
         "loop": paths.loop,
         "ask": paths.ask,
         "log": paths.log(what),
-        "gears": this_gears(),
+        "gears": shlex.join(gears_words()),
     }
 
 
@@ -187,6 +187,11 @@ VALUES = {"hop": _hop_values, "lab": _lab_values, "job": _job_values}
 def this_gears() -> str:
     """The command that runs this very gears, by its absolute path."""
     return str(Path(sys.executable).with_name("gears"))
+
+
+def gears_words() -> list[str]:
+    """The same for a shell loop, whatever the person has in PYTHONPATH, PYTHONHOME and the like (-E)."""
+    return [sys.executable, "-EsP", "-m", "gears"]
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float, every_s: float = 0.02) -> bool:

@@ -20,7 +20,7 @@ from gears.errors import UsageError
 from gears.hop import ENDED, STOPPED
 from gears.keeper.probe import connects
 from gears.locate import lab_route, open_paths
-from gears.loop import Say, loop_alive, start_loop, this_gears, wait_for
+from gears.loop import Say, gears_words, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, from_json
@@ -127,7 +127,7 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
     """Become a shell that waits for the end of the connection, and for a word from the front."""
     from gears.render import render
 
-    serve_again = shlex.join([this_gears(), *again])
+    serve_again = shlex.join([*gears_words(), *again])
     store.write_private(
         paths.script("remote"), render("remote.sh.j2", site=route.site.name, ended=ENDED, serve=serve_again)
     )

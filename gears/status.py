@@ -172,6 +172,9 @@ def _front_state(route: Route, facts: Facts) -> Verdict:
             ended.get("reason"),
             f"{again}   (it is tried again by itself; this starts a lab elsewhere if need be)",
         )
+    if facts.starting_up:
+        reason = f"{route.lab} has let us in, and still runs your start-up files there (~/.bashrc, ~/.ssh/rc …)"
+        return "connecting", reason, f"ssh {route.lab} echo works   (it takes as long; if it prints nothing, mend them)"
     return "connecting", ended.get("reason"), again if ended else None
 
 

@@ -17,6 +17,8 @@ from gears.command import find_program, run
 from gears.errors import CommandFailed, MissingProgram
 
 SERVER = "gears"
+CONFIG = Path(__file__).parent / "templates" / "tmux.conf"
+
 OLDEST = (3, 2)
 """What libtmux supports (3.2a)."""
 
@@ -37,7 +39,8 @@ def check_tmux() -> str:
 def start_session(site: str, window: str, script: Path) -> None:
     """Run `script` in a new detached session, in place of whatever session of that name was left over.
 
-    The caller holds the site's lock and has made sure that no loop is alive. Raises CommandFailed.
+    The caller holds the site's lock and has made sure that no loop is alive. Raises CommandFailed. The script is run as
+    it is, without the person's shell and its start-up files: tmux hands a command of one word to a shell (tmux(1)).
     """
     import libtmux
     from libtmux.exc import LibTmuxException
@@ -45,8 +48,8 @@ def start_session(site: str, window: str, script: Path) -> None:
     end_session(site)
     _use_known_terminal()
     try:  # Server.new_session would leave its list of 130 format names in the argv of the tmux server, for all to read
-        done = libtmux.Server(socket_name=SERVER).cmd(
-            "new-session", "-d", "-s", site, "-n", window, "-c", "/", f"exec /bin/sh {script}"
+        done = libtmux.Server(socket_name=SERVER, config_file=str(CONFIG)).cmd(
+            "new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script)
         )
     except LibTmuxException as exc:
         raise CommandFailed(f"tmux made no session {site}: {exc}", next="gears doctor") from exc
@@ -72,7 +75,7 @@ def enter_session(name: str, window: str, directory: Path, command: Sequence[str
     _use_known_terminal()
     os.environ.pop("TMUX", None)
     made = ["new-session", "-A", "-s", name, "-n", window, "-c", str(directory), "--", *command]
-    os.execvp("tmux", ["tmux", "-L", SERVER, *made])
+    os.execvp("tmux", ["tmux", "-L", SERVER, "-f", str(CONFIG), *made])
 
 
 def has_session(site: str) -> bool:

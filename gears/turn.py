@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from gears import process, store
-from gears.hop import Ended, why_ended
+from gears.hop import Ended, read_report, why_ended
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
@@ -116,7 +116,17 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Record) -> E
     if given_up := store.read_record(paths.given_up):
         return Ended(**given_up)
     asked = last.get("how") == "person"
+    if status == 0:
+        return why_session_ended(host, site, answered=bool(read_report(store.read_text(paths.hop_out))))
     return why_ended(status, store.read_text(paths.hop_err), site=site, host=host, asked=asked)
+
+
+def why_session_ended(host: str, site: str, *, answered: bool) -> Ended:
+    """ssh ended with 0. Of a session that gears had begun in it is dialled again, as after any cut."""
+    if answered:
+        return Ended("network", f"{host}: the session there was ended", f"gears lab {site}")
+    reason = f"{host}: the session ended before gears began in it, as by exit or exec in a start-up file of yours there"
+    return Ended("remote", reason, f"ssh {host} echo works   (if it prints nothing: look into ~/.bashrc there)")
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:

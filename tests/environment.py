@@ -28,7 +28,8 @@ def make_current(checkout: Path, kind: str = "base") -> Path:
         python.symlink_to(PYTHON)
     stamp = checkout / f".venv/gears-{kind}.stamp"
     project = (checkout / "pyproject.toml").read_text().partition("[tool.")[0]
-    text = (checkout / f"envs/{kind}.lock.txt").read_text() + project
+    recipe = (checkout / "envs/init.sh").read_text().partition("\nrecipe=")[2].partition("\n")[0]
+    text = f"{recipe}\n" + (checkout / f"envs/{kind}.lock.txt").read_text() + project
     checksum = subprocess.run(["cksum"], input=text, capture_output=True, text=True, check=True, timeout=10).stdout
     stamp.write_text(
         f"{checksum.strip()}\n{checkout.resolve()}\n{PYTHON}\n{os.uname().nodename} {os.uname().machine}\n"

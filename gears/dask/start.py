@@ -23,7 +23,7 @@ from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.lab.launch import current_umask
-from gears.loop import Say, this_gears, wait_for
+from gears.loop import Say, gears_words, this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.shell import session_name
@@ -270,7 +270,7 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
         "loop": paths.dask_file("loop"),
         "log": paths.dask_file("owner.log"),
         "published": paths.dask_published,
-        "gears": this_gears(),
+        "gears": shlex.join(gears_words()),
     }
 
 

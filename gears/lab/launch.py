@@ -31,7 +31,9 @@ def plan_job_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
 
 
 def _python(module: str) -> list[str]:
-    return [sys.executable, "-P", "-m", module]  # -P: nothing is imported from the directory it is started in
+    """-P: nothing is imported from the directory it is started in; -E, -s: nor from what a person's variables name for
+    other Pythons. Kernels and terminals have these variables all the same."""
+    return [sys.executable, "-EsP", "-m", module]
 
 
 def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]:

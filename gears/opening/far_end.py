@@ -27,13 +27,13 @@ from gears.hop import ENDED
 from gears.keeper.probe import connects
 from gears.locate import find_paths
 from gears.look import look
-from gears.loop import this_gears, wait_for
+from gears.loop import gears_words, wait_for
 from gears.opening.dial import MARK
 from gears.route import Route
 from gears.rundir import gears_home
 from gears.typed import typed
 
-WAIT = 'read -r word || exit 0; [ "$word" = again ] && set -- "$@" --ask; exec "$@"'
+WAIT = 'unset TMOUT; read -r word || exit 0; [ "$word" = again ] && set -- "$@" --ask; exec "$@"'
 """`again`: a person is there. Any other word: look again."""
 
 
@@ -58,7 +58,7 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
     except GearsError as error:
         tell(failed=error.message, next=typed(error.next) if error.next else None, exit=error.exit_code)
         return error.exit_code
-    return hold([this_gears(), "_open", route.site.name])
+    return hold([*gears_words(), "_open", route.site.name])
 
 
 def make_sure(route: Route, *, ask: bool) -> None:

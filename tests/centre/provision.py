@@ -21,7 +21,11 @@ from tests.centre.room import cache_directory
 
 CHECKOUT = Path(__file__).parents[2]
 LOCK = "envs/base.lock.txt"
-MADE_FROM = (LOCK, "pyproject.toml")  # what `make init` looks at to tell whether an environment is current
+MADE_FROM = (
+    LOCK,
+    "pyproject.toml",
+    "envs/init.sh",
+)  # what `make init` looks at to tell whether an environment is current
 KEPT = 2  # templates; older ones that no centre uses are removed
 INIT_LIMIT_S = 1200
 # What a person at a site behind a proxy or with a mirror would have set.

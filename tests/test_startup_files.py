@@ -1,0 +1,88 @@
+"""A person's start-up files, variables and tmux configuration cost time, and are otherwise in nobody's way."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.centre import Centre, Host
+from tests.helpers import Kernel, fixed_path, gears, home, lab_at, status, wait_until
+
+TMOUT = "TMOUT=2; readonly TMOUT; export TMOUT\n"
+TMUX = """\
+set-option -g destroy-unattached on
+set-option -s exit-unattached on
+set-option -g remain-on-exit on
+set-option -g default-command "exec false"
+set-option -g default-shell /usr/bin/false
+"""
+PYTHON = "export PYTHONPATH=~/shadow PYTHONUSERBASE=~/shadow PYTHONSTARTUP=~/shadow/start.py\n"
+
+
+@pytest.fixture
+def hub(centre: Centre) -> Iterator[Host]:
+    hub = centre.hub
+    hub.run("cp ~/.bashrc ~/bashrc.kept", check=True)
+    yield hub
+    hub.run("mv ~/bashrc.kept ~/.bashrc; rm -rf ~/.tmux.conf ~/shadow ~/.bash_profile", check=True)
+    gears(hub, "stop andes")
+    for host in (hub, centre.login1, centre.login2):
+        host.run("tmux -L gears kill-server")
+
+
+def begin_bashrc(hub: Host, text: str) -> None:
+    """Put it before everything else: Debian's own returns early in a shell that is not interactive."""
+    hub.run("cat - ~/bashrc.kept > ~/.bashrc", input=text, check=True)
+
+
+def test_slow_start_up_files_only_cost_time(hub: Host) -> None:
+    begin_bashrc(hub, "sleep 12; printf 'loading modules …'\n")
+    done = gears(hub, "lab andes", timeout_s=120)
+    assert done.returncode == 0, done.stderr
+    assert "still runs your start-up files there" in done.stderr
+    assert "forbids" not in done.stderr
+    assert Kernel(lab_at(hub)).run("print(1)") == "1\n"
+    ran = gears(hub, "run andes -- echo works", timeout_s=120)
+    assert "works" in ran.stdout, ran.stderr
+
+
+def test_a_readonly_time_out_ends_no_wait_of_ours(centre: Centre, hub: Host) -> None:
+    begin_bashrc(hub, TMOUT)
+    hosts = (centre.hub, centre.login1, centre.login2)
+    for host in hosts:  # sh is bash there, as on most centres
+        host.run("mount --bind /usr/bin/bash /usr/bin/dash", "root", check=True)
+    try:
+        gears(hub, "lab andes", check=True)
+        hub.run("sleep 4", check=True)
+        found = status(hub)
+        assert (found["state"], found["hops"][0]["reconnects"]) == ("up", 0)
+    finally:
+        for host in hosts:
+            host.run("umount -l /usr/bin/dash", "root", check=True)
+
+
+def test_a_start_up_file_that_ends_the_session_is_named(hub: Host) -> None:
+    begin_bashrc(hub, "exit\n")
+    done = gears(hub, "lab andes", timeout_s=60)
+    assert done.returncode == 1
+    assert "a start-up file of yours there" in done.stderr
+
+
+def test_no_tmux_configuration_ends_a_lab_or_keeps_a_run(hub: Host, centre: Centre) -> None:
+    hub.run("cat > ~/.tmux.conf", input=TMUX, check=True)
+    gears(hub, "lab andes", check=True)
+    gears(hub, "run andes -- true", check=True)
+    hosts = (centre.login1, centre.login2)
+    listed = [host.run("tmux -L gears list-sessions -F '#{session_name}'").stdout for host in hosts]
+    wait_until(lambda: not any("run" in line for line in listed), 5, "the session of a run that has ended is gone")
+    assert Kernel(lab_at(hub)).run("print(2)") == "2\n"
+    assert hub.connect_unix(fixed_path(), "alice")
+
+
+def test_variables_for_other_pythons_are_for_kernels_only(hub: Host) -> None:
+    hub.run("mkdir ~/shadow && echo 'raise SystemExit(1)' | tee ~/shadow/jinja2.py ~/shadow/tornado.py", check=True)
+    begin_bashrc(hub, PYTHON)
+    hub.run(f"bash -c '. ~/.bashrc; {home()}/.venv/bin/gears lab andes'", check=True, timeout_s=60)
+    assert lab_at(hub).answers()
+    where = "import os; print(os.environ['PYTHONUSERBASE'])"
+    hub.run("rm ~/shadow/*", check=True)
+    assert Kernel(lab_at(hub)).run(where) == "/home/alice/shadow\n"
