@@ -7,8 +7,10 @@ import os
 import select
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from subprocess import PIPE
 from types import TracebackType
 from typing import Self
 
@@ -28,29 +30,58 @@ def run(
 ) -> str:
     """Standard output of `argv`, run without a terminal, on `input` or nothing.
 
-    Raises MissingProgram, CommandTimeout (the program is killed), or with `check` CommandFailed, which holds its
-    standard error.
+    Raises MissingProgram, CommandTimeout (the program is killed), CommandFailed for one that prints MOST_OUTPUT, and
+    with `check` CommandFailed with its standard error.
     """
+    with tempfile.TemporaryFile() as given:  # a pipe could fill up while nobody reads
+        given.write((input or "").encode())
+        given.seek(0)
+        try:
+            program = subprocess.Popen(
+                argv, stdin=given, stdout=PIPE, stderr=PIPE, env=None if env is None else dict(env)
+            )
+        except FileNotFoundError as exc:
+            raise missing(argv[0]) from exc
+    with program:
+        try:
+            out, err = (read.decode(errors="replace") for read in _read_all(program, argv[0], timeout_s))
+        except BaseException:
+            program.kill()
+            raise
+    if check and program.returncode != 0:
+        words = err.strip() or out.strip() or f"exit {program.returncode}"
+        raise CommandFailed(f"{argv[0]}: {words}", stderr=err)
+    return out
+
+
+MOST_OUTPUT = 16_000_000
+"""Bytes that a program may print, far over what any of ours has to say; one that asks in a loop prints without end."""
+
+
+def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> tuple[bytes, bytes]:
+    """Both outputs, and the program's end. Raises CommandTimeout, and CommandFailed for one that prints too much."""
+    assert program.stdout is not None
+    assert program.stderr is not None
+    deadline, total = time.monotonic() + timeout_s, 0
+    read: dict[int, list[bytes]] = {program.stdout.fileno(): [], program.stderr.fileno(): []}
+    waiting = set(read)
+    while waiting:
+        ready = select.select(list(waiting), [], [], max(0.0, deadline - time.monotonic()))[0]
+        if not ready:
+            raise CommandTimeout(f"{name} did not end within {timeout_s:g} s", next="gears doctor")
+        for fd in ready:
+            read[fd].append(part := os.read(fd, 65536))
+            total += len(part)
+            if not part:
+                waiting.remove(fd)
+        if total > MOST_OUTPUT:
+            raise CommandFailed(f"{name} prints without end, and was ended", next=f"type {name} by hand: it may ask")
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL if input is None else None,
-            input=input,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-            env=dict(env) if env is not None else None,
-        )
-    except FileNotFoundError as exc:
-        raise missing(argv[0]) from exc
+        program.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as exc:
-        raise CommandTimeout(f"{argv[0]} did not end within {timeout_s:g} s", next="gears doctor") from exc
-    if check and done.returncode != 0:
-        words = done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}"
-        raise CommandFailed(f"{argv[0]}: {words}", stderr=done.stderr)
-    return done.stdout
+        raise CommandTimeout(f"{name} did not end within {timeout_s:g} s", next="gears doctor") from exc
+    out, err = (b"".join(parts) for parts in read.values())
+    return out, err
 
 
 def run_logged(

@@ -106,7 +106,7 @@ def script(tmp_path: Path) -> Path:
     ("kind", "said", "job"),
     [
         ("slurm", "7\n", "7"),
-        ("slurm", "Your account has 3 hours left.\n7;andes\n", "7"),
+        ("slurm", "Your account has 3 hours left.\n7;andes\n", "7;andes"),
         ("sge", "7\n", "7"),
         ("pbs", "7.pbs.example.org\n", "7.pbs.example.org"),
         ("lsf", "Job <7> is submitted to queue <batch>.\n", "7"),

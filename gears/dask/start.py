@@ -22,6 +22,7 @@ from gears.dask.environment import plan_worker, python_of
 from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
+from gears.jobs.environment import SCHEDULERS, kept_pattern
 from gears.lab.launch import current_umask
 from gears.loop import Say, gears_words, this_gears, wait_for
 from gears.route import Route
@@ -252,6 +253,7 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
 
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
     path = f"{Path(python).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+    wanted = route.site.scheduler
     environment = {"PATH": path, "GEARS_SITE": paths.site, "DASK_CONFIG": str(paths.dask_config)}
     return {
         "site": paths.site,
@@ -271,6 +273,8 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
         "log": paths.dask_file("owner.log"),
         "published": paths.dask_published,
         "gears": shlex.join(gears_words()),
+        "schedulers": SCHEDULERS,
+        "kept": kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue)),
     }
 
 

@@ -6,9 +6,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from gears.command import run
 from gears.errors import CommandFailed, CommandTimeout, MissingProgram, SubmissionRefused
 from gears.jobs import SUBMIT_S, Job
+from gears.jobs.environment import run
 
 Plain = tuple[tuple[str, str], ...]
 """Pairs of a pattern for the whole of a scheduler's reason, and what a person understands; the first that fits."""

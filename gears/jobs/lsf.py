@@ -10,10 +10,10 @@ import re
 import time
 from pathlib import Path
 
-from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
+from gears.jobs.environment import run
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
 

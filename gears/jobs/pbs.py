@@ -11,22 +11,26 @@ import re
 import time
 from pathlib import Path
 
-from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
+from gears.jobs.environment import run
 
+# qstat(1B) of OpenPBS, with Torque's C.
 _STATES = {
     "Q": "PENDING",
     "T": "PENDING",
     "W": "PENDING",
     "H": "HELD",
     "R": "RUNNING",
+    "B": "RUNNING",  # an array of which jobs have begun
     "E": "ENDING",  # exiting: its files are being brought home
     "S": "SUSPENDED",
     "U": "SUSPENDED",
     "F": "ENDED",
     "X": "ENDED",
+    "C": "ENDED",  # Torque's word
+    "M": "ENDED",  # moved to another server, which this one does not ask
 }
 
 _WHY: Plain = (
@@ -160,6 +164,8 @@ def _reason(state: str, values: dict[str, str]) -> str:
 
 
 def _end(values: dict[str, str], comment: str) -> str:
+    if values.get("job_state") == "M":
+        return "moved to another server"
     told = values.get("Exit_status", "")
     if not re.fullmatch(r"-?\d+", told):
         return "cancelled before it began"

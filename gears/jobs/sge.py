@@ -13,10 +13,10 @@ import re
 import time
 from pathlib import Path
 
-from gears.command import run
 from gears.errors import CommandFailed, MissingProgram, UsageError
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
+from gears.jobs.environment import run
 
 ACCOUNTING_S = 5.0
 """qacct reads the whole of a file that grows for years. What it tells is not worth more time."""

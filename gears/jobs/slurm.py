@@ -6,18 +6,21 @@ import os
 import re
 from pathlib import Path
 
-from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
+from gears.jobs.environment import clean, run
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
 
+# slurm.schedmd.com/job_state_codes.html: the base states and the flags, all of them with `_ENDS`.
 _STATES = {
     "PENDING": "PENDING",
     "REQUEUED": "PENDING",
     "REQUEUE_FED": "PENDING",
+    "EXPEDITING": "PENDING",
+    "POWER_UP_NODE": "PENDING",
     "CONFIGURING": "PENDING",  # it has nodes, but they boot: nothing of the job runs yet
     "REQUEUE_HOLD": "HELD",
     "RESV_DEL_HOLD": "HELD",
@@ -29,6 +32,9 @@ _STATES = {
     # over. So it is not yet: who submits another, or clears up, waits until Slurm itself has done.
     "COMPLETING": "ENDING",
     "STAGE_OUT": "ENDING",
+    "UPDATE_DB": "ENDING",
+    "LAUNCH_FAILED": "ENDING",  # Slurm requeues it, holds it, or lets it fail: its next word tells
+    "RECONFIG_FAIL": "ENDING",
     "SUSPENDED": "SUSPENDED",
     "STOPPED": "SUSPENDED",
 }
@@ -92,50 +98,69 @@ def header(spec: JobSpec) -> list[str]:
     lines += [f"#SBATCH --nodes={spec.nodes}"] if spec.nodes else []
     lines += [f"#SBATCH --time={clock(spec.walltime_s)}"]
     lines += [f"#SBATCH --output={spec.log}", "#SBATCH --open-mode=append"]
-    lines += [f"#SBATCH --dependency=afterany:{spec.after}"] if spec.after else []
+    lines += [f"#SBATCH --dependency=afterany:{spec.after.partition(';')[0]}"] if spec.after else []
     return lines + directive_lines("#SBATCH", spec.directives)
 
 
 def submit(script: Path) -> str:
+    """The job's id: "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1))."""
     said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=_submit_environment(script))
-    # "123", or "123;cluster" in a federation; a site's own wrapper may say more before
-    if found := re.search(r"^(\d+)(;\S+)?$", said, re.MULTILINE):
-        return found[1]
+    # a site's own wrapper may say more before
+    if found := re.search(r"^\d+(;\S+)?$", said, re.MULTILINE):
+        return found[0]
     raise CommandFailed(f"sbatch: no job id in its answer: {said.strip()!r}", next="squeue --me")
 
 
 def query(job: str) -> Job:
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     try:
-        said = _squeue("--jobs", job, "--states", "all", "--Format", fields)
+        number, clusters = _split(job)
+        said = _squeue(*clusters, "--jobs", number, "--states", "all", "--Format", fields)
     except (CommandFailed, MissingProgram) as failure:
         return unanswered(job, failure, r"Invalid job id")
     return _parse(job, said)
 
 
 def find(name: str) -> list[str] | None:
-    """squeue shows, unless asked for others, the jobs that are not over."""
+    """squeue shows, unless asked for others, the jobs that are not over. It heads those of each of several clusters."""
+    clusters = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
+    where = [f"--clusters={clusters}"] if clusters else []
     try:
-        said = _squeue("--user", str(os.getuid()), "--name", name, "--format", "%A")
+        said = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A")
     except (CommandFailed, MissingProgram):
         return None
-    return said.split()
+    found, cluster = [], ""
+    for line in said.split("\n"):
+        if line.startswith(_CLUSTER):
+            cluster = f";{line.removeprefix(_CLUSTER).strip()}"
+        elif line.strip().isdigit():
+            found.append(line.strip() + cluster)
+    return found
 
 
 def cancel(job: str) -> None:
     """scancel(1) ends with 0 for a job that is over, in most versions."""
     try:
-        run(["scancel", job], timeout_s=QUERY_S)
+        number, clusters = _split(job)
+        run(["scancel", *clusters, number], timeout_s=QUERY_S)
     except CommandFailed as failure:
         if not re.search(r"Invalid job id|already completing or completed", failure.stderr):
             raise
 
 
+_CLUSTER = "CLUSTER:"
+
+
+def _split(job: str) -> tuple[str, list[str]]:
+    """A job's number, and the option that names its cluster, if it is of another (squeue(1), scancel(1))."""
+    number, _, cluster = job.partition(";")
+    return number, [f"--clusters={cluster}"] if cluster else []
+
+
 def _squeue(*options: str) -> str:
     """`--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well.
     With %s times are told in seconds since 1970, so no hour is told twice when summer ends."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
-    env["SLURM_TIME_FORMAT"] = "%s"
+    env = clean(os.environ) | {"SLURM_TIME_FORMAT": "%s"}
     return run(["squeue", "--noheader", "--all", *options], timeout_s=QUERY_S, env=env)
 
 
@@ -143,11 +168,12 @@ def _submit_environment(script: Path) -> dict[str, str]:
     """Without those of SBATCH_ACCOUNT and its like that would win over what the job script says (sbatch(1))."""
     named = re.findall(r"^#SBATCH --([a-z-]+)=", script.read_text(encoding="utf-8"), re.MULTILINE)
     variables = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
-    return {name: value for name, value in os.environ.items() if name not in variables}
+    return clean(os.environ, variables)
 
 
 def _parse(job: str, said: str) -> Job:
-    line, values, start = said.split("\n")[0], {}, 0
+    line = next((line for line in said.split("\n") if not line.startswith(_CLUSTER)), "")
+    values, start = {}, 0
     for name, width in _FIELDS.items():
         values[name] = line[start : start + width].strip()
         start += width
@@ -179,7 +205,9 @@ def _reason(state: str, values: dict[str, str]) -> str:
         return explain(reason, _WHY)
     if word == "CONFIGURING":
         return "its nodes are being made ready (CONFIGURING)"
-    if word in ("COMPLETING", "STAGE_OUT"):
+    if word in ("LAUNCH_FAILED", "RECONFIG_FAIL"):
+        return f"it could not be started on its nodes ({word})"
+    if state == "ENDING":
         return f"it has ended, and is being cleared up ({word})"
     return "" if state == "RUNNING" else f"{state.lower()} ({word})"
 

@@ -8,6 +8,7 @@ script looks for its name in the record.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from gears import checks, store
 from gears.dask.place import ensure_config
@@ -106,11 +107,33 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     for file in (spec.log, paths.job_log(job["number"])):
         store.write_private(file, "")  # 0600: a scheduler would make it as it likes
     store.write_private(paths.job_script, batch.render_script(route, paths, job["number"], spec, before=before))
+    kind = check_scheduler(route.site).kind
     try:
-        return scheduler(check_scheduler(route.site).kind).submit(paths.job_script)
-    except SubmissionRefused as exc:
-        cure = (exc.next or "gears lab SITE --job --help").replace("SITE", paths.site)
-        raise SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure) from exc
+        return scheduler(kind).submit(paths.job_script)
     except CommandFailed as exc:
-        later = exc.next or f"gears lab {paths.site} --job   (later: the scheduler could not be asked)"
-        raise CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later) from exc
+        if taken := find_taken(kind, job["name"], ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]):
+            return taken
+        raise _explained(exc, paths.site) from exc
+
+
+ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
+"""Before each question whether a job was taken all the same: a scheduler that is late shows it late."""
+
+
+def find_taken(kind: str, name: str, pauses_s: Sequence[float]) -> str:
+    """The id of a job that the scheduler took although its submission failed: sbatch, say, may time out when the
+    controller has the job. "" where there is none, or it can't be asked; such a job ends as it begins."""
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        if found := scheduler(kind).find(name):
+            return found[0]
+    return ""
+
+
+def _explained(exc: CommandFailed, site: str) -> CommandFailed:
+    """The error with what a person can do."""
+    if isinstance(exc, SubmissionRefused):
+        cure = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
+        return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure)
+    later = exc.next or f"gears lab {site} --job   (later: the scheduler could not be asked)"
+    return CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later)
