@@ -75,7 +75,7 @@ def test_a_lab_that_fails_behind_a_hop_shows_why_and_starts_once_mended(centre: 
     centre.hub.run(f"mkdir -p ~/.jupyter && echo 'raise SystemExit(\"broken by hand\")' > {broken}", check=True)
     failed = gears(centre.hub, "lab andes")
     assert failed.returncode == 1
-    assert re.search(r"login1: JupyterLab ended with 1:\nbroken by hand\n  next: ", failed.stderr)
+    assert re.search(r"login1: JupyterLab was not started: .*: SystemExit: broken by hand\n  next: ", failed.stderr)
     page = lab_at(centre.hub).request("GET", "/lab", accept="text/html")
     assert page.status == 503
     assert "broken by hand" in page.text

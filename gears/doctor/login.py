@@ -19,12 +19,12 @@ def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
     if port := lab.get("port"):
         try:
             closed.ask_port(int(port))
-            yield ok("login", f"port {port} of JupyterLab answers nobody who has not logged in")
+            yield ok("access", f"port {port} of JupyterLab answers nobody who has not logged in")
         except closed.Open as exc:
-            yield failed("login", f"JupyterLab is open to every user of this host: {exc}", f"gears stop {site}")
+            yield failed("access", f"JupyterLab is open to every user of this host: {exc}", f"gears stop {site}")
         except OSError as exc:
-            yield warning("login", f"port {port} of JupyterLab does not answer: {exc}", f"gears logs {site}")
+            yield warning("access", f"port {port} of JupyterLab does not answer: {exc}", f"gears logs {site}")
     else:
-        yield ok("login", "JupyterLab has no port; its socket is closed to others")
+        yield ok("access", "JupyterLab has no port; its socket is closed to others")
     for note in lab.get("overridden") or []:
         yield warning("Jupyter settings", note, "take it out, or leave it for other Jupyters: gears goes on without")
