@@ -190,8 +190,8 @@ def this_gears() -> str:
 
 
 def gears_words() -> list[str]:
-    """The same for a shell loop, whatever the person has in PYTHONPATH, PYTHONHOME and the like (-E)."""
-    return [sys.executable, "-EsP", "-m", "gears"]
+    """The same for a shell loop. `envs/init.sh` makes that command ignore PYTHONPATH, PYTHONHOME and the like."""
+    return [this_gears()]
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float, every_s: float = 0.02) -> bool:
