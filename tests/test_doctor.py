@@ -82,7 +82,7 @@ def test_it_leaves_everything_as_it_was(up: Centre) -> None:
         running = [str([process.pid for process in host.processes("alice")]) for host in hosts]
         return [*(found.stdout for found in files), *running]
 
-    before = everything()
+    before = wait_until(lambda: (now := everything()) and ".wait." not in "".join(now) and now, 10, "the keepers left")
     Report(up.hub)
     wait_until(lambda: everything() == before, 5, "all as it was")
 
@@ -349,7 +349,7 @@ def test_clocks_that_differ(up: Centre) -> None:
     """The far gears is the real one, in a Python whose clock is five minutes ahead."""
     up.login1.run("mkdir -p fast/.venv/bin clock", check=True)
     up.login1.run(["tee", "clock/sitecustomize.py"], input=OTHER_CLOCK, check=True)
-    script = f'#!/bin/sh\nPYTHONPATH=~/clock exec {home()}/.venv/bin/gears "$@"\n'
+    script = f'#!/bin/sh\nPYTHONPATH=~/clock exec {home()}/.venv/bin/python -m gears "$@"\n'
     up.login1.run(["tee", "fast/.venv/bin/gears"], input=script, check=True)
     up.login1.run("chmod +x fast/.venv/bin/gears", check=True)
     write_profile(up.hub, "fast", '[front]\nhost = "hub"\n[lab]\nhost = "andes"\nroot = "~/fast"\n')
