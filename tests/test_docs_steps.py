@@ -101,7 +101,7 @@ def seconds(utc: str) -> int:
 
 
 def flatten(value: Any, name: str = "") -> Iterator[str]:
-    if isinstance(value, list):
+    if isinstance(value, list) and value and isinstance(value[0], dict):
         yield from flatten(value[0], f"{name}[]")
     elif isinstance(value, dict):
         for key, item in value.items():
