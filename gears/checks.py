@@ -12,7 +12,8 @@ Check = Callable[[object], Any]
 
 SITE_NAME = r"(?!(?:envs|forward)$)[a-z0-9][a-z0-9_-]{0,31}"
 """Each site has a directory under run/, where environments and forwards have theirs."""
-_USER = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"
+_USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]|\\(?=[A-Za-z0-9_])){0,63}"
+"""Of a directory service too: name@domain, DOMAIN\\name. Where a shell reads it, it is quoted."""
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 _PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
 _TEMPLATE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\})+)+|/)/?"

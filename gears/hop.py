@@ -7,12 +7,15 @@ so the reason is read from its standard error, in its English, which ssh never t
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gears.command import run
 from gears.errors import CommandFailed
@@ -28,20 +31,42 @@ ENDED = 4
 STOPPED = "gears: all has ended here"
 """The last line of the remote command, when it was told to stop the lab and has."""
 
+ELSEWHERE = 66
+"""Exit status of the remote command on another node than the one that was meant (`only_on`)."""
+
+ANOTHER_NODE = "gears: this is another node"
+
 FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or DisableForwarding"
 """sshd_config(5): each of these can close the way, and ssh is told the same for all."""
 
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
 
+NOTHING_OF_HERS = {
+    "ClearAllForwardings": "yes",
+    "Tunnel": "no",
+    "ForwardX11": "no",
+    "ForwardAgent": "no",
+    "RemoteCommand": "none",
+    "SessionType": "default",
+    "ForkAfterAuthentication": "no",
+    "StdinNull": "no",
+    "LogLevel": "INFO",
+}
+"""ssh_config(5): what a person's configuration may add to a connection. It clears forwards of the command line as well,
+so ours are asked for once ssh is connected (`own_forward`)."""
+
+YOUNG = (("RemoteCommand",), ("SessionType", "ForkAfterAuthentication", "StdinNull"))
+"""Of 7.6 and of 8.7; an older ssh refuses to hear of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """How to dial the next host. `options` go before the host's name; the loop adds how, where and the forward."""
+    """How to dial the next host. `options` go before the host's name; the loop adds how and where."""
 
     host: str
     key_alias: str
     options: tuple[str, ...]
-    forward_to: Path
     remote: str
 
 
@@ -57,8 +82,9 @@ class Ended:
     next: str | None = None
 
 
-def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> Hop:
+def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forward: str = "", control: str = "") -> Hop:
     """The hop from this host to the site's lab host. `gears`: the command on the lab host. `job`: a job is asked for.
+    `forward`, `control`: as `own_forward` has them.
 
     Asks `ssh -G` what the person's configuration says of the host. Raises CommandFailed with ssh's words where that is
     wrong, MissingProgram without ssh.
@@ -68,15 +94,33 @@ def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> Hop
     return Hop(
         host=host,
         key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
-        options=ssh_options(effective.get("ciphers", "")),
-        forward_to=paths.link,
+        options=ssh_options(effective.get("ciphers", ""), forward=forward, control=control),
         remote=remote_command(site, paths, gears, job=job),
     )
 
 
-def ssh_options(ciphers: str = "") -> tuple[str, ...]:
-    """What every ssh of ours is told. `ciphers`: those that the person's configuration allows; "": not told."""
+ALONE = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no"}
+
+
+def own_forward(forward: str, control: str) -> dict[str, str]:
+    """A forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward. Without it
+    ssh ends. `control`: a path that is ours alone. /bin/sh reads this: ssh is to run with SHELL=/bin/sh."""
+    tell = f"ssh -F none -S {control} -O"
+    command = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
+    return {
+        "ControlMaster": "yes",
+        "ControlPath": control,
+        "ControlPersist": "no",
+        "PermitLocalCommand": "yes",
+        "LocalCommand": command,
+    }
+
+
+def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "") -> tuple[str, ...]:
+    """What every ssh of ours is told. `ciphers`: those that the person's configuration allows; "": not told.
+    `forward`, `control`: as `own_forward` has them."""
     options = {
+        **nothing_of_hers(),
         "ConnectTimeout": "5",
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "2",
@@ -84,16 +128,28 @@ def ssh_options(ciphers: str = "") -> tuple[str, ...]:
         "ExitOnForwardFailure": "yes",
         "StreamLocalBindMask": "0177",
         "StreamLocalBindUnlink": "no",
-        "ControlMaster": "no",
-        "ControlPath": "none",
+        "EscapeChar": "none",
         "RequestTTY": "no",
-        "ForwardX11": "no",
-        "ForwardAgent": "no",
-        "PermitLocalCommand": "no",
+        **(own_forward(forward, control) if forward else ALONE),
         "NumberOfPasswordPrompts": "1",
         "Ciphers": _prefer_fast(ciphers),
     }
     return tuple(f"{name}={value}" for name, value in options.items() if value)
+
+
+@functools.cache
+def nothing_of_hers() -> dict[str, str]:
+    """NOTHING_OF_HERS, as far as this machine's ssh knows it."""
+    unknown = [name for group in YOUNG for name in group if not _knows(group)]
+    return {name: value for name, value in NOTHING_OF_HERS.items() if name not in unknown}
+
+
+def _knows(names: tuple[str, ...]) -> bool:
+    try:
+        run(["ssh", "-F", "none", "-G", *(f"-o{name}={NOTHING_OF_HERS[name]}" for name in names), "gears"], timeout_s=5)
+    except CommandFailed:
+        return False
+    return True
 
 
 def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> str:
@@ -128,12 +184,50 @@ def remote_gears(site: Site, home: Path, executable: str) -> str:
 
 def effective_options(host: str) -> dict[str, str]:
     """What ssh's configuration says of a host; of a keyword that stands there several times, the last value."""
+    pairs = (line.partition(" ") for line in effective_lines(host))
+    return {name: value for name, _, value in pairs}
+
+
+def effective_lines(host: str, *options: str) -> list[str]:
     try:
-        said = run(["ssh", "-G", host], timeout_s=10)
+        return run(["ssh", "-G", *options, host], timeout_s=10).splitlines()
     except CommandFailed as exc:
         raise CommandFailed(f"ssh's configuration: {exc.stderr.strip() or exc}", next="ssh -G " + host) from exc
-    pairs = (line.partition(" ") for line in said.splitlines())
-    return {name: value for name, _, value in pairs}
+
+
+def way_back(host: str, pin: Mapping[str, Any]) -> str:
+    """How the node of `pin` is reached again behind `host`: `address`, unless the person's configuration would not
+    apply to that as it does to the name, or it is no way from here; else `name`, by which another node may answer."""
+    address, port = str(pin["address"]), str(pin.get("port") or "")
+    named = effective_options(host)
+    if port not in ("", named.get("port", port)):
+        return "name"
+    if any(named.get(way, "none") != "none" for way in ("proxycommand", "proxyjump")):
+        return "name"
+    lines = _but_for_the_name(effective_lines(host))
+    same = lines == _but_for_the_name(effective_lines(host, *by_address(address, host)))
+    return "address" if same and not any("%h" in line for line in lines) else "name"
+
+
+def _but_for_the_name(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.split(" ")[0] not in ("host", "hostname", "hostkeyalias")]
+
+
+def by_address(address: str, key_alias: str) -> tuple[str, ...]:
+    return ("-o", f"HostName={address}", "-o", f"HostKeyAlias={key_alias}")
+
+
+ON_NODE = f"""sh -c 'test "$(uname -n)" = "$0" || {{ echo "{ANOTHER_NODE}" >&2; exit {ELSEWHERE}; }}'"""
+"""With a node's name, in any login shell: whether this is that node."""
+
+
+def dial_again(hop: Hop, pin: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """ssh's options, and what stands before the remote command, to reach the node of `pin`; any, where it is empty."""
+    if not pin.get("address"):
+        return (), ""
+    if (pin.get("by") or way_back(hop.host, pin)) == "address":
+        return by_address(str(pin["address"]), hop.key_alias), ""
+    return (), f"{ON_NODE} {pin['host']} && "
 
 
 def _prefer_fast(ciphers: str) -> str:
@@ -153,15 +247,36 @@ def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, ag
         return Ended("stopped", "the lab was stopped on its host", again)
     if 128 < status < 255:
         return _killed(status - 128, host, again, asked)
+    if status == ELSEWHERE:
+        return Ended("network", f"{host} led to another node than the one the lab is on", again)
     if status != 255:
         return _remote_ended(status, stderr, site, host)
-    for pattern, kind, reason, cure in _REASONS:
-        if re.search(pattern, stderr, re.IGNORECASE):
-            return Ended(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
-    if found := re.search(r"Permission denied \(([^)]*)\)", stderr):
-        return _denied(found[1], host, again, asked)
+    if found := _cause(stderr):
+        kind, reason, cure = found
+        return Ended(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
+    if denied := re.search(r"Permission denied \(([^)]*)\)", stderr):
+        return _denied(denied[1], host, again, asked)
     return Ended("network", f"{host}: {_last_line(stderr) or 'the connection ended'}", again)
 
+
+def _cause(stderr: str) -> tuple[str, str, str] | None:
+    """The last line that tells why: ssh goes on after what it says before, as of a name it could not canonicalize."""
+    if re.search(_REASONS[0][0], stderr):  # further lines follow
+        return _REASONS[0][1:]
+    for line in reversed(stderr.splitlines()):
+        if re.search(_OTHERWISE, line):
+            return None
+        for pattern, *found in _REASONS:
+            if re.search(pattern, line, re.IGNORECASE):
+                return found[0], found[1], found[2]
+    return None
+
+
+_OTHERWISE = (
+    r"Permission denied \(|connect to host \S+ port \d+: |^Timeout, server |^Connection to \S+ timed out"
+    r"|^Connection (closed|reset) by (?!UNKNOWN)|^(Received disconnect|Disconnected) from (?!.*Too many auth)"
+)
+"""Lines with a cause that is none of the following."""
 
 _REASONS: list[tuple[str, str, str, str]] = [
     (
@@ -183,7 +298,8 @@ _REASONS: list[tuple[str, str, str, str]] = [
         "ssh {host}   (on a laptop: type this on the front instead; else check lab.host in the profile)",
     ),
     (
-        r"unix_listener|cannot listen to|Could not request local forwarding|Bad local forwarding",
+        r"unix_listener|cannot listen to|Could not request local forwarding|Bad local forwarding"
+        r"|forwarding request failed",
         "forward",
         "ssh could not bind the hop's socket",
         "gears doctor {site}",

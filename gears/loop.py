@@ -103,9 +103,16 @@ def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> N
 
 
 def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
-    from gears.hop import plan_hop, remote_gears
+    from gears.hop import ON_NODE, plan_hop, remote_gears
 
-    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()), job=route.job)
+    hop = plan_hop(
+        route.site,
+        paths,
+        remote_gears(route.site, paths.home, this_gears()),
+        job=route.job,
+        forward=f"-L {paths.local}/{paths.site}.hop.$GEARS_TURN.sck:{paths.link}",
+        control=str(paths.control("hop")),
+    )
     return (
         _common_values(route, paths, "hop")
         | _ssh_values(paths)
@@ -113,7 +120,7 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
             "host": hop.host,
             "options": hop.options,
             "key_alias": hop.key_alias,
-            "forward_to": hop.forward_to,
+            "on_node": ON_NODE,
             "remote": hop.remote,
             "prompt_s": os.environ.get("GEARS_PROMPT_S"),
         }
@@ -130,7 +137,11 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
         | _ssh_values(paths)
         | {
             "again": typed(f"gears lab {route.site.name} --job"),
-            "options": ssh_options(),
+            "options": ssh_options(
+                forward=f"-L {paths.local}/{paths.site}.job.$GEARS_TURN.sck:"
+                f"{paths.local}/{paths.site}.lab.$GEARS_JOB.sck",
+                control=str(paths.control("job")),
+            ),
             "reach": check_scheduler(route.site).reach,
             "meet": paths.meet_fifo,
             "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(watch.__file__)}",

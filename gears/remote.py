@@ -105,10 +105,11 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
     lab = store.read_record(paths.lab_here)
     if lab and not lab.get("ended") and store.read_record(paths.lab_record) != lab:
         store.write_record(paths.lab_record, lab)
-    connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third
+    connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
     found = {
         "host": route.here,
         "address": connection[2] if len(connection) == 4 else None,
+        "port": connection[3] if len(connection) == 4 else None,
         "serving": connects(paths.link),
         "state": status.state,
         "reason": status.reason,

@@ -9,6 +9,7 @@ In the home, the same on every host that shares it      On local disk, the same 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,10 @@ class RunDir:
         """The switched link; the target of the fixed path and of the hop before this host."""
         return self.local / f"{self.site}.sck"
 
+    def control(self, what: str) -> Path:
+        """Where the ssh of a loop is told of its forward. Short: ssh makes it by a name of 17 characters more."""
+        return self.local / f"{self.site}.{what}.c.sck"
+
     def socket(self, what: str, number: int) -> Path:
         """A real socket, under a name used once: what is wait (number: pid), hop, job or lab (number: turn)."""
         return self.local / f"{self.site}.{what}.{number}.sck"
@@ -283,7 +288,7 @@ class RunDir:
 
 def plan_local(base: str, user: str, identifier: str) -> Path:
     """The host-local directory: the same name on every host, unguessable by its random part."""
-    return Path(base) / f"gears-{user}-{identifier}"
+    return Path(base) / f"gears-{re.sub('[^A-Za-z0-9._@+-]', '_', user)}-{identifier}"  # user: DOMAIN\\name, too
 
 
 def check_lengths(paths: RunDir) -> None:

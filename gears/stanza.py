@@ -94,7 +94,7 @@ def _through(site: Site, jumps: list[Block], ssh: str) -> tuple[tuple[str, str],
         return (("ProxyJump", ",".join(jump.alias for jump in jumps)),)
     last = jumps[-1].alias
     command = f"{ssh or 'ssh'} {last} nc %h %p" if site.front.proxy == "nc" else f"{ssh or 'ssh -q'} -W %h:%p {last}"
-    return (("ProxyCommand", command),)
+    return ("ProxyCommand", command), ("ProxyUseFdpass", "no")
 
 
 def _comments(site: Site, port: int) -> str:

@@ -16,6 +16,9 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.status import Status, observe
 
+MOST_NODES = 4
+"""So often a name is dialled that may lead to other nodes than the lab's."""
+
 STOPPING_S = 100.0
 """For the lab host to end all: a job has to leave the queue, which may take a minute."""
 
@@ -178,18 +181,21 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
             return True
     elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
         return True
-    from gears.hop import plan_hop, remote_gears
+    from gears.hop import dial_again, plan_hop, remote_gears
 
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
     options = [word for option in hop.options for word in ("-o", option)]
-    address = store.read_record(paths.pin).get("address")
-    if address:
-        options += ["-o", f"HostName={address}", "-o", f"HostKeyAlias={hop.key_alias}"]
-    command = ["ssh", "-T", *options, hop.host, f"{hop.remote} --stop || test $? = 4"]
+    aim, there = dial_again(hop, store.read_record(paths.pin))
+    command = ["ssh", "-T", *options, *aim, hop.host, f"{there}{hop.remote} --stop || test $? = 4"]
     say(f"{hop.host}: stopping the lab by an ssh of its own")
+    tries = MOST_NODES if there else 1
+    return any(_end_by_ssh(command) for _ in range(tries))
+
+
+def _end_by_ssh(command: list[str]) -> bool:
+    if sys.stdin.isatty():
+        return run_in_terminal(command, timeout_s=180) == 0
     try:
-        if sys.stdin.isatty():
-            return run_in_terminal(command, timeout_s=180) == 0
         run([*command[:1], "-o", "BatchMode=yes", *command[1:]], timeout_s=STOPPING_S)
     except CommandFailed:
         return False

@@ -1,6 +1,7 @@
 """What a shell loop does next: called once between two runs of its command, answers in one line, and leaves.
 
-    dial NUMBER PAUSE batch|asked|person ADDRESS     the hop: dial after PAUSE seconds (ADDRESS or -)
+    dial NUMBER PAUSE batch|asked|person ADDRESS NODE    the hop: dial after PAUSE seconds (ADDRESS or -; by
+                                                     name, only on NODE or -)
     run NUMBER PAUSE PORT                            the lab: start JupyterLab
     ask                                              wait at the fifo for a person
     stop                                             all is over
@@ -19,7 +20,8 @@ import time
 from pathlib import Path
 
 from gears import process, store
-from gears.hop import Ended, read_report, why_ended
+from gears.errors import CommandFailed
+from gears.hop import Ended, effective_options, read_report, way_back, why_ended
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
@@ -57,7 +59,7 @@ def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
     ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
     was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
     if what == "hop":
-        turn = plan_hop_turn(last, word, ended, was_up)
+        turn = _aim(route, paths, plan_hop_turn(last, word, ended, was_up), last)
     else:
         turn = plan_lab_turn(last, ended, was_up, now=time.time())
     store.write_record(paths.turn, turn)
@@ -84,6 +86,23 @@ def plan_hop_turn(last: Record, word: str, ended: Ended | None, was_up: bool) ->
     return turn | {"plan": "ask"}
 
 
+def plan_aim(turn: Record, last: Record, by: str, *, gssapi: bool) -> Record:
+    """How the node of the last time is dialled: `by` address or by name, after two vain dials the other way once.
+
+    Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
+    """
+    ended = turn["ended"] or {}
+    kinds = (*NOT_AT_AN_ADDRESS, "login") if gssapi and last.get("how") != "person" else NOT_AT_AN_ADDRESS
+    if turn["plan"] == "ask" and last.get("by") == "address" and ended.get("kind") in kinds:
+        how = "batch" if turn["ever_up"] else "asked"
+        return turn | {"plan": "dial", "how": how, "pause_s": 0.0, "by": "name", "forced": True}
+    other = "name" if by == "address" else "address"
+    return turn | {"by": other if turn["failures"] % 3 == 2 else by}
+
+
+NOT_AT_AN_ADDRESS = ("refused", "hostkey", "hostkey-unknown", "config")
+
+
 def plan_lab_turn(last: Record, ended: Ended | None, was_up: bool, *, now: float) -> Record:
     """The next turn of a lab: one that was shut down is over, one that died is started again, within bounds."""
     turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "lab", "ended": _record(ended)}
@@ -106,6 +125,18 @@ def _record(ended: Ended | None) -> Record | None:
 
 
 # --- carrying out ----------------------------------------------------------------------------
+
+
+def _aim(route: Route, paths: RunDir, turn: Record, last: Record) -> Record:
+    pin, host = store.read_record(paths.pin), str(route.site.lab.host)
+    if not (pin.get("address") and pin.get("host")) or turn["plan"] == "stop":
+        return turn
+    try:
+        by = pin.get("by") or way_back(host, pin)
+        gssapi = turn["plan"] == "ask" and effective_options(host).get("gssapiauthentication") == "yes"
+    except CommandFailed:  # ssh itself will say so
+        by, gssapi = "name", False
+    return plan_aim(turn, last, str(by), gssapi=gssapi)
 
 
 def _why(route: Route, paths: RunDir, what: str, status: int, last: Record) -> Ended:
@@ -185,8 +216,9 @@ def _line(route: Route, paths: RunDir, what: str, turn: Record) -> str:
         return line(turn)
     if what == "lab":
         return f"run {turn['number']} {turn['pause_s']} {route.site.lab.port or choose_port(paths)}"
-    address = store.read_record(paths.pin).get("address") or "-"
-    return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {address}"
+    pin, by = store.read_record(paths.pin), turn.get("by")
+    aim = f"{pin['address'] if by == 'address' else '-'} {pin['host'] if by == 'name' else '-'}"
+    return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {aim}"
 
 
 def choose_port(paths: RunDir) -> int:

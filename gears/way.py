@@ -24,7 +24,7 @@ from gears.stanza import alias
 
 Place = Literal["lab", "front", "laptop"]
 
-SHARED = ("ControlMaster", "ControlPath", "RequestTTY")
+SHARED = ("ControlMaster", "ControlPath", "RequestTTY", "EscapeChar")
 """Options of a hop that are left to the person's own configuration, or to the command, here."""
 
 
@@ -66,7 +66,7 @@ def way_to(name: str, *, words: tuple[str, ...] = ()) -> Way | None:
         return front
     through = f"{_inner(front)} -W %h:%p {front.host}"
     user = _user(front, route.site)
-    return Way(route.lab, (*(("-l", user) if user else ()), f"-oProxyCommand={through}"), words)
+    return Way(route.lab, (*(("-l", user) if user else ()), *_through(through)), words)
 
 
 def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
@@ -131,7 +131,12 @@ def _by_profile(route: Route, words: tuple[str, ...]) -> Way:
         return Way(route.front, user)
     jumps = [Way(jump, _login(jump, site.front.user), words) for jump in site.front.jump]
     proxy = _proxy_command(jumps, nc=site.front.proxy == "nc")
-    return Way(route.front, (*user, f"-oProxyCommand={proxy}"))
+    return Way(route.front, (*user, *_through(proxy)))
+
+
+def _through(command: str) -> tuple[str, ...]:
+    """`command` passes bytes on; one of the person's own may pass a descriptor."""
+    return f"-oProxyCommand={command}", "-oProxyUseFdpass=no"
 
 
 def _login(jump: str, user: str) -> tuple[str, ...]:
@@ -142,7 +147,7 @@ def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
     """ProxyCommand of ssh_config(5) through `jumps`, outermost first. What an inner ssh expands has its % doubled."""
     *before, last = jumps
     if before:
-        last = replace(last, options=(*last.options, f"-oProxyCommand={_proxy_command(before, nc=nc)}"))
+        last = replace(last, options=(*last.options, *_through(_proxy_command(before, nc=nc))))
     return f"{_inner(last)} {last.host} nc %h %p" if nc else f"{_inner(last)} -W %h:%p {last.host}"
 
 

@@ -18,9 +18,9 @@ from gears.command import Conversation
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import cure_for
-from gears.hop import FORBIDDING, REPORT, Ended, plan_hop, read_report, remote_gears, why_ended
+from gears.hop import FORBIDDING, REPORT, Ended, dial_again, plan_hop, read_report, remote_gears, why_ended
 from gears.keeper.probe import UnixConnection
-from gears.loop import this_gears
+from gears.loop import this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
@@ -51,16 +51,15 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
     `until`: when to give up, on time.monotonic()'s clock.
     """
     pin = store.read_record(paths.pin)
-    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
-    options = [f"-o{option}" for option in hop.options]
-    if address := pin.get("address"):
-        options += [f"-oHostName={address}", f"-oHostKeyAlias={hop.key_alias}"]
-    host = str(pin.get("host") or hop.host)
     gears = remote_gears(route.site, paths.home, this_gears())
     with _private_directory(Path(route.site.local)) as directory, _mark(paths) as mark:
-        forward = ["-L", f"{directory}/near.sck:{directory}/far.sck"] if directory else []
-        remote = far_command(gears, route.site, directory=directory, mark=mark)
-        argv = ["ssh", "-T", "-oBatchMode=yes", *options, *forward, hop.host, remote]
+        forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
+        hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
+        host = str(pin.get("host") or hop.host)
+        aim, there = dial_again(hop, pin)
+        remote = there + far_command(gears, route.site, directory=directory, mark=mark)
+        options = [f"-o{option}" for option in hop.options]
+        argv = ["env", "SHELL=/bin/sh", "ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, remote]
         call = dial(argv, route.site, host, directory, until=until)
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 
@@ -83,8 +82,8 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
         status, stderr = ssh.end(timeout_s=2.0 if report else max(0.5, until - time.monotonic()))
     if report:
         return Call(report, None, forwarded, float(report.get("time", now)) - now)
-    if status is None:
-        return Call({}, Ended("network", f"{host} said nothing in time", f"ssh -v {host}"))
+    if status in (None, 0):  # it ends well once its input is closed
+        return Call({}, Ended("network", f"{host} said nothing in time", f"time ssh {host} true"))
     return Call({}, why_ended(status, stderr, site=site.name, host=host, asked=False))
 
 
@@ -176,7 +175,8 @@ def _lab_time(path: Path) -> float:
 
 
 def _hear(path: Path) -> bool:
-    """Whether the far end's socket answers through ssh. 2 s at most."""
+    """Whether the far end's socket answers through ssh, which may still be about to listen. 4 s at most."""
+    wait_for(path.exists, timeout_s=2.0)
     with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
         trial.settimeout(2.0)
         trial.connect(str(path))
@@ -197,7 +197,8 @@ def _private_directory(base: Path) -> Iterator[Path | None]:
         yield directory
     finally:
         if directory:
-            (directory / "near.sck").unlink(missing_ok=True)
+            for name in ("near.sck", "control"):
+                (directory / name).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
 

@@ -14,7 +14,7 @@ from gears.command import Conversation, run
 from gears.doctor.far import dial, far_command, judge, judge_end
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.here import port_is_free, this_host
-from gears.hop import Ended, why_ended
+from gears.hop import Ended, ssh_options, why_ended
 from gears.route import Route
 from gears.stanza import alias, assumed_root
 from gears.way import remote_gears
@@ -68,8 +68,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
     """One session without forwards: the stanza's own port may be in use."""
     user = route.site.front.user or this_host().user
     remote = far_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
-    options = ["-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oConnectTimeout=5"]
-    call = dial(["ssh", *options, name, remote], route.site, route.front, None, until=until)
+    call = dial(["ssh", "-T", "-oBatchMode=yes", *_ours(), name, remote], route.site, route.front, None, until=until)
     if call.ended and call.ended.kind == "network":
         yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
     yield from judge(call, route, route.front)
@@ -79,7 +78,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     """The front's own doctor sees what is there, and the hop behind it."""
     site = route.site.name
     gears = remote_gears(route.site, "laptop")
-    argv = ["ssh", "-T", "-oBatchMode=yes", "-oClearAllForwardings=yes", "-oConnectTimeout=5", name]
+    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), name]
     with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
         line = ssh.read_line("[", timeout_s=FRONT_S)
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
@@ -93,6 +92,10 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
 
 
+def _ours() -> list[str]:
+    return [f"-o{option}" for option in ssh_options()]
+
+
 def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[Finding]:
     """Why the last jump host let nothing through: the stanza has it say nothing (`ssh -q`), so it is asked again."""
     settings = dict(line.split(" ", 1) for line in effective.splitlines() if " " in line)
@@ -101,7 +104,7 @@ def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[F
     if not jump or timeout_s <= 0:
         return
     target = f"{settings['hostname']}:{settings['port']}"
-    with Conversation(["ssh", "-oBatchMode=yes", "-oConnectTimeout=5", "-W", target, jump[1]]) as ssh:
+    with Conversation(["ssh", "-oBatchMode=yes", *_ours(), "-W", target, jump[1]]) as ssh:
         _, stderr = ssh.end(timeout_s=timeout_s)
     if "administratively prohibited" in stderr:
         cause = f"it forbids forwarding to {target} (AllowTcpForwarding, PermitOpen or DisableForwarding)"

@@ -34,6 +34,7 @@ class Tunnel:
     """The ssh from the job to the login node: its options, and what it runs there."""
 
     options: tuple[str, ...]
+    control: str
     remote: str
 
 
@@ -71,7 +72,7 @@ def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, be
         "name": spec.name,
         "walltime_s": spec.walltime_s,
         "prologue": wanted.prologue,
-        "tunnel": plan_tunnel(paths) if wanted.reach == "reverse" else None,
+        "tunnel": plan_tunnel(paths, number) if wanted.reach == "reverse" else None,
     }
     return render("batch.sh.j2", **values)
 
@@ -103,8 +104,10 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
     }
 
 
-def plan_tunnel(paths: RunDir) -> Tunnel:
+def plan_tunnel(paths: RunDir, number: int) -> Tunnel:
     """The remote end tells the loop there that it has come, and goes when no beat has come for a while."""
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
     remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
-    return Tunnel(ssh_options(), remote)
+    control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")
+    forward = f"-R {paths.local}/{paths.site}.job.{number}.sck:$GEARS_LAB_SOCKET"
+    return Tunnel(ssh_options(forward=forward, control=control), control, remote)

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gears import process, store
-from gears.hop import Ended, read_report
+from gears.errors import GearsError
+from gears.hop import Ended, read_report, way_back
 from gears.keeper.hold import HELD_FD
 from gears.keeper.probe import Answer, probe
 from gears.keeper.serve import WaitingServer
@@ -212,14 +213,29 @@ def _note_report(route: Route, paths: RunDir) -> None:
     in a home that is not ours."""
     report = read_report(store.read_text(paths.hop_out))
     lab = report.get("lab")
-    pin = {"host": report.get("host"), "address": report.get("address")}
+    pin = {name: report.get(name) for name in ("host", "address", "port")}
     with contextlib.suppress(OSError):  # a home that is full is no reason to keep the way closed
         if report.get("token"):
             store.write_private(paths.token, str(report["token"]))
         if isinstance(lab, dict) and route.site.lab.home == "separate":
             store.write_record(paths.lab_record, lab)
-        if pin["address"] and store.read_record(paths.pin) != pin:
-            store.write_record(paths.pin, pin)
+        if pin["address"]:
+            _note_pin(route, paths, pin)
+
+
+def _note_pin(route: Route, paths: RunDir, pin: store.Record) -> None:
+    """Which host of an alias answered, and whether it is to be dialled by its address or by name: found out here, when
+    nobody waits for it."""
+    turn, known = store.read_record(paths.turn), store.read_record(paths.pin)
+    if turn.get("forced"):
+        pin["by"] = "name"
+    elif known.get("by") and all(known.get(name) == value for name, value in pin.items()):
+        return
+    else:
+        with contextlib.suppress(GearsError):
+            pin["by"] = way_back(str(route.site.lab.host), pin)
+    if known != pin:
+        store.write_record(paths.pin, pin)
 
 
 def _note_job(route: Route, paths: RunDir, job: store.Record | None) -> None:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gears.hop import effective_options
+from gears.hop import effective_options, nothing_of_hers
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.stanza import alias, plan_blocks
@@ -20,13 +20,10 @@ FOR_EACH = {
     "ServerAliveInterval": "5",
     "TCPKeepAlive": "yes",
     "NumberOfPasswordPrompts": "1",
-    "ClearAllForwardings": "yes",  # a stanza in the person's own file has the port's forward, which comes later here
-    "ForwardX11": "no",
-    "ForwardAgent": "no",
     "PermitLocalCommand": "no",
-    "RemoteCommand": "none",
 }
-"""What holds for the ssh to the front, and for those of its jump hosts."""
+"""What holds for the ssh to the front, and for those of its jump hosts, beside `hop.nothing_of_hers`: a stanza in the
+person's own file has the port's forward, which comes later here."""
 
 PATIENT = {False: "2", True: "24"}
 """ServerAliveCountMax. A way that needs no person is given up after 15 s of silence, and dialled anew. One that has
@@ -64,7 +61,8 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
 
 
 def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
-    settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]} | FOR_EACH
+    settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]}
+    settings |= FOR_EACH | nothing_of_hers()
     blocks = plan_blocks(route.site, host=route.front, user=user, ssh=f"ssh -F {paths.open_config} -o LogLevel=ERROR")
     return "\n".join(
         [

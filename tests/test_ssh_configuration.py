@@ -1,0 +1,167 @@
+"""A person's ~/.ssh/config decides how a host is reached, at every dial, and nothing of it rides along."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from gears import checks
+from gears.hop import why_ended
+from tests.centre import Centre, Host
+from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
+
+CONFIG = "/home/alice/.ssh/config"
+
+# Only where the name applies does she get in, as with CanonicalizeHostname and Match.
+BY_NAME = """\
+Match host andes
+  IdentityFile ~/.ssh/centre
+Host *
+  IdentitiesOnly yes
+  IdentityFile ~/.ssh/none
+"""
+
+EVERYWHERE = """\
+Host *
+  LocalForward 40001 localhost:22
+  DynamicForward 40003
+  RemoteForward 40002 localhost:22
+  RemoteCommand echo hers
+  SessionType none
+  RequestTTY force
+  StdinNull yes
+  ForkAfterAuthentication yes
+  LogLevel QUIET
+  ControlMaster auto
+  ControlPath /tmp/shared-%C
+  ControlPersist 60
+  PermitLocalCommand yes
+  LocalCommand touch ~/hers
+  ForwardX11 yes
+  ProxyUseFdpass no
+  AddKeysToAgent ask
+  SendEnv *
+"""
+
+
+@pytest.fixture
+def configured(centre: Centre) -> Iterator[Centre]:
+    """The hub's and login1's home is one; what a test writes there goes again."""
+    before = centre.hub.path(CONFIG).read_text() if centre.hub.path(CONFIG).exists() else ""
+    yield centre
+    gears(centre.hub, "stop andes")
+    write(centre.hub, before)
+    centre.hub.run("[ ! -e ~/.ssh/centre ] || mv ~/.ssh/centre ~/.ssh/id_ed25519; rm -f ~/hers")
+
+
+def write(host: Host, text: str) -> None:
+    host.run(f"cat > {CONFIG} && chmod 600 {CONFIG}", input=text, check=True)
+
+
+def ssh_runs(host: Host) -> list[int]:
+    return [process.pid for process in host.processes("alice") if process.comm == "ssh"]
+
+
+def redial(centre: Centre) -> None:
+    centre.hub.kill(*ssh_runs(centre.hub))
+    wait_until(lambda: ssh_runs(centre.hub) and lab_at(centre.hub).answers(), 15, "the hop is back")
+
+
+def test_what_was_dialled_by_name_is_reached_by_name_again(configured: Centre) -> None:
+    """And still leads to the same one of several nodes; from a record of the former version as well."""
+    centre = configured
+    centre.hub.run("mv ~/.ssh/id_ed25519 ~/.ssh/centre", check=True)
+    write(centre.hub, BY_NAME)
+    gears(centre.hub, "lab andes", check=True)
+    kernel, lab = Kernel(lab_at(centre.hub)), status(centre.hub)["lab"]
+    kernel.run("a = 41")
+    redial(centre)
+    meet_the_wrong_node(centre, lab["host"])
+    assert status(centre.hub)["lab"]["pid"] == lab["pid"]
+    assert Kernel(lab_at(centre.hub), kernel.id).run("print(a + 1)") == "42\n"
+    forget_how(centre, lab["host"])
+    redial(centre)
+    found = gears(centre.hub, "doctor andes")
+    assert "refused" not in found.stdout
+    assert "without a passcode" in found.stdout
+    gears(centre.hub, "stop andes", check=True)
+
+
+def meet_the_wrong_node(centre: Centre, node: str) -> None:
+    """The alias leads to the other one for a while: nothing is started there."""
+    other = "login2" if node == "login1" else "login1"
+    centre.order("andes", [other, node])
+    centre.hub.kill(*ssh_runs(centre.hub))
+    wait_until(lambda: "another node" in gears(centre.hub, "status andes").stdout, 10, "the wrong node is noticed")
+    assert not [process for process in getattr(centre, other).processes("alice") if "jupyter" in process.comm]
+    centre.order("andes", [node, other])
+    wait_until(lambda: lab_at(centre.hub).answers(), 15, "the hop is back")
+
+
+def forget_how(centre: Centre, node: str) -> None:
+    """A record as the former version wrote it."""
+    pin = record(centre.hub, "andes/pin.json")
+    assert (pin["host"], pin["by"]) == (node, "name")
+    former = json.dumps({"host": pin["host"], "address": pin["address"]})
+    centre.hub.run("cat > ~/gears/run/andes/pin.json", input=former, check=True)
+
+
+def test_nothing_of_hers_rides_along(configured: Centre) -> None:
+    centre = configured
+    write(centre.hub, EVERYWHERE)
+    gears(centre.hub, "lab andes", check=True)
+    node: Host = getattr(centre, status(centre.hub)["lab"]["host"])
+    assert Kernel(lab_at(centre.hub)).run("print(2)") == "2\n"
+    taken = {port for host in (centre.hub, node) for _, port in listening_ports(host)}
+    assert not taken & {40001, 40002, 40003}
+    found = gears(centre.hub, "doctor andes")
+    assert "✗" not in found.stdout
+    assert "sshd allows it" in found.stdout
+    assert not centre.hub.path("/home/alice/hers").exists()
+    done = gears(centre.hub, "run andes -- echo ran here")
+    assert "ran here" in done.stdout, done.stderr
+    redial(centre)
+    gears(centre.hub, "stop andes", check=True)
+
+
+@pytest.mark.parametrize("line", ["LogLevel QUIET", "LogLevel DEBUG3", "VisualHostKey yes"])
+def test_why_ssh_ended_is_seen_at_any_log_level(configured: Centre, line: str) -> None:
+    """DEBUG3 and VisualHostKey: of two reports of people who could not tell why theirs ended."""
+    centre = configured
+    write(centre.hub, f"Host *\n  {line}\n  IdentitiesOnly yes\n  IdentityFile ~/.ssh/none\n")
+    done = gears(centre.hub, "lab andes")
+    assert done.returncode != 0
+    assert "refused the login key" in done.stderr
+
+
+# --- words -----------------------------------------------------------------------------------
+
+CANONICAL = "Could not resolve hostname andes.example.org: Name or service not known\n"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "kind"),
+    [
+        (f"{CANONICAL}alice@andes: Permission denied (publickey).\n", "refused"),
+        (f"{CANONICAL}ssh: connect to host andes port 22: Connection refused\n", "network"),
+        (f"{CANONICAL}Host key verification failed.\n", "hostkey-unknown"),
+        ("ssh: Could not resolve hostname andes: Name or service not known\n", "unknown-host"),
+        ("ssh: Could not resolve hostname gate: x\nConnection closed by UNKNOWN port 65535\n", "unknown-host"),
+        ("a@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n", "refused"),
+        ("@ REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.\n", "hostkey"),
+    ],
+)
+def test_the_last_cause_counts(stderr: str, kind: str) -> None:
+    assert why_ended(255, stderr, site="andes", host="andes", asked=False).kind == kind
+
+
+@pytest.mark.parametrize("name", ["alice.b@ad.test", "DOM\\alice", "Alice", "a+b", "_x"])
+def test_names_of_directory_services(name: str) -> None:
+    assert checks.user(name) == name
+    assert checks.jump(f"{name}@gate.example.org") == f"{name}@gate.example.org"
+
+
+@pytest.mark.parametrize("name", ["-alice", "a b", "a;b", "a$b", "a\\", "a%b", "a'b"])
+def test_names_ssh_refuses(name: str) -> None:
+    with pytest.raises(ValueError, match="is not"):
+        checks.user(name)
