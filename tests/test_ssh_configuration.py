@@ -2,11 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from gears import checks
+from gears.command import run
+from gears.doctor import elsewhere
+from gears.doctor.finding import failed
 from gears.hop import why_ended
+from gears.sites import load_site
+from gears.stanza import plan_stanza
+from gears.turn import plan_aim
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
 
@@ -165,3 +172,28 @@ def test_names_of_directory_services(name: str) -> None:
 def test_names_ssh_refuses(name: str) -> None:
     with pytest.raises(ValueError, match="is not"):
         checks.user(name)
+
+
+def test_the_stanza_quotes_what_ssh_reads(tmp_path: Path) -> None:
+    stanza = plan_stanza(load_site("andes"), front_root="/home/x/gears", user="DOM\\alice")
+    (tmp_path / "config").write_text(stanza)
+    assert "\nuser DOM\\alice\n" in run(["ssh", "-F", str(tmp_path / "config"), "-G", "andes-jupyter"], timeout_s=5)
+
+
+def test_no_cure_of_doctors_is_doctor() -> None:
+    found = [failed("login", "x", "gears doctor andes"), failed("login", "x", "ssh a   (there: gears doctor andes)")]
+    assert [each.cure for each in elsewhere(found, "andes")] == [
+        "gears logs andes",
+        "ssh a   (there: gears doctor andes)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ended", "gssapi", "by"),
+    [("refused", False, "name"), ("login", False, None), ("login", True, "name"), ("hostkey", False, "name")],
+)
+def test_a_refusal_at_an_address_is_tried_by_name_once(ended: str, gssapi: bool, by: str | None) -> None:
+    turn = {"plan": "ask", "ended": {"kind": ended}, "ever_up": True, "failures": 0}
+    again = plan_aim(turn, {"by": "address", "how": "batch"}, "address", gssapi=gssapi)
+    assert again["plan"] == ("dial" if by else "ask")
+    assert plan_aim(turn, {"by": "name", "how": "batch"}, "address", gssapi=gssapi)["plan"] == "ask"

@@ -37,6 +37,7 @@ Host matagorda-jupyter
   HostName matagorda.bgc-jena.mpg.de
   User alice
   ProxyCommand ssh -q -W %h:%p matagorda-login
+  ProxyUseFdpass no
   LocalForward 38891 /home/alice/gears/run/matagorda.sck
   AddressFamily inet
   GatewayPorts no
@@ -57,6 +58,7 @@ KEYWORDS_OF_6_7 = {
     "HostName",
     "User",
     "ProxyCommand",
+    "ProxyUseFdpass",
     "LocalForward",
     "AddressFamily",
     "GatewayPorts",
@@ -197,7 +199,9 @@ def test_a_path_that_needs_quoting_is_refused(root):
         stanza(load_site("andes"), front_root=root)
 
 
-@pytest.mark.parametrize("user", ["", "-oProxyCommand=x", "a b", "a%h", "a\nHost *", "a'b", 'a"b', "../x", "a@b"])
+@pytest.mark.parametrize(
+    "user", ["", "-oProxyCommand=x", "a b", "a%h", "a\nHost *", "a'b", 'a"b', "../x", "a;b", "a\\"]
+)
 def test_a_user_that_is_no_name_is_a_usage_error(user):
     with pytest.raises(UsageError) as caught:
         stanza(load_site("andes"), user=user)

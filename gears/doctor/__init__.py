@@ -5,6 +5,7 @@ Takes 15 s at most, and leaves everything as it was: what it makes to try a thin
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -54,6 +55,10 @@ PERSONS_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": ch
 
 def examine(route: Route) -> list[Finding]:
     """All that can be probed from this host, without asking a person for anything."""
+    return elsewhere(_examine(route), route.site.name)
+
+
+def _examine(route: Route) -> list[Finding]:
     until = time.monotonic() + MOST_S
     if route.role == "elsewhere" or (route.role == "front" and place_of(route) == "laptop"):
         from gears.doctor.laptop import examine_laptop
@@ -104,3 +109,11 @@ def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
         except OSError as exc:
             findings.append(warning(what, f"can't be looked at: {exc}", f"ls -ld {exc.filename or Path.home()}"))
     return [found if found.host else replace(found, host=route.here) for found in findings]
+
+
+def elsewhere(findings: list[Finding], site: str) -> list[Finding]:
+    """Where the cure would be what the person has just typed, the log is shown instead."""
+    return [
+        replace(found, cure=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.cure or "") else found
+        for found in findings
+    ]
