@@ -53,8 +53,11 @@ NOTHING_OF_HERS = {
     "StdinNull": "no",
     "LogLevel": "INFO",
 }
-"""ssh_config(5): what a person's configuration may add to a connection. It clears forwards of the command line as well,
-so ours are asked for once ssh is connected (`own_forward`)."""
+"""ssh_config(5): what a person's configuration may add to a connection."""
+
+CLEAR = "ClearAllForwardings"
+"""Clears forwards of the command line as well. So it is told only where she has some for the host; ours is then asked
+for once ssh is connected (`own_forward`)."""
 
 YOUNG = (("RemoteCommand",), ("SessionType", "ForkAfterAuthentication", "StdinNull"))
 """Of 7.6 and of 8.7; an older ssh refuses to hear of them."""
@@ -62,11 +65,13 @@ YOUNG = (("RemoteCommand",), ("SessionType", "ForkAfterAuthentication", "StdinNu
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """How to dial the next host. `options` go before the host's name; the loop adds how and where."""
+    """How to dial the next host. `options` go before the host's name; the loop adds how and where. `forward`: words of
+    the command line, read by a shell; empty where one of the options sees to it."""
 
     host: str
     key_alias: str
     options: tuple[str, ...]
+    forward: str
     remote: str
 
 
@@ -91,10 +96,14 @@ def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forwar
     """
     host = str(site.lab.host)
     effective = effective_options(host)
+    behind = forward if has_forwards(host) else ""
     return Hop(
         host=host,
         key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
-        options=ssh_options(effective.get("ciphers", ""), forward=forward, control=control),
+        options=ssh_options(
+            effective.get("ciphers", ""), forward=behind, control=control, clear=not forward or bool(behind)
+        ),
+        forward="" if behind else forward,
         remote=remote_command(site, paths, gears, job=job),
     )
 
@@ -116,11 +125,21 @@ def own_forward(forward: str, control: str) -> dict[str, str]:
     }
 
 
-def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "") -> tuple[str, ...]:
+ANY_NODE = "gears-node"
+"""In place of a compute node, whose name is not known yet: what holds for every host."""
+
+
+def has_forwards(host: str) -> bool:
+    """Whether a person's configuration adds forwards to every connection to this host."""
+    return any(re.match(r"(local|remote|dynamic)forward ", line) for line in effective_lines(host))
+
+
+def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clear: bool = True) -> tuple[str, ...]:
     """What every ssh of ours is told. `ciphers`: those that the person's configuration allows; "": not told.
-    `forward`, `control`: as `own_forward` has them."""
+    `forward`, `control`: as `own_forward` has them. Not `clear`: the command line's count."""
     options = {
         **nothing_of_hers(),
+        CLEAR: "yes" if clear else "no",
         "ConnectTimeout": "5",
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "2",

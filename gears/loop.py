@@ -119,6 +119,7 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
         | {
             "host": hop.host,
             "options": hop.options,
+            "forward": hop.forward,
             "key_alias": hop.key_alias,
             "on_node": ON_NODE,
             "remote": hop.remote,
@@ -128,20 +129,19 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
 
 
 def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
-    from gears.hop import ssh_options
+    from gears.hop import ANY_NODE, has_forwards, ssh_options
     from gears.jobs import watch
     from gears.jobs.request import check_scheduler
 
+    forward = f"-L {paths.local}/{paths.site}.job.$GEARS_TURN.sck:{paths.local}/{paths.site}.lab.$GEARS_JOB.sck"
+    behind = forward if has_forwards(ANY_NODE) else ""
     return (
         _common_values(route, paths, "job")
         | _ssh_values(paths)
         | {
             "again": typed(f"gears lab {route.site.name} --job"),
-            "options": ssh_options(
-                forward=f"-L {paths.local}/{paths.site}.job.$GEARS_TURN.sck:"
-                f"{paths.local}/{paths.site}.lab.$GEARS_JOB.sck",
-                control=str(paths.control("job")),
-            ),
+            "options": ssh_options(forward=behind, control=str(paths.control("job")), clear=bool(behind)),
+            "forward": "" if behind else forward,
             "reach": check_scheduler(route.site).reach,
             "meet": paths.meet_fifo,
             "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(watch.__file__)}",

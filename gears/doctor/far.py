@@ -59,7 +59,8 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
         aim, there = dial_again(hop, pin)
         remote = there + far_command(gears, route.site, directory=directory, mark=mark)
         options = [f"-o{option}" for option in hop.options]
-        argv = ["env", "SHELL=/bin/sh", "ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, remote]
+        words = [*options, *hop.forward.split(), *aim]
+        argv = ["env", "SHELL=/bin/sh", "ssh", "-T", "-oBatchMode=yes", *words, hop.host, remote]
         call = dial(argv, route.site, host, directory, until=until)
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 

@@ -14,7 +14,7 @@ from typing import Any
 from gears import checks
 from gears.envs import known, packed
 from gears.errors import UsageError
-from gears.hop import ssh_options
+from gears.hop import has_forwards, ssh_options
 from gears.jobs import JobSpec, scheduler
 from gears.jobs.request import check_scheduler
 from gears.lab.launch import current_umask, plan_environment, plan_job_command
@@ -34,6 +34,7 @@ class Tunnel:
     """The ssh from the job to the login node: its options, and what it runs there."""
 
     options: tuple[str, ...]
+    forward: str
     control: str
     remote: str
 
@@ -72,7 +73,7 @@ def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, be
         "name": spec.name,
         "walltime_s": spec.walltime_s,
         "prologue": wanted.prologue,
-        "tunnel": plan_tunnel(paths, number) if wanted.reach == "reverse" else None,
+        "tunnel": plan_tunnel(route, paths, number) if wanted.reach == "reverse" else None,
     }
     return render("batch.sh.j2", **values)
 
@@ -104,10 +105,13 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
     }
 
 
-def plan_tunnel(paths: RunDir, number: int) -> Tunnel:
+def plan_tunnel(route: Route, paths: RunDir, number: int) -> Tunnel:
     """The remote end tells the loop there that it has come, and goes when no beat has come for a while."""
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
     remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
     control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")
     forward = f"-R {paths.local}/{paths.site}.job.{number}.sck:$GEARS_LAB_SOCKET"
-    return Tunnel(ssh_options(forward=forward, control=control), control, remote)
+    behind = forward if has_forwards(route.here) else ""
+    return Tunnel(
+        ssh_options(forward=behind, control=control, clear=bool(behind)), "" if behind else forward, control, remote
+    )
