@@ -130,6 +130,7 @@ def _say_script(args: argparse.Namespace, route: Route) -> None:
 
 def _how_to_reach(route: Route, status: Status) -> str:
     from gears.addresses import with_token
+    from gears.status import lab_notes
 
     site, lab = route.site.name, status.lab or {}
     host = lab.get("host") or (status.hops[-1]["to"] if status.hops else route.here)
@@ -149,7 +150,7 @@ def _how_to_reach(route: Route, status: Status) -> str:
         lines.insert(1, f"  job      {status.job['id']}, until {status.job['ends']}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
-    lines += [f"  setting  {note}" for note in lab.get("overridden") or []]
+    lines += lab_notes(lab)
     return "\n".join(lines)
 
 

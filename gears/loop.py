@@ -35,7 +35,7 @@ def start_loop(
         with contextlib.suppress(NothingRunning), store.locked(paths.start_lock):
             if store.read_record(paths.turn).get("plan") == "stop":
                 wait_for(lambda: not loop_alive(paths), timeout_s=10)
-            if loop_alive(paths) or lab_without_loop(route, paths):
+            if loop_alive(paths) or lab_without_loop(route, paths) or lab_without_socket(route, paths):
                 return False
             open_paths(route, local=local)
             _start(route, paths, say, word)
@@ -82,6 +82,35 @@ def check_loop(paths: RunDir, pid: int) -> None:
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
     """A lab whose loop was killed lives on by itself, and is as good as ever."""
     return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
+
+
+def lab_without_socket(route: Route, paths: RunDir) -> bool:
+    """A lab that lives here and can't be reached, as after a cleaner of /tmp: waits until it has made its socket anew
+    (`gears.lab.rebind`). Raises GearsError where it does not: no second one is started beside it."""
+    record = store.read_record(paths.lab_record)
+    if kind_of_loop(route) != "lab" or record.get("ended") or record.get("job") or record.get("host") != route.here:
+        return False
+    lab = process.Process(record["host"], int(record["pid"]), str(record["start"]))
+    if not lab.alive() or process.before_boot(str(record.get("started"))):
+        return False
+    if wait_for(lambda: lab_without_loop(route, paths) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
+        return bool(lab.alive())
+    reason, cure = _unreachable(route, lab, Path(str(record.get("socket"))))
+    raise GearsError(reason, next=cure)
+
+
+REBIND_S = 20.0
+"""Some of JupyterLab's looks, of which one may come while it is busy."""
+
+
+def _unreachable(route: Route, lab: process.Process, socket: Path) -> tuple[str, str]:
+    """Reason and cure. /proc/PID/root: files as that process sees them (proc(5))."""
+    site = route.site.name
+    if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
+        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"
+        return reason, f"gears stop {site}; then name a directory on local disk as `local` in the profile"
+    reason = f"JupyterLab runs here (pid {lab.pid}), and has not made its socket anew; its kernels can't be reached"
+    return reason, f"gears logs {site}   (gears stop {site} ends it, with its kernels)"
 
 
 def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> None:

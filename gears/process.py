@@ -6,6 +6,7 @@ Start times are field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boo
 
 from __future__ import annotations
 
+import calendar
 import os
 import signal
 import socket
@@ -123,3 +124,13 @@ def _parent(pid: int) -> int | None:
     except OSError:
         return None
     return int(stat[stat.rindex(")") + 2 :].split()[1])
+
+
+def before_boot(when: str) -> bool:
+    """Whether a time in UTC, as records have it, is before this host was booted: pids and start times begin anew then.
+    False where either can't be read (proc(5), /proc/stat: btime). A minute is left for clocks that were set since."""
+    try:
+        lines = dict(line.split(" ", 1) for line in Path("/proc/stat").read_text().splitlines() if " " in line)
+        return calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ")) < int(lines["btime"]) - 60
+    except (OSError, ValueError, KeyError):
+        return False

@@ -263,7 +263,7 @@ def _hop_state(route: Route, facts: Facts) -> str:
     return "failed" if _forbidden(facts) or "failed" in shown else "up"
 
 
-LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "overridden")
+LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "overridden", "unreachable")
 
 
 def _lab(facts: Facts) -> Record | None:
@@ -304,6 +304,15 @@ def _lab_step(route: Route, facts: Facts, state: str) -> str:
     return "failed" if state == "failed" else "trying"
 
 
+def lab_notes(lab: Record) -> list[str]:
+    """What a person should know of a lab that is up, a line each."""
+    lost = [
+        f"{name} can't be reached since its socket was swept away: Restart Kernel"
+        for name in lab.get("unreachable") or []
+    ]
+    return [f"  setting  {note}" for note in lab.get("overridden") or []] + [f"  kernel   {note}" for note in lost]
+
+
 def as_text(status: dict[str, Any]) -> str:
     """For a person in a terminal."""
     front, lab = status["front"], status["lab"]
@@ -324,7 +333,7 @@ def as_text(status: dict[str, Any]) -> str:
         kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
         where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"
         lines.append(f"  lab      JupyterLab {lab['version']} {where}{kernels}")
-        lines += [f"  setting  {note}" for note in lab.get("overridden") or []]
+        lines += lab_notes(lab)
     if status["next"]:
         lines.append(f"  next:    {status['next']}")
     return "\n".join(lines)

@@ -81,11 +81,13 @@ def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 
 def _lab_process(paths: RunDir) -> process.Process | None:
-    record = store.read_record(paths.lab_here)
-    try:
-        return process.Process(record["host"], record["pid"], record["start"])
-    except KeyError:
-        return None
+    """By the record on local disk; by that in the home, where a cleaner took the other."""
+    for record in (store.read_record(paths.lab_here), store.read_record(paths.lab_record)):
+        with contextlib.suppress(KeyError):
+            if process.before_boot(str(record["started"])):
+                continue
+            return process.Process(record["host"], record["pid"], record["start"])
+    return None
 
 
 def _end_tree(loop: process.Process) -> None:
@@ -160,9 +162,11 @@ def _told(paths: RunDir) -> bool:
 
 
 def _may_run(route: Route, paths: RunDir) -> bool:
-    """Whether the records in the home speak of a job, or from a front of a lab that was not ended on its host."""
-    lab = store.read_record(paths.lab_record)
-    return paths.job_record.exists() or bool(route.role == "front" and lab and not lab.get("ended"))
+    """Whether the records in the home speak of a job, of a lab that lives here though a cleaner took its sockets, or
+    from a front of one that was not ended on its host."""
+    lab, found = store.read_record(paths.lab_record), _lab_process(paths)
+    unended = bool(route.role == "front" and lab and not lab.get("ended"))
+    return paths.job_record.exists() or unended or bool(found and found.alive())
 
 
 def _known_lab(paths: RunDir) -> bool:

@@ -20,7 +20,7 @@ from gears.hop import REPORT, hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import open_paths, saved_route
-from gears.loop import Say, start_loop, wait_for
+from gears.loop import Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import from_json
@@ -77,7 +77,7 @@ def bring_up(route: Route, *, say: Say, wait: bool = True, person: Person = SOME
         check_retry(route, status)
         route, word = choose_lab(route, paths, asked=person.may_ask)
     started = start_loop(route, paths, say=say, word=word)
-    if not started:
+    if not started and loop_alive(paths):
         start_keeper(route, paths)  # none lives where it was killed together with its guard
         ask_for_job(route, paths, status, say)
     person.begun()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store
-from gears.lab import late
+from gears.lab import late, rebind
 
 OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB")
 
@@ -47,8 +47,10 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         from gears.lab.ending import warn_before_end
 
         warn_before_end(serverapp, float(ends))
-    for name in filter(None, records.split(":")):
-        store.write_record(Path(name), record)
+    files = [Path(name) for name in records.split(":") if name]
+    for file in files:
+        store.write_record(file, record)
+    rebind.watch(rebind.Places(serverapp, Path(path), files, record))
     late.load_noted(serverapp, Path(token))
 
 
