@@ -197,10 +197,8 @@ def test_a_cleaner_on_the_node_takes_the_sockets_of_a_job(site: JobLab) -> None:
     centre = site.centre
     submit(centre.hub)
     (job,) = queue(centre)
-    node = centre.hosts[node_of(centre)]
-    node.run("rm -rf /tmp/gears-alice-*", check=True)
-    wait_until(
-        lambda: site.lab.answers() and site.lab.request("POST", "/api/kernels", {}).status == 201, 30, "a kernel"
-    )
+    centre.hosts[job["node"]].run("rm -rf /tmp/gears-alice-*", check=True)
+    lab = site.lab
+    wait_until(lambda: lab.answers() and lab.request("POST", "/api/kernels", {}).status == 201, 30, "a kernel starts")
     assert site.kernel().run("print(1)") == "1\n"
     assert queue(centre) == [job]
