@@ -1,7 +1,10 @@
 """Whatever a person has set for Jupyter: nobody else gets in, and JupyterLab works or says which line is in the way."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from http.client import HTTPException
@@ -9,9 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from gears.forward import find
+from gears.forward.servers import Server, read_servers
 from gears.lab.settings import SERVER, find_line, says, take_out
 from tests.centre import Centre, Host
-from tests.helpers import Kernel, Lab, gears, home, lab_at, listening_ports, listening_sockets, record, status
+from tests.helpers import (
+    Kernel,
+    Lab,
+    gears,
+    home,
+    lab_at,
+    listening_ports,
+    listening_sockets,
+    record,
+    status,
+    wait_until,
+)
 
 FILE = ".jupyter/jupyter_server_config.py"
 SHOWN = f"/home/alice/{FILE}"
@@ -148,6 +164,30 @@ def test_what_is_hers_is_used(login1: Host) -> None:
     assert status(login1, "local")["lab"]["kernels"] == 1
     notes = [line.split()[2] for line in done.stdout.splitlines() if "is not used" in line]
     assert notes == ["ServerApp.certfile", "ServerApp.keyfile", "ServerApp.sock"]
+
+
+def test_forward_tells_a_server_of_hers_that_asks_for_no_login(tmp_path: Path) -> None:
+    """One that gears did not start is left as it is, and said."""
+    environ = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path), "JUPYTER_TOKEN": ""}
+    words = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.port=0",
+        "--IdentityProvider.token=",
+        f"--notebook-dir={tmp_path}",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "jupyter_server", *words], env=environ, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            wait_until(lambda: [found for found in find_servers(environ) if found.open], 60, "it is found, and open")
+        finally:
+            server.terminate()
+
+
+def find_servers(environ: dict[str, str]) -> list[Server]:
+    said = subprocess.run([sys.executable, "-IS", find.__file__], env=environ, input="", capture_output=True, text=True)
+    return read_servers(json.loads(said.stdout.strip().splitlines()[-1])["gears"])
 
 
 # --- the table, without a server ---------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_nothing_of_hers_rides_along(configured: Centre) -> None:
 
 @pytest.mark.parametrize("line", ["LogLevel QUIET", "LogLevel DEBUG3", "VisualHostKey yes"])
 def test_why_ssh_ended_is_seen_at_any_log_level(configured: Centre, line: str) -> None:
-    """DEBUG3 and VisualHostKey: of two reports of people who could not tell why theirs ended."""
+    """Those that say less, and those that say more than there is to see."""
     centre = configured
     write(centre.hub, f"Host *\n  {line}\n  IdentitiesOnly yes\n  IdentityFile ~/.ssh/none\n")
     done = gears(centre.hub, "lab andes")

@@ -1,0 +1,47 @@
+"""Real Slurm, in an account with variables for it, in a job, and behind an sbatch that fails though it has not."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.centre import Centre
+from tests.helpers import gears, home, status
+from tests.jobs import SLURM, clear, queue
+
+CENTRE = SLURM
+INSIDE = "SLURM_JOB_ID=99 SLURM_JOBID=99 SLURM_NNODES=2 SLURM_NTASKS=8 SLURM_CPU_BIND=quiet,mask_cpu:0x1"
+MEANT = "SBATCH_WAIT=1 SBATCH_TIMELIMIT=5 SBATCH_OUTPUT=/dev/null SCANCEL_INTERACTIVE=true SQUEUE_PARTITION=debug"
+# slurm.conf(5), MessageTimeout: the controller has the job, and its answer comes too late.
+LATE = """\
+#!/bin/sh
+/usr/bin/sbatch "$@" >/dev/null
+echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2
+exit 1
+"""
+
+
+@pytest.fixture
+def slurm(centre: Centre) -> Iterator[Centre]:
+    yield centre
+    centre.login1.run("rm -f /usr/local/bin/sbatch", "root")
+    clear(centre)
+
+
+def test_variables_of_hers_and_of_a_job_change_nothing(slurm: Centre) -> None:
+    typed = f"env {INSIDE} {MEANT} {home()}/.venv/bin/gears"
+    slurm.login1.run(f"{typed} lab andes --job -t 00:20:00", check=True, timeout_s=60)
+    (job,) = queue(slurm)
+    asked = slurm.login2.run(["squeue", "-h", "-j", job["id"], "-o", "%l %P %D %C"], check=True).stdout.split()
+    assert asked[:3] == ["20:00", "batch", "1"]
+    slurm.login1.run(f"{typed} stop andes", check=True, timeout_s=60)
+    assert not queue(slurm)
+
+
+def test_a_submission_that_timed_out_and_was_taken(slurm: Centre) -> None:
+    slurm.login1.install("sbatch", LATE)
+    done = gears(slurm.hub, "lab andes --job", timeout_s=90)
+    assert done.returncode == 0, done.stderr
+    (job,) = queue(slurm)
+    assert status(slurm.hub)["job"]["id"] == job["id"]
+    assert gears(slurm.hub, "stop andes", timeout_s=90).returncode == 0
+    assert not queue(slurm)
