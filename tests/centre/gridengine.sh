@@ -67,7 +67,8 @@ add_hosts() {
         printf '%s\n' "hostname $node" "load_scaling NONE" "complex_values NONE" "user_lists NONE" \
             "xuser_lists NONE" "projects NONE" "xprojects NONE" "usage_scaling NONE" "report_variables NONE" \
             > "$spool/new"
-        qconf -Ae "$spool/new"
+        # sge_execd of that node may have told of it first
+        qconf -Ae "$spool/new" || qconf -se "$node" > /dev/null
     done
 }
 
