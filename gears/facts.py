@@ -78,8 +78,17 @@ def _job(paths: RunDir, report: Record, answer: Answer, *, shared: bool) -> Reco
     """The record in the home, which without a shared one is what the keeper last saw; before that, what was told."""
     page = record_in(record_in(answer.content.get("gears")).get("job"))
     if shared:
-        return store.read_record(paths.job_record)
+        return _with_life(paths, store.read_record(paths.job_record))
     return page or store.read_record(paths.job_record) or record_in(report.get("job"))
+
+
+def _with_life(paths: RunDir, job: Record) -> Record:
+    """A job that runs by the scheduler's last word may be suspended by now."""
+    if job.get("state") != "RUNNING" or not isinstance(job.get("number"), int):
+        return job
+    from gears.jobs.records import read_life
+
+    return job | {"state": "SUSPENDED"} if read_life(paths, job["number"]).stopped else job
 
 
 def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:

@@ -174,6 +174,7 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
             "reach": check_scheduler(route.site).reach,
             "meet": paths.meet_fifo,
             "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(watch.__file__)}",
+            "lives": shlex.quote(str(paths.records)),
         }
     )
 

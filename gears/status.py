@@ -100,8 +100,10 @@ def _conclusion(route: Route, facts: Facts) -> Verdict:
     """The state, why it is not up or what should be known though it is, and what to type."""
     if not facts.job:
         return CONCLUSIONS[route.role](route, facts)
-    from gears.jobs.conclude import job_state, warning
+    from gears.jobs.conclude import job_state, suspended, warning
 
+    if facts.answer.kind == "silent" and facts.job["state"] == "SUSPENDED":
+        return "unknown", suspended(facts.job), None
     verdict = (job_state if route.role == "lab" else CONCLUSIONS[route.role])(route, facts)
     return ("up", warning(facts.job), None) if verdict[0] == "up" else verdict
 
@@ -269,7 +271,8 @@ LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "ove
 def _lab(facts: Facts) -> Record | None:
     if not facts.lab or facts.lab.get("ended") or facts.lab_alive is False:
         return None
-    if facts.job and (facts.job.get("state") != "RUNNING" or facts.lab.get("host") != facts.job.get("node")):
+    runs = facts.job.get("state") in ("RUNNING", "SUSPENDED")
+    if facts.job and not (runs and facts.lab.get("host") == facts.job.get("node")):
         return None
     shown = {key: facts.lab.get(key) for key in LAB_KEYS}
     return shown | {"kernels": None}

@@ -45,7 +45,7 @@ def connect(host: Host, site: str = "hpc", **environ: str) -> tuple[int, str, fl
 
 
 def kill_all(host: Host, site: str) -> None:
-    """The owner and the loop that would clear up after it. The owner, stopped first, can't end by that loop's hangup."""
+    """The owner, stopped first lest it end by its loop's hangup, and the loop that would clear up after it."""
     directory = f"{home()}/run/{site}/dask"
     loop = host.path(f"{directory}/loop").read_text().split()[1]
     owner = json.loads(host.path(f"{directory}/cluster.json").read_text())["pid"]

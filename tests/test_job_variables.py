@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import gears, home, status
+from tests.helpers import Kernel, gears, home, lab_at, status, wait_until
 from tests.jobs import SLURM, clear, queue
 
 CENTRE = SLURM
@@ -35,6 +35,23 @@ def test_variables_of_hers_and_of_a_job_change_nothing(slurm: Centre) -> None:
     assert asked[:3] == ["20:00", "batch", "1"]
     slurm.login1.run(f"{typed} stop andes", check=True, timeout_s=60)
     assert not queue(slurm)
+
+
+def test_a_suspended_job_is_shown_as_suspended_and_goes_on(slurm: Centre) -> None:
+    """On the hub too, though no scheduler is asked there, nor while the job's ssh stands."""
+    gears(slurm.hub, "lab andes --job", check=True, timeout_s=90)
+    kernel = Kernel(lab_at(slurm.hub))
+    kernel.run("x = 3")
+    (job,) = queue(slurm)
+    slurm.login2.run(["scontrol", "suspend", job["id"]], "root", check=True)
+    for host in (slurm.login1, slurm.hub):
+        found = wait_until(lambda host=host: (now := status(host))["state"] == "unknown" and now, 20, "it is suspended")
+        assert found["job"]["state"] == "SUSPENDED"
+        assert f"job {job['id']} is suspended on {found['job']['node']}" in found["reason"]
+    slurm.login2.run(["scontrol", "resume", job["id"]], "root", check=True)
+    wait_until(lambda: status(slurm.hub)["job"]["state"] == "RUNNING", 20, "it goes on")
+    assert status(slurm.hub)["state"] == "up"
+    assert kernel.run("print(x)") == "3\n"
 
 
 def test_a_submission_that_timed_out_and_was_taken(slurm: Centre) -> None:

@@ -62,6 +62,11 @@ def in_queue(job: Record) -> str:
     return f"job {job['id']}: {reason}{place}{starts}; submitted {job['submitted']}"
 
 
+def suspended(job: Record) -> str:
+    """While JupyterLab is stopped, and its browser waits for an answer."""
+    return f"job {job['id']} is suspended on {job['node']}: JupyterLab goes on when the scheduler lets it"
+
+
 SOON_S = 600
 """A job that ends within this time, or is in the last quarter of a shorter one, is spoken of."""
 

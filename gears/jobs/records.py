@@ -37,6 +37,7 @@ class Life:
 
     started HOST TIME       the job script began there
     lab PID START           JupyterLab was started: its pid and start time (field 22 of /proc/PID/stat, proc(5))
+    stopped, runs           it was stopped, as where its job is suspended; it goes on
     claimed HOST            by whom it is submitted
     closed                  all is over, and was stopped on purpose
     ended STATUS SIGNAL     it is over: JupyterLab's exit status; the signal the script got, or "-"
@@ -47,6 +48,7 @@ class Life:
     lab: tuple[str, str] | None = None  # pid, start time
     ended: int | None = None
     signal: str = "-"
+    stopped: bool = False
 
     @property
     def runs(self) -> bool:
@@ -62,7 +64,9 @@ def read_life(paths: RunDir, number: int) -> Life:
                 case ["started", host, when]:
                     values = {"host": checks.host(host), "started": float(when)}
                 case ["lab", pid, start]:
-                    values["lab"] = (str(int(pid)), str(int(start)))
+                    values |= {"lab": (str(int(pid)), str(int(start))), "stopped": False}
+                case [("stopped" | "runs") as word]:
+                    values["stopped"] = word == "stopped"
                 case ["ended", status, signal]:
                     values |= {"ended": int(status), "signal": signal, "lab": None}
     return Life(**values)
