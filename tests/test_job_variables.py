@@ -28,8 +28,9 @@ def slurm(centre: Centre) -> Iterator[Centre]:
 
 
 def test_variables_of_hers_and_of_a_job_change_nothing(slurm: Centre) -> None:
-    typed = f"env {INSIDE} {MEANT} {home()}/.venv/bin/gears"
-    slurm.login1.run(f"{typed} lab andes --job -t 00:20:00", check=True, timeout_s=60)
+    typed = f"env SBATCH_ACCOUNT=csc123 {INSIDE} {MEANT} {home()}/.venv/bin/gears"
+    done = slurm.login1.run(f"{typed} lab andes --job -t 00:20:00", check=True, timeout_s=60)
+    assert "with your SBATCH_ACCOUNT=csc123" in done.stdout
     (job,) = queue(slurm)
     asked = slurm.login2.run(["squeue", "-h", "-j", job["id"], "-o", "%l %P %D %C"], check=True).stdout.split()
     assert asked[:3] == ["20:00", "batch", "1"]

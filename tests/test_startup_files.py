@@ -78,6 +78,18 @@ def test_no_tmux_configuration_ends_a_lab_or_keeps_a_run(hub: Host, centre: Cent
     assert hub.connect_unix(fixed_path(), "alice")
 
 
+def test_a_lab_has_the_variables_of_the_command_that_starts_it(centre: Centre) -> None:
+    """As of `module load` before it, though tmux runs since before."""
+    host = centre.login1
+    host.run(f"A=old {home()}/.venv/bin/gears lab local", check=True)
+    host.run("tmux -L gears new-session -d -s other sleep 100", check=True)
+    gears(host, "stop local", check=True)
+    host.run(f"A=new {home()}/.venv/bin/gears lab local", check=True)
+    assert Kernel(lab_at(host, "local")).run("import os; print(os.environ['A'])") == "new\n"
+    gears(host, "stop local", check=True)
+    host.run("tmux -L gears kill-server", check=True)
+
+
 def test_variables_for_other_pythons_are_for_kernels_only(hub: Host) -> None:
     hub.run("mkdir ~/shadow && echo 'raise SystemExit(1)' | tee ~/shadow/jinja2.py ~/shadow/tornado.py", check=True)
     begin_bashrc(hub, PYTHON)

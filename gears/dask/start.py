@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import time
@@ -22,7 +23,7 @@ from gears.dask.environment import plan_worker, python_of
 from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
-from gears.jobs.environment import SCHEDULERS, kept_pattern
+from gears.jobs.environment import SCHEDULERS, chosen, kept_pattern
 from gears.lab.launch import current_umask
 from gears.loop import Say, gears_words, this_gears, wait_for
 from gears.route import Route
@@ -246,14 +247,27 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
         in_job.submit(route, paths, plan, say)
         return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
-    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux")
+    yours = "".join(f", with your {variable}" for variable in _chosen(route, plan))
+    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux{yours}")
     loop = paths.dask_file("loop")  # who waits for the lock has to see that it lives
     wait_for(lambda: process.read(loop) is not None, timeout_s=LOOP_S)
 
 
+def _chosen(route: Route, plan: Record) -> list[str]:
+    """What of a person's variables decides where her workers' jobs go, and who pays."""
+    if not plan["kind"]:
+        return []
+    kept = re.compile(_kept(route.site))
+    return [line for line in chosen(plan["kind"], os.environ) if kept.fullmatch(line.partition("=")[0])]
+
+
+def _kept(site: Site) -> str:
+    wanted = site.scheduler
+    return kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue))
+
+
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
     path = f"{Path(python).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
-    wanted = route.site.scheduler
     environment = {"PATH": path, "GEARS_SITE": paths.site, "DASK_CONFIG": str(paths.dask_config)}
     return {
         "site": paths.site,
@@ -274,7 +288,7 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
         "published": paths.dask_published,
         "gears": shlex.join(gears_words()),
         "schedulers": SCHEDULERS,
-        "kept": kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue)),
+        "kept": _kept(route.site),
     }
 
 

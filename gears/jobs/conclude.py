@@ -100,6 +100,7 @@ def shown(job: Record) -> Record:
     """DESIGN's `job`: what is shown of its record. Shown twice it stays the same."""
     found = {key: job.get(key) for key in JOB_KEYS}
     successor = job.get("successor")
+    found["variables"] = job.get("variables") or []
     return found | {"successor": successor.get("id") if isinstance(successor, dict) else successor}
 
 
@@ -116,6 +117,7 @@ JOB_KEYS = (
     "submitted",
     "queue",
     "renew",
+    "variables",
 )
 
 
@@ -151,4 +153,4 @@ def as_line(job: Record) -> str:
         words.append(
             f"renewed {job['renew']} times more" + (f", next by job {job['successor']}" if job["successor"] else "")
         )
-    return ", ".join(words)
+    return ", ".join(words + [f"with your {variable}" for variable in job.get("variables") or []])

@@ -25,9 +25,29 @@ KEPT = re.compile(
 """Where the scheduler is, and whose account pays; of a partition and its like only as long as no script names one."""
 
 
+CHOSEN = {
+    "slurm": re.compile(r"SBATCH_(ACCOUNT|PARTITION|QOS|RESERVATION|CONSTRAINT|WCKEY|CLUSTERS)|SLURM_CLUSTERS"),
+    "pbs": re.compile(r"PBS_DEFAULT"),
+    "lsf": re.compile(r"LSB_DEFAULTPROJECT"),
+    "sge": re.compile(r"SGE_CELL"),
+}
+"""Of those kept, what decides where a job goes and who pays: a person is told."""
+
+
 def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, str]:
     """`environ` without what changes our commands; `named`: variables that a job script has words of its own for."""
     return {name: value for name, value in environ.items() if name not in named and not is_dropped(name)}
+
+
+def of_submission(script: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` without SBATCH_ACCOUNT and its like where the job script says the same: they would win (sbatch(1))."""
+    named = re.findall(r"^#SBATCH --([a-z-]+)=", script, re.MULTILINE)
+    return clean(environ, {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"})
+
+
+def chosen(kind: str, environ: Mapping[str, str]) -> list[str]:
+    """What a person has chosen by variables of `environ`: a line each, NAME=value, in order."""
+    return [f"{name}={value}" for name, value in sorted(environ.items()) if value and CHOSEN[kind].fullmatch(name)]
 
 
 def is_dropped(name: str) -> bool:

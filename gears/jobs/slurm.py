@@ -9,7 +9,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
-from gears.jobs.environment import clean, run
+from gears.jobs.environment import clean, of_submission, run
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
@@ -104,7 +104,8 @@ def header(spec: JobSpec) -> list[str]:
 
 def submit(script: Path) -> str:
     """The job's id: "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1))."""
-    said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=_submit_environment(script))
+    env = of_submission(script.read_text(encoding="utf-8"), os.environ)
+    said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=env)
     # a site's own wrapper may say more before
     if found := re.search(r"^\d+(;\S+)?$", said, re.MULTILINE):
         return found[0]
@@ -162,13 +163,6 @@ def _squeue(*options: str) -> str:
     With %s times are told in seconds since 1970, so no hour is told twice when summer ends."""
     env = clean(os.environ) | {"SLURM_TIME_FORMAT": "%s"}
     return run(["squeue", "--noheader", "--all", *options], timeout_s=QUERY_S, env=env)
-
-
-def _submit_environment(script: Path) -> dict[str, str]:
-    """Without those of SBATCH_ACCOUNT and its like that would win over what the job script says (sbatch(1))."""
-    named = re.findall(r"^#SBATCH --([a-z-]+)=", script.read_text(encoding="utf-8"), re.MULTILINE)
-    variables = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
-    return clean(os.environ, variables)
 
 
 def _parse(job: str, said: str) -> Job:

@@ -7,6 +7,7 @@ script looks for its name in the record.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from gears import checks, store
 from gears.dask.place import ensure_config
 from gears.errors import CommandFailed, NotReachable, SubmissionRefused
 from gears.jobs import batch, records, scheduler
+from gears.jobs.environment import chosen, of_submission
 from gears.jobs.request import check_scheduler
 from gears.route import Route
 from gears.rundir import RunDir
@@ -106,8 +108,10 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     store.write_private(paths.job_meet(job["number"]), route.here + "\n")
     for file in (spec.log, paths.job_log(job["number"])):
         store.write_private(file, "")  # 0600: a scheduler would make it as it likes
-    store.write_private(paths.job_script, batch.render_script(route, paths, job["number"], spec, before=before))
+    script = batch.render_script(route, paths, job["number"], spec, before=before)
+    store.write_private(paths.job_script, script)
     kind = check_scheduler(route.site).kind
+    job["variables"] = chosen(kind, of_submission(script, os.environ))
     try:
         return scheduler(kind).submit(paths.job_script)
     except CommandFailed as exc:
