@@ -140,13 +140,16 @@ def test_four_kernels_at_once_and_not_one_port_more(
 
 
 def killed_it_comes_back(notebook: Notebook, name: str, tmp_path: Path) -> None:
-    """As by a lack of memory: the page says so, and the kernel is there again, in its environment."""
+    """As by a lack of memory: the page says so, and the kernel is there again, in its environment.
+
+    The server may show it as busy until the next cell: its own look at a new kernel may begin too late.
+    """
     notebook.type_cell("os.kill(os.getpid(), 9)")
     wait_until(lambda: "Kernel Restarting" in notebook.dialogs(), 30, "JupyterLab says that the kernel died")
     notebook.screenshot(tmp_path / "killed.png")
     notebook.dismiss_dialogs()
-    wait_until(notebook.is_ready, 30, "the kernel is there again")
-    assert notebook.run_cell(SHOW).split()[:2] == [VERSIONS[name], name]
+    wait_until(notebook.is_connected, 30, "the kernel is there again")
+    assert notebook.run_cell(SHOW, 60).split()[:2] == [VERSIONS[name], name]
 
 
 def open_notebook(page: Page, name: str, token: str) -> Notebook:
