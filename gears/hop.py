@@ -366,11 +366,20 @@ def _remote_ended(status: int, stderr: str, site: str, host: str) -> Ended:
         return Ended("remote", f"gears is not installed on {host}: {_last_line(stderr)}", cure)
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not re.match(r"channel \d+: ", line)]
     cures = [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
+    if not any(line.startswith(("gears: ", "Traceback ")) for line in lines):
+        return before_gears(host, f"the session ended with {status}", _last_line(stderr))
     reason = " ".join(line.removeprefix("gears: ") for line in lines[-3:] if not line.startswith("next: "))
     following = f"ssh {host}   (there: {cures[-1]})" if cures else f"gears logs {site}"
     if cures and (found := re.search(rf"gears (lab {re.escape(site)} --job .*)", cures[-1])):
         following = f"gears {found[1]}"  # that is to be typed here again
-    return Ended("remote", f"{host}: {reason or f'the remote command ended with {status}'}", following)
+    return Ended("remote", f"{host}: {reason}", following)
+
+
+def before_gears(host: str, how: str, said: str = "") -> Ended:
+    """Of a session that ended without a word of gears in it. `said`: the last line of others."""
+    words = f" ({said})" if said else ""
+    reason = f"{host}: {how} before gears began in it{words}, as by exit or exec in a start-up file of yours there"
+    return Ended("remote", reason, f"ssh {host} echo works   (if it prints nothing: look into ~/.bashrc there)")
 
 
 def _last_line(text: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed
-from gears.hop import Ended, effective_options, read_report, way_back, why_ended
+from gears.hop import Ended, before_gears, effective_options, read_report, way_back, why_ended
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.store import Record
@@ -156,8 +156,7 @@ def why_session_ended(host: str, site: str, *, answered: bool) -> Ended:
     """ssh ended with 0. Of a session that gears had begun in it is dialled again, as after any cut."""
     if answered:
         return Ended("network", f"{host}: the session there was ended", f"gears lab {site}")
-    reason = f"{host}: the session ended before gears began in it, as by exit or exec in a start-up file of yours there"
-    return Ended("remote", reason, f"ssh {host} echo works   (if it prints nothing: look into ~/.bashrc there)")
+    return before_gears(host, "the session ended")
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:

@@ -23,7 +23,7 @@ def hub(centre: Centre) -> Iterator[Host]:
     hub = centre.hub
     hub.run("cp ~/.bashrc ~/bashrc.kept", check=True)
     yield hub
-    hub.run("mv ~/bashrc.kept ~/.bashrc; rm -rf ~/.tmux.conf ~/shadow ~/.bash_profile", check=True)
+    hub.run("mv ~/bashrc.kept ~/.bashrc; rm -rf ~/.tmux.conf ~/.ssh/rc ~/shadow ~/.bash_profile", check=True)
     gears(hub, "stop andes")
     for host in (hub, centre.login1, centre.login2):
         host.run("tmux -L gears kill-server")
@@ -65,6 +65,54 @@ def test_a_start_up_file_that_ends_the_session_is_named(hub: Host) -> None:
     done = gears(hub, "lab andes", timeout_s=60)
     assert done.returncode == 1
     assert "a start-up file of yours there" in done.stderr
+
+
+SETTINGS = {
+    # of shells: of hardening guides, of "unofficial strict mode", of dotfiles that people share
+    "strict": "set -eu\nset -o pipefail\nshopt -s nullglob failglob\n",
+    "talks": "stty -ixon; tput clear; printf '\\033]0;work\\007'; echo module: not found >&2; false\n",
+    "moves": "cd /; export CDPATH=/tmp:. GLOBIGNORE='*' IFS=:; umask 000\n",
+    "replaces": "shopt -s expand_aliases; alias ssh=false cat=bat\npython3() { false; }; export -f python3\n",
+    # of modules and conda
+    "points elsewhere": "export PYTHONHOME=/nonexistent PYTHONNOUSERSITE= PYTHONWARNINGS=error PYTHONOPTIMIZE=2\n",
+    "sources": "export BASH_ENV=~/.bashrc ENV=~/.bashrc\n",
+}
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_settings_of_the_shell_change_nothing(hub: Host, kind: str) -> None:
+    begin_bashrc(hub, SETTINGS[kind])
+    typed = f"bash -c '. ~/.bashrc; {home()}/.venv/bin/gears lab andes'"
+    done = hub.run(typed, timeout_s=60) if kind != "strict" else gears(hub, "lab andes", timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    if "PYTHONHOME" in SETTINGS[kind]:  # which is hers to set, and of no use to a kernel of another Python
+        assert "PYTHONHOME=/nonexistent: kernels of another Python do not start" in done.stdout
+        assert lab_at(hub).answers()
+    else:
+        assert Kernel(lab_at(hub)).run("print(1)") == "1\n"
+    ran = gears(hub, "run andes -- echo works", timeout_s=60)
+    assert "works" in ran.stdout, ran.stderr
+
+
+def test_a_file_of_sshd_that_prints_and_takes_time(hub: Host) -> None:
+    """sshd(8), SSHRC: it has the session's standard input and output."""
+    hub.run("cat > ~/.ssh/rc", input="echo welcome; printf 'no newline'; sleep 3\n", check=True)
+    done = gears(hub, "lab andes", timeout_s=60)
+    assert done.returncode == 0, done.stderr
+    ran = gears(hub, "run andes -- echo works", timeout_s=60)
+    assert "works" in ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("line", ["exec tcsh\n", "exec tmux\n", "exec sleep 1000\n"])
+def test_a_shell_that_is_replaced_is_told_of(hub: Host, line: str) -> None:
+    begin_bashrc(hub, line)
+    process = hub.popen(["sh", "-c", f"exec {home()}/.venv/bin/gears lab andes 2>&1"])
+    said = ""
+    assert process.stdout
+    while "start-up file" not in said and (text := process.stdout.readline()):
+        said += text
+    assert "start-up file" in said, said
+    hub.end_popen(process)
 
 
 def test_no_tmux_configuration_ends_a_lab_or_keeps_a_run(hub: Host, centre: Centre) -> None:

@@ -44,7 +44,7 @@ class Server(ServerApp):
     """ServerApp with what gears promises kept. For a lab of gears only, whose variables `gears.lab.launch` sets."""
 
     gears_notes: list[str]
-    """A line for each of the person's settings that is not used."""
+    """A line for each of the person's settings that is not used, or that is in her kernels' way."""
 
     def find_server_extensions(self) -> None:
         super().find_server_extensions()
@@ -61,6 +61,10 @@ class Server(ServerApp):
         self._set("sock", sock, settings.WAY)
         self.config.KernelManager.transport = "ipc"
         self._close_origins()
+        if home := os.environ.get("PYTHONHOME"):
+            self.gears_notes.append(
+                f"PYTHONHOME={home}: kernels of another Python do not start with it; unset it first"
+            )
         self.no_browser_open_file = True  # it would hold the token, as others may read
         if not self.allow_remote_access and "localhost" not in self.local_hostnames:
             self.local_hostnames = [*self.local_hostnames, "localhost"]

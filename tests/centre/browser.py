@@ -147,12 +147,15 @@ class Notebook:
 
     def is_ready(self) -> bool:
         """Connected and idle by the server's word: the toolbar says so too early."""
-        session = self.session()
-        return self.is_connected() and session is not None and session["kernel"].get("execution_state") == "idle"
+        kernel = self._kernel_now()
+        return bool(kernel.get("connections")) and kernel.get("execution_state") == "idle"
 
     def is_connected(self) -> bool:
-        session = self.session()
-        return session is not None and bool(session["kernel"].get("connections"))
+        return bool(self._kernel_now().get("connections"))
+
+    def _kernel_now(self) -> dict[str, Any]:
+        kernel: dict[str, Any] = (self.session() or {}).get("kernel", {})
+        return kernel
 
     def run_cell(self, code: str, timeout_s: float = 30) -> str:
         """Type into the last cell, run it, and return what it printed."""
