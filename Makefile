@@ -52,8 +52,8 @@ check: check-lint check-format check-types check-shell ## every gate that is qui
 
 format: format-lint format-code ## format the code, and mend what lint can mend
 
-docs: test-env ## check the links and the commands in README and docs
-	@$(PYTHON_HERE) -m pytest tests/test_docs.py $(ARGS)
+docs: docs-site ## build the site of the documentation in build/docs, and check its links and commands
+	@$(PYTHON_HERE) -m pytest tests/test_docs.py tests/test_docs_site.py $(ARGS)
 
 centre: test-env ## a small HPC centre on this machine, to try gears without an account (root)
 	@$(PYTHON_HERE) -m tests.centre $(ARGS)
@@ -64,7 +64,7 @@ bench: test-env ## measure: start, throughput, latency, as ratios in one run (ro
 lock: FORCE ## choose new versions for the lock files (needs uv; UPGRADE=1 for the newest)
 	@envs/lock.sh $(if $(UPGRADE),--upgrade)
 
-clean: FORCE ## remove caches
+clean: FORCE ## remove caches, and what was built
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache build dist && find gears tests -name __pycache__ -prune -exec rm -rf {} +
 
 # What those stand on. ------------------------------------------------------------------------------------------------
@@ -80,6 +80,9 @@ check-types: test-env
 
 check-shell: test-env
 	@.venv/bin/shellcheck $(wildcard .ci/run envs/*.sh tests/*.sh tests/*/*.sh)
+
+docs-site: test-env
+	@$(PYTHON_HERE) -m sphinx -q -W -c docs -d build/doctrees . build/docs && echo build/docs/index.html
 
 format-lint: test-env
 	@$(PYTHON_HERE) -m ruff check --fix-only .

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BESIDE_README = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*BESIDE_README, *sorted((ROOT / "docs").rglob("*.md"))]
 DEVELOPING = ROOT / "docs/developing.md"
 COMMANDS = ROOT / "docs/reference/commands.md"
 PROFILE = ROOT / "docs/reference/profile.md"
@@ -64,6 +65,7 @@ def tables(page: Path) -> list[Table]:
         if line.startswith("|"):
             lines.append([cell.strip() for cell in line.strip("|").split("|")])
         elif lines:
+            assert re.fullmatch(r"(:?-+:?)+", "".join(lines[1])), f"{page.name}: a table without a head: {lines[0]}"
             found.append(Table(heading, lines[0], lines[2:]))
             lines = []
         if line.startswith("#"):

@@ -66,6 +66,13 @@ def test_every_page_can_be_reached_and_every_picture_is_used() -> None:
     assert {*PAGES, *(ROOT / "docs/images").iterdir()} <= reached
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_a_table_are_as_long_as_its_head(page: Path) -> None:
+    for found in tables(page):
+        lengths = {len(row) for row in [found.head, *found.rows]}
+        assert len(lengths) == 1, f"{found.heading}: {[row for row in found.rows if len(row) != len(found.head)]}"
+
+
 def test_pictures_are_well_formed() -> None:
     for picture in (ROOT / "docs/images").glob("*.svg"):
         assert ElementTree.parse(picture).getroot().tag.endswith("svg")
