@@ -92,10 +92,11 @@ def _with_life(paths: RunDir, job: Record) -> Record:
 
 
 def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:
-    """This host's record; the home's, unless the site is this machine alone; what the lab host told of its own home."""
+    """This host's record; the home's, which of a site that is each machine alone may be another one's; what the lab
+    host told of its own home."""
     records = [store.read_record(paths.lab_here), store.read_record(paths.lab_record), record_in(report.get("lab"))]
     if route.kind == "local":
-        del records[1:]
+        records = [lab for lab in records if lab.get("host") == route.here]
     return next((lab for lab in records if isinstance(lab.get("host"), str) and isinstance(lab.get("pid"), int)), {})
 
 

@@ -13,14 +13,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gears import store
+from gears import process, store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
 from gears.hop import REPORT, hand_over, read_report
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import open_paths, saved_route
-from gears.loop import Say, loop_alive, start_loop, wait_for
+from gears.loop import REBIND_S, Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import from_json
@@ -105,8 +105,18 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
             from gears.envs.use import usable
 
             usable(route.site.envs.default)
+        await_token(paths)
         store.ensure_secret(paths.token)
     return paths
+
+
+def await_token(paths: RunDir) -> None:
+    """One that a cleaner took from the home of a lab that lives is written anew by that lab (`gears.lab.rebind`)."""
+    lab = store.read_record(paths.lab_here)
+    if paths.token.exists() or not lab or lab.get("login") == "password":
+        return
+    lives = process.Process(str(lab["host"]), int(lab["pid"]), str(lab["start"])).alive
+    wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
 
 
 def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]:

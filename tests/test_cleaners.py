@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre, Host
-from tests.helpers import Kernel, add_stanza, gears, lab_at, listening_ports, status, wait_until
+from tests.helpers import Kernel, add_stanza, gears, home, lab_at, listening_ports, status, wait_until
 
 SWEEP = "rm -rf /tmp/gears-alice-*"
 PRIVATE = "mount -t tmpfs tmpfs /tmp && exec setpriv --reuid=alice --regid=alice --init-groups env HOME=/home/alice"
@@ -50,6 +50,27 @@ def test_whatever_a_cleaner_took_comes_back(login1: Host, part: str) -> None:
     lab = lab_at(login1, "local")
     wait_until(lambda: lab.answers() and lab.request("POST", "/api/kernels", {}).status == 201, 15, "a kernel starts")
     assert Kernel(lab).run("print(3)") == "3\n"
+    assert labs(login1) == before
+
+
+def test_all_of_hers_in_tmp_is_taken_tmux_too(login1: Host) -> None:
+    """As by a script at logout (`find /tmp -user $USER -delete`)."""
+    before = labs(login1)
+    login1.run("find /tmp -user alice -delete")
+    found = status(login1, "local")
+    assert (found["state"], found["lab"]["pid"]) in (("unknown", before[0]), ("up", before[0]))
+    gears(login1, "lab local", check=True)
+    assert "works" in gears(login1, "run local -- echo works", check=True).stdout
+    assert Kernel(lab_at(login1, "local")).run("print(6)") == "6\n"
+    assert labs(login1) == before
+
+
+def test_a_cleaner_of_the_disk_that_gears_is_on(login1: Host) -> None:
+    """Of files not read for so many days, as scratch disks have: the token is the one that JupyterLab asks for."""
+    before, token = labs(login1), lab_at(login1, "local").token
+    login1.run(f"find {home()}/run/local -type f -delete", check=True)
+    assert token in gears(login1, "lab local", check=True).stdout
+    assert Kernel(lab_at(login1, "local")).run("print(7)") == "7\n"
     assert labs(login1) == before
 
 

@@ -50,7 +50,7 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
     files = [Path(name) for name in records.split(":") if name]
     for file in files:
         store.write_record(file, record)
-    rebind.watch(rebind.Places(serverapp, Path(path), files, record))
+    rebind.watch(rebind.Places(serverapp, Path(path), files, Path(token), record))
     late.load_noted(serverapp, Path(token))
 
 

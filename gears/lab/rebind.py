@@ -1,7 +1,8 @@
-"""JupyterLab after a cleaner of /tmp: it looks every few seconds whether its socket is still there, and makes it anew.
+"""JupyterLab after a cleaner: it looks every few seconds whether its socket is still there, and makes it anew. So with
+its record and its token in the home, where a cleaner of scratch disks may pass: nobody else knows that token.
 
 What is swept can't be found by what was swept: the process itself is what stays. A kernel can't make its own sockets
-anew; those that can't be reached any more are told, in the lab's record. Looking costs a stat of a local file.
+anew; those that can't be reached any more are told, in the lab's record. Looking costs a stat of each.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ EVERY_S = 5.0
 
 
 class Places:
-    """What JupyterLab needs on local disk. `records`: files of its record, of which the first is on local disk too."""
+    """What JupyterLab needs. `records`: files of its record, of which the first is on local disk as the socket is.
+    `token`: the file of it, in the home."""
 
-    def __init__(self, serverapp: Any, socket: Path, records: list[Path], record: store.Record) -> None:
-        self.serverapp, self.socket, self.records, self.record = serverapp, socket, records, record
+    def __init__(self, serverapp: Any, socket: Path, records: list[Path], token: Path, record: store.Record) -> None:
+        self.serverapp, self.socket, self.records, self.token, self.record = serverapp, socket, records, token, record
+        self.secret = str(getattr(serverapp.identity_provider, "token", ""))
         self.bound = _identity(socket)
         self.lost: list[str] = []
 
@@ -34,15 +37,21 @@ class Places:
             self.lost, self.record["unreachable"] = lost, await self._names(lost)
             for file in self.records:
                 store.write_record(file, self.record)
+            if self.secret and not self.token.exists():
+                store.write_private(self.token, self.secret)
         except (GearsError, OSError) as exc:
             self.serverapp.log.warning("gears: the sockets were swept away, and can't be made anew: %s", exc)
 
     def _is_whole(self) -> bool:
-        there = (self._link(), self.records[0], Path(self.serverapp.runtime_dir))
+        there = (self._link(), *self.records, Path(self.serverapp.runtime_dir), *([self.token] if self.secret else []))
         return _identity(self.socket) == self.bound and all(map(os.path.exists, there))
 
     def _make(self) -> None:
-        for directory in (self.socket.parent, self.records[0].parent, Path(self.serverapp.runtime_dir)):
+        for directory in (
+            self.socket.parent,
+            Path(self.serverapp.runtime_dir),
+            *(file.parent for file in self.records),
+        ):
             store.ensure_private(directory)
         if _identity(self.socket) != self.bound:
             from tornado.netutil import bind_unix_socket
