@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears import process, store
+from gears import process, records, store
 from gears.hop import read_report
 from gears.keeper.probe import Answer, connects, get_json, probe
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import Lab, Up, load_lab, load_up
 from gears.store import Record
 
 BEGINNING_S = 5.0
@@ -32,13 +33,13 @@ class Facts:
     loop_alive: bool
     loop_begins: bool  # its first turn is decided, and it is just being started
     turn: Record
-    up: Record
+    up: Up
     leads_to: str | None  # wait, hop, job, lab; None: nowhere
     answer: Answer
     report: Record  # the remote command's answer
     report_age_s: float
     starting_up: bool  # ssh is in, and gears has not answered there for some seconds
-    lab: Record  # the newest record of a lab, from this host or from the home
+    lab: Lab | None  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
     job: Record  # as it was last seen; empty where JupyterLab is no job
 
@@ -46,7 +47,7 @@ class Facts:
     def was_up(self) -> bool:
         """Whether the turn of now has led to JupyterLab."""
         number = self.turn.get("number")
-        return number is not None and self.up.get("number") == number
+        return number is not None and self.up.number == number
 
 
 def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
@@ -62,14 +63,14 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
         loop_alive=bool(loop and loop.alive()),
         loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
         turn=turn,
-        up=store.read_record(paths.up),
+        up=load_up(paths),
         leads_to=leads_to(paths),
         answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
         starting_up=silent and connects(paths.socket("hop", int(turn.get("number", 0)))),
         lab=lab,
-        lab_alive=_lab_process(lab),
+        lab_alive=lab.process.alive() if lab else False,
         job=_job(paths, report, answer, shared=shared),
     )
 
@@ -91,13 +92,11 @@ def _with_life(paths: RunDir, job: Record) -> Record:
     return job | {"state": "SUSPENDED"} if read_life(paths, job["number"]).stopped else job
 
 
-def _newest_lab(route: Route, paths: RunDir, report: Record) -> Record:
+def _newest_lab(route: Route, paths: RunDir, report: Record) -> Lab | None:
     """This host's record; the home's, which of a site that is each machine alone may be another one's; what the lab
     host told of its own home."""
-    records = [store.read_record(paths.lab_here), store.read_record(paths.lab_record), record_in(report.get("lab"))]
-    if route.kind == "local":
-        records = [lab for lab in records if lab.get("host") == route.here]
-    return next((lab for lab in records if isinstance(lab.get("host"), str) and isinstance(lab.get("pid"), int)), {})
+    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), records.parse(Lab, report.get("lab"))]
+    return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
 
 
 def leads_to(paths: RunDir) -> str | None:
@@ -116,13 +115,6 @@ def _age_s(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _lab_process(lab: Record) -> bool | None:
-    try:
-        return process.Process(lab["host"], lab["pid"], lab["start"]).alive()
-    except KeyError:
-        return False
 
 
 def record_in(value: object) -> Record:

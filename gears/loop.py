@@ -16,6 +16,7 @@ from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.locate import open_paths, save_route
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import load_lab
 from gears.status import observe
 from gears.typed import typed
 
@@ -87,15 +88,15 @@ def lab_without_loop(route: Route, paths: RunDir) -> bool:
 def lab_without_socket(route: Route, paths: RunDir) -> bool:
     """A lab that lives here and can't be reached, as after a cleaner of /tmp: waits until it has made its socket anew
     (`gears.lab.rebind`). Raises GearsError where it does not: no second one is started beside it."""
-    record = store.read_record(paths.lab_record)
-    if kind_of_loop(route) != "lab" or record.get("ended") or record.get("job") or record.get("host") != route.here:
+    record = load_lab(paths.lab_record)
+    if kind_of_loop(route) != "lab" or not record or record.ended or record.job or record.host != route.here:
         return False
-    lab = process.Process(record["host"], int(record["pid"]), str(record["start"]))
-    if not lab.alive() or process.before_boot(str(record.get("started"))):
+    lab = record.process
+    if not lab.alive() or process.before_boot(str(record.started)):
         return False
     if wait_for(lambda: lab_without_loop(route, paths) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
         return bool(lab.alive())
-    reason, cure = _unreachable(route, lab, Path(str(record.get("socket"))))
+    reason, cure = _unreachable(route, lab, Path(str(record.socket)))
     raise GearsError(reason, next=cure)
 
 

@@ -21,9 +21,11 @@ from gears.hop import ENDED, STOPPED
 from gears.keeper.probe import connects
 from gears.locate import lab_route, open_paths
 from gears.loop import Say, gears_words, loop_alive, start_loop, wait_for
+from gears.records import as_values
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, from_json
+from gears.state import load_lab, save_lab
 from gears.status import observe
 from gears.stop import stop_lab
 from gears.workflow import choose_lab, prepare
@@ -79,15 +81,15 @@ def ended_on_purpose(route: Route, *, job: bool) -> bool:
     paths = open_paths(route)
     if loop_alive(paths) or paths.job_record.exists():
         return False
-    return job or bool(store.read_record(paths.lab_record).get("ended"))
+    return job or bool((lab := load_lab(paths.lab_record)) and lab.ended)
 
 
 def left_behind(route: Route, paths: RunDir) -> str | None:
     """Another host on which a lab of this site was started and not stopped."""
-    record = store.read_record(paths.lab_record)
-    if not record or record.get("ended") or record.get("job") or record.get("host") in (None, route.here):
+    lab = load_lab(paths.lab_record)
+    if lab is None or lab.ended or lab.job or lab.host == route.here:
         return None
-    return str(record["host"])
+    return lab.host
 
 
 def note_end(paths: RunDir) -> None:
@@ -102,9 +104,9 @@ def note_end(paths: RunDir) -> None:
 def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
     """One line of JSON for the front's keeper, found there by how it begins (`hop.REPORT`)."""
     status = observe(route, paths)
-    lab = store.read_record(paths.lab_here)
-    if lab and not lab.get("ended") and store.read_record(paths.lab_record) != lab:
-        store.write_record(paths.lab_record, lab)
+    lab = load_lab(paths.lab_here)
+    if lab and not lab.ended and load_lab(paths.lab_record) != lab:
+        save_lab(paths.lab_record, lab)
     connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
     found = {
         "host": route.here,
@@ -113,7 +115,7 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
         "serving": connects(paths.link),
         "state": status.state,
         "reason": status.reason,
-        "lab": lab or None,
+        "lab": as_values(lab) if lab else None,
         "job": status.job,
         "left": left,
         "started": started,

@@ -13,6 +13,7 @@ from gears.hop import FORBIDDING
 from gears.keeper.probe import Answer
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import Lab
 from gears.store import Record
 from gears.typed import typed
 
@@ -87,9 +88,9 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
     )
 
 
-def address(route: Route, lab: Record) -> str:
+def address(route: Route, lab: Lab | None) -> str:
     """What to open, without a secret: the laptop's port, or for the site of this machine alone its own port."""
-    own_port = lab.get("port") if route.kind == "local" else None
+    own_port = lab.port if lab and route.kind == "local" else None
     return f"http://localhost:{own_port or route.site.laptop.port}/lab"
 
 
@@ -141,9 +142,9 @@ def _lab_state(route: Route, facts: Facts) -> Verdict:
         return "starting", ended.get("reason"), None
     if facts.lab_alive:
         return "unknown", "JupyterLab runs, but does not answer at the fixed path", again
-    if facts.lab and not facts.lab.get("ended") and facts.lab_alive is None:
-        reason = f"a lab was started on {facts.lab['host']}; from {route.here} it can't be seen whether it still runs"
-        return "unknown", reason, f"ssh {facts.lab['host']}   (there: gears status {site})"
+    if facts.lab and not facts.lab.ended and facts.lab_alive is None:
+        reason = f"a lab was started on {facts.lab.host}; from {route.here} it can't be seen whether it still runs"
+        return "unknown", reason, f"ssh {facts.lab.host}   (there: gears status {site})"
     return "stopped", None, again
 
 
@@ -196,8 +197,8 @@ def _without_hop(route: Route, facts: Facts) -> Verdict:
         return over(route.site.name, facts.job)
     if facts.job:
         return "unknown", f"no hop runs on {route.here}; job {facts.job.get('id')} may wait or run", again
-    if facts.lab and not facts.lab.get("ended"):
-        reason = f"no hop runs on {route.here}; the lab on {facts.lab.get('host')} may be running"
+    if facts.lab and not facts.lab.ended:
+        reason = f"no hop runs on {route.here}; the lab on {facts.lab.host} may be running"
         return "unknown", reason, again
     return "stopped", None, again
 
@@ -244,14 +245,15 @@ def _hop(route: Route, facts: Facts) -> Record:
         "from": route.here,
         "to": facts.report.get("host") or _lab_host(facts) or route.lab,
         "state": state,
-        "since": facts.up.get("since") if state == "up" else None,
-        "reconnects": max(0, int(facts.up.get("times", 0)) - 1),
+        "since": facts.up.since if state == "up" else None,
+        "reconnects": facts.up.reconnects,
     }
 
 
 def _lab_host(facts: Facts) -> object:
     """Of a job that is the login node, not the node the job is on."""
-    return facts.job.get("host") if facts.job or facts.lab.get("job") else facts.lab.get("host")
+    lab = facts.lab
+    return facts.job.get("host") if facts.job or (lab and lab.job) else lab and lab.host
 
 
 def _hop_state(route: Route, facts: Facts) -> str:
@@ -269,18 +271,18 @@ LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "ove
 
 
 def _lab(facts: Facts) -> Record | None:
-    if not facts.lab or facts.lab.get("ended") or facts.lab_alive is False:
+    if not facts.lab or facts.lab.ended or facts.lab_alive is False:
         return None
     runs = facts.job.get("state") in ("RUNNING", "SUSPENDED")
-    if facts.job and not (runs and facts.lab.get("host") == facts.job.get("node")):
+    if facts.job and not (runs and facts.lab.host == facts.job.get("node")):
         return None
-    shown = {key: facts.lab.get(key) for key in LAB_KEYS}
+    shown = {key: getattr(facts.lab, key) for key in LAB_KEYS}
     return shown | {"kernels": None}
 
 
 def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
     lab = Step(
-        f"JupyterLab on {facts.report.get('host') or facts.lab.get('host') or route.lab}",
+        f"JupyterLab on {facts.report.get('host') or (facts.lab and facts.lab.host) or route.lab}",
         _lab_step(route, facts, state),
     )
     steps = [lab]

@@ -14,6 +14,7 @@ from gears.locate import find_paths, open_paths
 from gears.loop import Say, this_gears, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import load_lab, mark_ended
 from gears.status import Status, observe
 
 MOST_NODES = 4
@@ -40,7 +41,7 @@ def stop(route: Route, *, say: Say) -> bool:
 def stop_lab(route: Route, paths: RunDir, *, say: Say) -> bool:
     """JupyterLab is asked to end, and shuts its kernels down; its loop ends with it; what is left is cleared."""
     from gears import tmux
-    from gears.turn import clean, leave, mark_ended
+    from gears.turn import clean, leave
 
     if paths.job_record.exists():
         return stop_job(route, paths, say=say)
@@ -82,12 +83,8 @@ def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 def _lab_process(paths: RunDir) -> process.Process | None:
     """By the record on local disk; by that in the home, where a cleaner took the other."""
-    for record in (store.read_record(paths.lab_here), store.read_record(paths.lab_record)):
-        with contextlib.suppress(KeyError):
-            if process.before_boot(str(record["started"])):
-                continue
-            return process.Process(record["host"], record["pid"], record["start"])
-    return None
+    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record)]
+    return next((lab.process for lab in labs if lab and not process.before_boot(str(lab.started))), None)
 
 
 def _end_tree(loop: process.Process) -> None:
@@ -99,8 +96,6 @@ def _end_tree(loop: process.Process) -> None:
 
 
 def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
-    from gears.turn import mark_ended
-
     status = observe(route, paths)
     loop = process.read(paths.loop)
     alive = bool(loop and loop.alive())
@@ -164,8 +159,8 @@ def _told(paths: RunDir) -> bool:
 def _may_run(route: Route, paths: RunDir) -> bool:
     """Whether the records in the home speak of a job, of a lab that lives here though a cleaner took its sockets, or
     from a front of one that was not ended on its host."""
-    lab, found = store.read_record(paths.lab_record), _lab_process(paths)
-    unended = bool(route.role == "front" and lab and not lab.get("ended"))
+    lab, found = load_lab(paths.lab_record), _lab_process(paths)
+    unended = bool(route.role == "front" and lab and not lab.ended)
     return paths.job_record.exists() or unended or bool(found and found.alive())
 
 

@@ -24,6 +24,7 @@ from gears.errors import CommandFailed
 from gears.hop import Ended, before_gears, effective_options, read_report, way_back, why_ended
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import load_lab, load_up, mark_ended
 from gears.store import Record
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
@@ -57,7 +58,7 @@ def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
         return _carry_out(route, paths, what, next_job_turn(route, paths, word))
     last = store.read_record(paths.turn)
     ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
-    was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
+    was_up = bool(last) and load_up(paths).number == last.get("number")
     if what == "hop":
         turn = _aim(route, paths, plan_hop_turn(last, word, ended, was_up), last)
     else:
@@ -222,8 +223,9 @@ def _line(route: Route, paths: RunDir, what: str, turn: Record) -> str:
 
 def choose_port(paths: RunDir) -> int:
     """The port of last time where it is free, so that a tab on this machine finds the lab again; else 0: any."""
-    port = store.read_record(paths.lab_record).get("port")
-    if not isinstance(port, int):
+    lab = load_lab(paths.lab_record)
+    port = lab.port if lab else None
+    if port is None:
         return 0
     with socket.socket() as trial, contextlib.suppress(OSError):
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -275,20 +277,13 @@ def shares_home(paths: RunDir) -> bool:
     return saved_route(paths.here)[0].site.lab.home == "shared"
 
 
-def mark_ended(paths: RunDir, host: object) -> None:
-    """Note in the home that the lab ended on purpose, unless the record speaks of the lab of another host."""
-    record = store.read_record(paths.lab_record)
-    if record and record.get("host") == host and not record.get("ended"):
-        store.write_record(paths.lab_record, record | {"ended": store.utc_now()})
-
-
 def clean(paths: RunDir) -> None:
     """Remove what a site has on this host, and tell fronts. Only called when nothing of it runs here any more.
 
     The fixed link goes too, unless a lab that was started on another host of the same home may be using it.
     """
-    lab = store.read_record(paths.lab_record)
-    if lab.get("ended") or lab.get("host") in (None, socket.gethostname()):
+    lab = load_lab(paths.lab_record)
+    if lab is None or lab.ended or lab.host == socket.gethostname():
         paths.fixed.unlink(missing_ok=True)
     tell_fronts(paths)
     if keeper := process.read(paths.keeper):

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gears import process, store
+from gears import store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
 from gears.hop import REPORT, hand_over, read_report
@@ -24,6 +24,7 @@ from gears.loop import REBIND_S, Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import from_json
+from gears.state import load_lab
 from gears.status import Status, observe
 from gears.stop import clear_loop, end_loop, undo_start
 
@@ -112,10 +113,10 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
 
 def await_token(paths: RunDir) -> None:
     """One that a cleaner took from the home of a lab that lives is written anew by that lab (`gears.lab.rebind`)."""
-    lab = store.read_record(paths.lab_here)
-    if paths.token.exists() or not lab or lab.get("login") == "password":
+    lab = load_lab(paths.lab_here)
+    if paths.token.exists() or not lab or lab.login == "password":
         return
-    lives = process.Process(str(lab["host"]), int(lab["pid"]), str(lab["start"])).alive
+    lives = lab.process.alive
     wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
 
 

@@ -1,13 +1,17 @@
 """Records of other versions, and of a disk that was full: what is there is read, the rest has its default."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gears.process import Process
 from gears.records import as_values, load, parse, save
+from gears.rundir import RunDir
+from gears.state import load_lab, load_up, note_up, save_lab
 
 
 class State(StrEnum):
@@ -71,3 +75,33 @@ def test_a_value_of_another_kind_has_the_default(key: str, value: object) -> Non
 
 def test_whole_numbers_are_times_too() -> None:
     assert parse(Inner, {"name": "n", "when": 3}) == Inner("n", 3.0)
+
+
+# --- the records of gears -----------------------------------------------------------------------
+
+LAB = """\
+{"site": "andes", "host": "login1", "pid": 31, "start": "1919401", "port": 37039, "socket": "/tmp/g/andes.lab.1.sck",
+ "version": "4.6.6", "started": "2026-11-27T02:19:37Z", "login": "token", "overridden": [], "unreachable": ["a"]}
+"""
+"""As version 0.1.0 writes it; at first without the last two."""
+
+
+def test_a_lab_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "lab.json").write_text(LAB)
+    lab = load_lab(tmp_path / "lab.json")
+    assert lab is not None
+    assert (lab.process, lab.port) == (Process("login1", 31, "1919401"), 37039)
+    save_lab(tmp_path / "lab.json", lab)
+    assert load_lab(tmp_path / "lab.json") == lab
+    before = {key: value for key, value in json.loads(LAB).items() if key not in ("overridden", "unreachable")}
+    (tmp_path / "lab.json").write_text(json.dumps(before))
+    assert load_lab(tmp_path / "lab.json") == replace(lab, unreachable=())
+
+
+def test_how_often_a_way_was_up(tmp_path: Path) -> None:
+    paths = RunDir(tmp_path, "andes", tmp_path)
+    paths.up.parent.mkdir(parents=True, exist_ok=True)
+    assert load_up(paths).number is None
+    paths.up.write_text('{"number": 3, "since": "2026-11-27T02:19:37Z", "times": 2}')
+    note_up(paths, 4)
+    assert (load_up(paths).number, load_up(paths).reconnects) == (4, 2)

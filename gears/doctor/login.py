@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gears import process, store
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.lab import closed
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import load_lab
 
 
 def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
     """Nothing where no JupyterLab of the site runs here."""
-    site, lab = route.site.name, store.read_record(paths.lab_here)
-    if not lab or not process.Process(lab["host"], lab["pid"], lab["start"]).alive():
+    site, lab = route.site.name, load_lab(paths.lab_here)
+    if not lab or not lab.process.alive():
         return
-    if port := lab.get("port"):
+    if port := lab.port:
         try:
-            closed.ask_port(int(port))
+            closed.ask_port(port)
             yield ok("access", f"port {port} of JupyterLab answers nobody who has not logged in")
         except closed.Open as exc:
             yield failed("access", f"JupyterLab is open to every user of this host: {exc}", f"gears stop {site}")
@@ -26,5 +26,5 @@ def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
             yield warning("access", f"port {port} of JupyterLab does not answer: {exc}", f"gears logs {site}")
     else:
         yield ok("access", "JupyterLab has no port; its socket is closed to others")
-    for note in lab.get("overridden") or []:
+    for note in lab.overridden:
         yield warning("Jupyter settings", note, "take it out, or leave it for other Jupyters: gears goes on without")

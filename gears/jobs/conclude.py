@@ -92,7 +92,7 @@ def seconds_left(job: Record) -> int | None:
 
 def _closed_for_good(facts: Facts) -> bool:
     """JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
-    serves = facts.lab.get("job") == facts.job["number"] and not facts.was_up
+    serves = facts.lab is not None and facts.lab.job == facts.job["number"] and not facts.was_up
     return facts.turn.get("plan") == "dial" and facts.answer.kind == "closed" and serves
 
 
@@ -129,8 +129,8 @@ def job_hop(route: Route, facts: Facts) -> Record:
         "from": route.here,
         "to": facts.job.get("node"),
         "state": state,
-        "since": facts.up.get("since") if up else None,
-        "reconnects": max(0, int(facts.up.get("times", 0)) - 1),
+        "since": facts.up.since if up else None,
+        "reconnects": facts.up.reconnects,
     }
 
 

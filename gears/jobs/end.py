@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-from gears import store
 from gears.errors import CommandFailed, NotReachable
 from gears.jobs import OVER, records, scheduler
 from gears.loop import Say
 from gears.rundir import RunDir
+from gears.state import load_lab, mark_ended
 from gears.store import Record
 
 ENDING_S = 60.0
@@ -70,7 +70,7 @@ def end_records(paths: RunDir) -> None:
             scheduler(job["kind"]).cancel(successor)
         except CommandFailed:
             pass
-    lab = store.read_record(paths.lab_record)
-    if job and lab.get("job") == job["number"] and not lab.get("ended"):
-        store.write_record(paths.lab_record, lab | {"ended": store.utc_now()})
+    lab = load_lab(paths.lab_record)
+    if job and lab and lab.job == job["number"]:
+        mark_ended(paths, lab.host)
     records.forget(paths)

@@ -24,6 +24,7 @@ from gears.jobs.watch import GONE
 from gears.keeper.probe import connects
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import load_up
 from gears.store import Record
 
 QUEUE_PAUSES_S = (3.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
@@ -79,7 +80,7 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
 
 def _look(route: Route, paths: RunDir, last: Record, word: str, job: Record) -> Seen:
     reach = check_scheduler(route.site).reach
-    was_up = bool(last) and store.read_record(paths.up).get("number") == last.get("number")
+    was_up = bool(last) and load_up(paths).number == last.get("number")
     if not job or job["host"] != route.here:
         return Seen(last, word, {}, Life(), None, was_up, reach, moved=bool(job))
     life, ended = records.read_life(paths, job["number"]), _why(paths, last, word)

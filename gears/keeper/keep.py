@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from gears import process, store
+from gears import process, records, store
 from gears.errors import GearsError
 from gears.hop import Ended, read_report, way_back
 from gears.keeper.hold import HELD_FD
@@ -23,6 +23,7 @@ from gears.keeper.probe import Answer, probe
 from gears.keeper.serve import WaitingServer
 from gears.route import Route
 from gears.rundir import RunDir
+from gears.state import Lab, note_up, save_lab
 from gears.status import observe
 
 PROMPT_S = 100.0
@@ -180,9 +181,7 @@ def _switch_over(route: Route, paths: RunDir, candidate: Path, number: int) -> b
     store.switch(paths.link, candidate)
     if probe(paths.link).kind != "jupyter":
         return False
-    before = store.read_record(paths.up)
-    times = int(before.get("times", 0)) + 1
-    store.write_record(paths.up, {"number": number, "since": store.utc_now(), "times": times})
+    note_up(paths, number)
     _note_report(route, paths)
     _note_state(route, paths)
     return True
@@ -212,13 +211,13 @@ def _note_report(route: Route, paths: RunDir) -> None:
     """Keep what the lab host told: which host of an alias answered, to be dialled from now on, and what it can't leave
     in a home that is not ours."""
     report = read_report(store.read_text(paths.hop_out))
-    lab = report.get("lab")
+    lab = records.parse(Lab, report.get("lab"))
     pin = {name: report.get(name) for name in ("host", "address", "port")}
     with contextlib.suppress(OSError):  # a home that is full is no reason to keep the way closed
         if report.get("token"):
             store.write_private(paths.token, str(report["token"]))
-        if isinstance(lab, dict) and route.site.lab.home == "separate":
-            store.write_record(paths.lab_record, lab)
+        if lab and route.site.lab.home == "separate":
+            save_lab(paths.lab_record, lab)
         if pin["address"]:
             _note_pin(route, paths, pin)
 

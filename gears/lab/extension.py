@@ -16,6 +16,7 @@ from typing import Any
 
 from gears import process, store
 from gears.lab import late, rebind
+from gears.state import Lab, save_lab
 
 OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB")
 
@@ -42,35 +43,36 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         from tornado.netutil import bind_unix_socket
 
         serverapp.http_server.add_socket(bind_unix_socket(path, mode=0o600))
-    record = describe(serverapp, path) | ({"job": int(job)} if job else {})
+    lab = describe(serverapp, path, int(job) if job else None)
     if ends := os.environ.get("GEARS_JOB_ENDS"):
         from gears.lab.ending import warn_before_end
 
         warn_before_end(serverapp, float(ends))
     files = [Path(name) for name in records.split(":") if name]
     for file in files:
-        store.write_record(file, record)
-    rebind.watch(rebind.Places(serverapp, Path(path), files, Path(token), record))
+        save_lab(file, lab)
+    rebind.watch(rebind.Places(serverapp, Path(path), files, Path(token), lab))
     late.load_noted(serverapp, Path(token))
 
 
-def describe(serverapp: Any, path: str) -> store.Record:
-    """The lab's record: where it runs, what it listens on, and how one logs in."""
+def describe(serverapp: Any, path: str, job: int | None) -> Lab:
+    """Tell where this JupyterLab runs, what it listens on, and how one logs in. `job`: the number of the job it is."""
     import jupyterlab
 
     me = process.this_process()
-    return {
-        "site": os.environ.get("GEARS_SITE"),
-        "host": me.host,
-        "pid": me.pid,
-        "start": me.start,
-        "port": None if serverapp.sock else serverapp.port,
-        "socket": path,
-        "version": jupyterlab.__version__,
-        "started": store.utc_now(),
-        "login": "password" if has_password(serverapp) else "token",
-        "overridden": serverapp.gears_notes,
-    }
+    return Lab(
+        host=me.host,
+        pid=me.pid,
+        start=me.start,
+        site=os.environ.get("GEARS_SITE"),
+        port=None if serverapp.sock else serverapp.port,
+        socket=path,
+        version=jupyterlab.__version__,
+        started=store.utc_now(),
+        login="password" if has_password(serverapp) else "token",
+        overridden=tuple(serverapp.gears_notes),
+        job=job,
+    )
 
 
 def has_password(serverapp: Any) -> bool:

@@ -8,11 +8,13 @@ anew; those that can't be reached any more are told, in the lab's record. Lookin
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gears import store
 from gears.errors import GearsError
+from gears.state import Lab, save_lab
 
 EVERY_S = 5.0
 
@@ -21,8 +23,8 @@ class Places:
     """What JupyterLab needs. `records`: files of its record, of which the first is on local disk as the socket is.
     `token`: the file of it, in the home."""
 
-    def __init__(self, serverapp: Any, socket: Path, records: list[Path], token: Path, record: store.Record) -> None:
-        self.serverapp, self.socket, self.records, self.token, self.record = serverapp, socket, records, token, record
+    def __init__(self, serverapp: Any, socket: Path, records: list[Path], token: Path, lab: Lab) -> None:
+        self.serverapp, self.socket, self.records, self.token, self.lab = serverapp, socket, records, token, lab
         self.secret = str(getattr(serverapp.identity_provider, "token", ""))
         self.bound = _identity(socket)
         self.lost: list[str] = []
@@ -34,9 +36,9 @@ class Places:
             return
         try:
             self._make()
-            self.lost, self.record["unreachable"] = lost, await self._names(lost)
+            self.lost, self.lab = lost, replace(self.lab, unreachable=tuple(await self._names(lost)))
             for file in self.records:
-                store.write_record(file, self.record)
+                save_lab(file, self.lab)
             if self.secret and not self.token.exists():
                 store.write_private(self.token, self.secret)
         except (GearsError, OSError) as exc:
@@ -63,7 +65,7 @@ class Places:
             store.switch(self._link(), self.socket)
 
     def _link(self) -> Path:
-        return self.socket.parent / f"{self.record['site']}.sck"
+        return self.socket.parent / f"{self.lab.site}.sck"
 
     def _lost_kernels(self) -> list[str]:
         manager = self.serverapp.kernel_manager
