@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gears.hop import effective_options, nothing_of_hers
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.stanza import alias, plan_blocks
+from gears.stanza import alias, in_path, plan_blocks
 
 FOR_EACH = {
     "ConnectTimeout": "5",
@@ -91,7 +91,7 @@ def end_command(control: str) -> list[str]:
 def front_root(route: Route, user: str) -> str:
     """Where gears is on the front; a leading ~ is left to the shell there."""
     own = route.site.lab.root if route.kind == "proxy" else None
-    return (route.site.front.root or own or "~/gears").replace("{user}", user)
+    return (route.site.front.root or own or "~/gears").replace("{user}", in_path(user))
 
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
