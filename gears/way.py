@@ -16,11 +16,11 @@ from gears import checks, store
 from gears.addresses import is_at_front
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NotReachable, UsageError
-from gears.hop import ssh_options
+from gears.hop import by_address, effective_options, known_as, ssh_options, way_back
 from gears.locate import find_paths, route_of
 from gears.route import Route
 from gears.sites import Site, load_site, site_names
-from gears.stanza import alias
+from gears.stanza import alias, in_path
 
 Place = Literal["lab", "front", "laptop"]
 
@@ -74,9 +74,17 @@ def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
     last."""
     if place_of(route) == "front":
         paths = find_paths(route)
-        pin = store.read_record(paths.pin) if paths else {}
-        return Way(str(pin.get("host") or route.lab), words=words)
+        return way_again(route, store.read_record(paths.pin) if paths else {}, words=words)
     return replace(_by_stanza(route.site) or _by_profile(route, words), words=words)
+
+
+def way_again(route: Route, pin: store.Record, *, words: tuple[str, ...] = ()) -> Way:
+    """From the front to the node of `pin`. By the lab host's name, to which the person's configuration applies; where
+    it says the same of the node's address, to that."""
+    if not pin.get("address") or (pin.get("by") or way_back(route.lab, pin)) == "name":
+        return Way(route.lab, words=words)
+    alias = known_as(effective_options(route.lab), route.lab)
+    return Way(route.lab, by_address(str(pin["address"]), alias), words)
 
 
 def go_on(way: Way, remote: str, *, again: str) -> int:
@@ -105,7 +113,7 @@ def remote_gears(site: Site, place: Place) -> str:
     if "{user}" in root:
         from gears.here import this_host
 
-        root = root.replace("{user}", site.front.user or this_host().user)
+        root = root.replace("{user}", in_path(site.front.user or this_host().user))
     return f"{root}/.venv/bin/gears"
 
 

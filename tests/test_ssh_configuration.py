@@ -16,8 +16,7 @@ from gears.stanza import plan_stanza
 from gears.turn import plan_aim
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
-
-CONFIG = "/home/alice/.ssh/config"
+from tests.ssh_configuration import CONFIG, redial, ssh_runs, write
 
 # Only where the name applies does she get in, as with CanonicalizeHostname and Match.
 BY_NAME = """\
@@ -59,19 +58,6 @@ def configured(centre: Centre) -> Iterator[Centre]:
     gears(centre.hub, "stop andes")
     write(centre.hub, before)
     centre.hub.run("[ ! -e ~/.ssh/centre ] || mv ~/.ssh/centre ~/.ssh/id_ed25519; rm -f ~/hers")
-
-
-def write(host: Host, text: str) -> None:
-    host.run(f"cat > {CONFIG} && chmod 600 {CONFIG}", input=text, check=True)
-
-
-def ssh_runs(host: Host) -> list[int]:
-    return [process.pid for process in host.processes("alice") if process.comm == "ssh"]
-
-
-def redial(centre: Centre) -> None:
-    centre.hub.kill(*ssh_runs(centre.hub))
-    wait_until(lambda: ssh_runs(centre.hub) and lab_at(centre.hub).answers(), 15, "the hop is back")
 
 
 def test_what_was_dialled_by_name_is_reached_by_name_again(configured: Centre) -> None:
