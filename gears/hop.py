@@ -295,8 +295,9 @@ def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, ag
     if found := _cause(stderr):
         kind, reason, cure = found
         return Ended(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
-    if denied := re.search(r"Permission denied \(([^)]*)\)", stderr):
-        return _denied(denied[1], host, again, asked)
+    if denied := re.search(r"(?:(\S+): )?Permission denied \(([^)]*)\)", stderr):
+        before = denied[1] if re.search(PROXY_ENDED, stderr[denied.end() :]) else None
+        return _denied(denied[2], (before or host).rpartition("@")[2], again, asked)
     return Ended("network", f"{host}: {_last_line(stderr) or 'the connection ended'}", again)
 
 
@@ -312,6 +313,9 @@ def _cause(stderr: str) -> tuple[str, str, str] | None:
                 return found[0], found[1], found[2]
     return None
 
+
+PROXY_ENDED = r"UNKNOWN port 65535"
+"""What ssh says of a connection through another ssh, which may have named the host that let nobody in."""
 
 _OTHERWISE = (
     r"Permission denied \(|connect to host \S+ port \d+: |^Timeout, server |^Connection to \S+ timed out"

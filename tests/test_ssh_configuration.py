@@ -148,6 +148,11 @@ def test_the_last_cause_counts(stderr: str, kind: str) -> None:
     assert why_ended(255, stderr, site="andes", host="andes", asked=False).kind == kind
 
 
+def test_a_jump_host_that_refuses_is_named() -> None:
+    stderr = "a@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n"
+    assert "gate refused" in why_ended(255, stderr, site="andes", host="andes", asked=False).reason
+
+
 @pytest.mark.parametrize("name", ["alice.b@ad.test", "DOM\\alice", "Alice", "a+b", "_x"])
 def test_names_of_directory_services(name: str) -> None:
     assert checks.user(name) == name

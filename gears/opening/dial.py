@@ -63,7 +63,9 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
 def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
     settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]}
     settings |= FOR_EACH | nothing_of_hers()
-    blocks = plan_blocks(route.site, host=route.front, user=user, ssh=f"ssh -F {paths.open_config} -o LogLevel=ERROR")
+    blocks = plan_blocks(
+        route.site, host=route.front, user=user, ssh=f"ssh -T -F {paths.open_config} -o LogLevel=ERROR"
+    )
     return "\n".join(
         [
             "Host *",
