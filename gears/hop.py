@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gears.command import run
-from gears.errors import CommandFailed
+from gears.errors import CommandFailed, MissingProgram
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
 
@@ -229,9 +229,20 @@ def way_back(host: str, pin: Mapping[str, Any]) -> str:
         return "name"
     if any(named.get(way, "none") != "none" for way in ("proxycommand", "proxyjump")):
         return "name"
+    if named.get("gssapiauthentication") == "yes" and has_ticket():
+        return "name"
     lines = _but_for_the_name(effective_lines(host))
     same = lines == _but_for_the_name(effective_lines(host, *by_address(address, host)))
     return "address" if same and not any("%h" in line for line in lines) else "name"
+
+
+def has_ticket() -> bool:
+    """Of Kerberos: one is good for a host's name alone. Debian's ssh would use one for every host."""
+    try:
+        run(["klist", "-s"], timeout_s=2)
+    except (CommandFailed, MissingProgram):
+        return False
+    return True
 
 
 def same_configuration(host: str, other: str) -> bool:
