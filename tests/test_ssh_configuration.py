@@ -1,6 +1,7 @@
 """A person's ~/.ssh/config decides how a host is reached, at every dial, and nothing of it rides along."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from gears import checks
 from gears.command import run
 from gears.doctor import elsewhere
 from gears.doctor.finding import failed
-from gears.hop import why_ended
+from gears.hop import own_forward, why_ended
 from gears.sites import load_site
 from gears.stanza import plan_stanza
 from gears.turn import plan_aim
@@ -115,6 +116,17 @@ def test_nothing_of_hers_rides_along(configured: Centre) -> None:
     assert "ran here" in done.stdout, done.stderr
     redial(centre)
     gears(centre.hub, "stop andes", check=True)
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish", "tcsh"])
+def test_our_forward_is_asked_for_in_any_shell_of_hers(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/new && mv {tmp_path}/new {tmp_path}/said\n')
+    (tmp_path / "ssh").chmod(0o755)
+    command = own_forward("-L /a/$GEARS_TURN.sck:/b", "/c")["LocalCommand"]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GEARS_TURN": "3", "HOME": str(tmp_path)}
+    subprocess.run([shell, "-c", command], env=environment, check=True, timeout=10)
+    wait_until((tmp_path / "said").exists, 10, "ssh is called")
+    assert (tmp_path / "said").read_text() == "-F none -S /c -O forward -L /a/3.sck:/b gears\n"
 
 
 @pytest.mark.parametrize("line", ["LogLevel QUIET", "LogLevel DEBUG3", "VisualHostKey yes"])
