@@ -44,6 +44,7 @@ Host *
   ForkAfterAuthentication yes
   ControlMaster auto
   ControlPath /tmp/hers-%n
+  ControlPersist 60
   LogLevel QUIET
   ForwardAgent yes
   ForwardX11 yes
@@ -94,7 +95,7 @@ def environment(host: Host) -> dict[str, str]:
 
 
 def rode_along(centre: Centre) -> list[str]:
-    """Ports that alice listens at, what her commands wrote, agents and displays at the far end, masters that stay."""
+    """Ports that alice listens at, what her commands wrote, agents and displays at the far end."""
     found = []
     for host in centre.hosts.values():
         ports = {port for _, port in listening_ports(host)}
