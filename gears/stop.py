@@ -15,6 +15,7 @@ from gears.hop import (
     STOPPED,
     Ended,
     Hop,
+    before_gears,
     dial_again,
     may_enter_by_name,
     plan_hop,
@@ -217,7 +218,7 @@ def end_by_ssh(hop: Hop, pin: store.Record) -> bool:
     for _ in range(MOST_PASSCODES if there else 1):
         status = run_in_terminal(_stop_command(hop, aim, there), timeout_s=180)
         if status != ELSEWHERE:
-            return status in (0, ENDED)
+            return status == ENDED
     return False
 
 
@@ -237,7 +238,7 @@ def _end_alone(hop: Hop, aim: tuple[str, ...], there: str) -> Ended | None:
             if exc.status != ELSEWHERE:
                 return why_ended(exc.status or 255, exc.stderr, site="", host=hop.host, asked=False)
         else:
-            return None
+            return before_gears(hop.host, "the session ended")
     return why_ended(ELSEWHERE, "", site="", host=hop.host, asked=False)
 
 

@@ -141,7 +141,8 @@ exit {status}
 
 
 @pytest.mark.parametrize(
-    ("by", "status", "asked", "told"), [("name", 66, 2, False), ("name", 255, 1, False), ("address", 4, 1, True)]
+    ("by", "status", "asked", "told"),
+    [("name", 66, 2, False), ("name", 255, 1, False), ("address", 4, 1, True), ("address", 0, 1, False)],
 )
 def test_few_passcodes_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, status: int, asked: int, told: bool
