@@ -50,7 +50,7 @@ def run(
             raise
     if check and program.returncode != 0:
         words = err.strip() or out.strip() or f"exit {program.returncode}"
-        raise CommandFailed(f"{argv[0]}: {words}", stderr=err)
+        raise CommandFailed(f"{argv[0]}: {words}", stderr=err, status=program.returncode)
     return out
 
 

@@ -55,11 +55,12 @@ class MissingProgram(GearsError):
 
 
 class CommandFailed(GearsError):
-    """A program ended with an error. `stderr` holds its own words. Safe to repeat."""
+    """A program ended with an error. `stderr` holds its own words, `status` its exit status. Safe to repeat."""
 
-    def __init__(self, message: str, *, stderr: str = "", next: str | None = None) -> None:
+    def __init__(self, message: str, *, stderr: str = "", status: int | None = None, next: str | None = None) -> None:
         super().__init__(message, next=next)
         self.stderr = stderr
+        self.status = status
 
 
 class CommandTimeout(CommandFailed):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gears.command import run
-from gears.errors import CommandFailed
+from gears.errors import CommandFailed, MissingProgram
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
 
@@ -99,7 +99,7 @@ def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forwar
     behind = forward if has_forwards(host) else ""
     return Hop(
         host=host,
-        key_alias=effective.get("hostkeyalias") or effective.get("hostname") or host,
+        key_alias=known_as(effective, host),
         options=ssh_options(
             effective.get("ciphers", ""), forward=behind, control=control, clear=not forward or bool(behind)
         ),
@@ -113,15 +113,15 @@ ALONE = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no
 
 def own_forward(forward: str, control: str) -> dict[str, str]:
     """A forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward. Without it
-    ssh ends. `control`: a path that is ours alone. /bin/sh reads this: ssh is to run with SHELL=/bin/sh."""
+    ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that ssh runs for her."""
     tell = f"ssh -F none -S {control} -O"
-    command = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
+    ask = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
     return {
         "ControlMaster": "yes",
         "ControlPath": control,
         "ControlPersist": "no",
         "PermitLocalCommand": "yes",
-        "LocalCommand": command,
+        "LocalCommand": f"sh -c {shlex.quote(ask)}",
     }
 
 
@@ -214,6 +214,12 @@ def effective_lines(host: str, *options: str) -> list[str]:
         raise CommandFailed(f"ssh's configuration: {exc.stderr.strip() or exc}", next="ssh -G " + host) from exc
 
 
+def known_as(effective: Mapping[str, str], host: str) -> str:
+    """The name by which known_hosts has a host's key (sshd(8)), wherever it is dialled."""
+    name, port = effective.get("hostname") or host, effective.get("port", "22")
+    return effective.get("hostkeyalias") or (name if port == "22" else f"[{name}]:{port}")
+
+
 def way_back(host: str, pin: Mapping[str, Any]) -> str:
     """How the node of `pin` is reached again behind `host`: `address`, unless the person's configuration would not
     apply to that as it does to the name, or it is no way from here; else `name`, by which another node may answer."""
@@ -223,9 +229,25 @@ def way_back(host: str, pin: Mapping[str, Any]) -> str:
         return "name"
     if any(named.get(way, "none") != "none" for way in ("proxycommand", "proxyjump")):
         return "name"
+    if named.get("gssapiauthentication") == "yes" and has_ticket():
+        return "name"
     lines = _but_for_the_name(effective_lines(host))
     same = lines == _but_for_the_name(effective_lines(host, *by_address(address, host)))
     return "address" if same and not any("%h" in line for line in lines) else "name"
+
+
+def has_ticket() -> bool:
+    """Of Kerberos: one is good for a host's name alone. Debian's ssh would use one for every host."""
+    try:
+        run(["klist", "-s"], timeout_s=2)
+    except (CommandFailed, MissingProgram):
+        return False
+    return True
+
+
+def same_configuration(host: str, other: str) -> bool:
+    """Whether a person's configuration says the same of both, but for their names."""
+    return _but_for_the_name(effective_lines(host)) == _but_for_the_name(effective_lines(other))
 
 
 def _but_for_the_name(lines: list[str]) -> list[str]:
@@ -247,6 +269,17 @@ def dial_again(hop: Hop, pin: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     if (pin.get("by") or way_back(hop.host, pin)) == "address":
         return by_address(str(pin["address"]), hop.key_alias), ""
     return (), f"{ON_NODE} {pin['host']} && "
+
+
+NOT_AT_AN_ADDRESS = ("refused", "hostkey", "hostkey-unknown", "config")
+"""Kinds of Ended that may be another at the host's name, where the person's configuration applies."""
+
+
+def may_enter_by_name(host: str, ended: Ended) -> bool:
+    """Whether a dial by address that ended so is worth another one by name. A ticket is good for names only."""
+    if ended.kind == "login":
+        return effective_options(host).get("gssapiauthentication") == "yes"
+    return ended.kind in NOT_AT_AN_ADDRESS
 
 
 def _prefer_fast(ciphers: str) -> str:
@@ -273,8 +306,9 @@ def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, ag
     if found := _cause(stderr):
         kind, reason, cure = found
         return Ended(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
-    if denied := re.search(r"Permission denied \(([^)]*)\)", stderr):
-        return _denied(denied[1], host, again, asked)
+    if denied := re.search(r"(?:(\S+): )?Permission denied \(([^)]*)\)", stderr):
+        before = denied[1] if re.search(PROXY_ENDED, stderr[denied.end() :]) else None
+        return _denied(denied[2], (before or host).rpartition("@")[2], again, asked)
     return Ended("network", f"{host}: {_last_line(stderr) or 'the connection ended'}", again)
 
 
@@ -290,6 +324,9 @@ def _cause(stderr: str) -> tuple[str, str, str] | None:
                 return found[0], found[1], found[2]
     return None
 
+
+PROXY_ENDED = r"UNKNOWN port 65535"
+"""What ssh says of a connection through another ssh, which may have named the host that let nobody in."""
 
 _OTHERWISE = (
     r"Permission denied \(|connect to host \S+ port \d+: |^Timeout, server |^Connection to \S+ timed out"

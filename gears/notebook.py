@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import socket
 from typing import Any
 
@@ -215,13 +216,14 @@ def login_words() -> str:
     if site and site.lab.host:
         jumps = ",".join([*site.front.jump, site.front.host] if site.front.host else site.front.jump)
         name = socket.gethostname() if site.front.host else site.lab.host
-        return f"{f'-J {jumps} ' if jumps else ''}{site.front.user or user}@{name}"
+        through = f"-J {shlex.quote(jumps)} " if jumps else ""
+        return through + shlex.quote(f"{site.front.user or user}@{name}")
     came = os.environ.get("SSH_CONNECTION", "").split()
     if len(came) != 4:
         return ""
     name = socket.getfqdn()
     name = came[2] if "." not in name or name.startswith("localhost") else name
-    return f"{'' if came[3] == '22' else f'-p {came[3]} '}{user}@{name}"
+    return ("" if came[3] == "22" else f"-p {came[3]} ") + shlex.quote(f"{user}@{name}")
 
 
 def _site() -> Any:

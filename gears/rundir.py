@@ -22,6 +22,9 @@ MAX_SOCKET_PATH = 107
 MAX_FORWARD_PATH = 103
 """Longest socket path OpenSSH forwards: `ssh -L` refused 105 bytes and more when tried, macOS has 104 with the NUL."""
 
+CONTROL_SUFFIX = "." + "x" * 16
+"""What ssh appends to ControlPath while it makes the socket."""
+
 KERNEL_SOCKET_SUFFIX = "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-5"
 """What jupyter_client appends to JUPYTER_RUNTIME_DIR for a kernel's ipc sockets."""
 
@@ -191,7 +194,7 @@ class RunDir:
         return self.local / f"{self.site}.sck"
 
     def control(self, what: str) -> Path:
-        """Where the ssh of a loop is told of its forward. Short: ssh makes it by a name of 17 characters more."""
+        """Where the ssh of a loop is told of its forward. Short: CONTROL_SUFFIX comes to it."""
         return self.local / f"{self.site}.{what}.c.sck"
 
     def socket(self, what: str, number: int) -> Path:
@@ -286,9 +289,14 @@ class RunDir:
         return self.here / f"{what}.sh"
 
 
+LONGEST_USER = 23
+"""With more of it in the host-local directory, the sockets of kernels would have too long a path."""
+
+
 def plan_local(base: str, user: str, identifier: str) -> Path:
     """The host-local directory: the same name on every host, unguessable by its random part."""
-    return Path(base) / f"gears-{re.sub('[^A-Za-z0-9._@+-]', '_', user)}-{identifier}"  # user: DOMAIN\\name, too
+    short = user if len(user) <= LONGEST_USER else user[:16]
+    return Path(base) / f"gears-{re.sub('[^A-Za-z0-9._@+-]', '_', short)}-{identifier}"  # user: DOMAIN\\name, too
 
 
 def check_lengths(paths: RunDir) -> None:
@@ -299,6 +307,11 @@ def check_lengths(paths: RunDir) -> None:
     limits = [
         (paths.fixed, MAX_FORWARD_PATH, "move gears to a shorter path, or set GEARS_HOME"),
         (paths.socket("wait", 4194304), MAX_FORWARD_PATH, "set `local` in the site's profile to a shorter directory"),
+        (
+            Path(f"{paths.control('hop')}{CONTROL_SUFFIX}"),
+            MAX_FORWARD_PATH,
+            "set `local` in the site's profile to a shorter directory",
+        ),
         (
             Path(f"{paths.runtime}{KERNEL_SOCKET_SUFFIX}"),
             MAX_SOCKET_PATH,

@@ -17,7 +17,8 @@ from gears import store, tmux
 from gears.dask.place import ensure_config
 from gears.dask.settings import fixed_ports
 from gears.envs.place import place
-from gears.errors import UsageError
+from gears.errors import CommandFailed, UsageError
+from gears.hop import effective_options, same_configuration
 from gears.locate import lab_route, locate
 from gears.loop import Say, this_gears
 from gears.route import Route
@@ -106,9 +107,13 @@ def open_records(route: Route) -> RunDir:
 
 
 def recorded_way(route: Route) -> Way:
-    """From the front: to the login node on which the person's shell is, as far as the home tells."""
-    host = store.read_record(open_records(route).shell_record).get("host")
-    return Way(str(host)) if host and route.site.lab.home == "shared" and _knock(str(host)) else next_way(route)
+    """From the front: to the login node on which the person's shell is, as far as the home tells. Where her
+    configuration says of that name what it says of the lab host's: else that leads to a node that goes on by itself."""
+    paths = open_records(route)
+    host = str(store.read_record(paths.shell_record).get("host") or "")
+    if not host or route.site.lab.home != "shared" or host == store.read_record(paths.pin).get("host"):
+        return next_way(route)
+    return Way(host) if same_configuration(route.lab, host) and _knock(host) else next_way(route)
 
 
 def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
@@ -153,7 +158,8 @@ def _activate(env: str | None) -> Path:
 
 def _knock(host: str) -> bool:
     try:
-        socket.create_connection((host, 22), timeout=KNOCK_S).close()
-    except OSError:
+        port = int(effective_options(host).get("port", "22"))
+        socket.create_connection((host, port), timeout=KNOCK_S).close()
+    except (OSError, CommandFailed):
         return False
     return True

@@ -63,8 +63,13 @@ def alias(site_name: str) -> str:
 
 def assumed_root(site: Site, user: str) -> str:
     """Where gears is on the front, as far as can be told from elsewhere; `~` is taken for /home/USER."""
-    root = (site.front.root or "~/gears").replace("{user}", user)
-    return f"/home/{user}{root[1:]}" if root.startswith("~") else root
+    root = (site.front.root or "~/gears").replace("{user}", in_path(user))
+    return f"/home/{in_path(user)}{root[1:]}" if root.startswith("~") else root
+
+
+def in_path(user: str) -> str:
+    """A name in a path: that of DOMAIN\\name is below its domain's (smb.conf(5): template homedir)."""
+    return user.replace("\\", "/")
 
 
 # With both address families ssh is content with half a forward: where 127.0.0.1:PORT is taken it would go on with

@@ -9,7 +9,20 @@ import sys
 from gears import process, store
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NothingRunning, NotReachable
-from gears.hop import STOPPED, read_report
+from gears.hop import (
+    ELSEWHERE,
+    ENDED,
+    STOPPED,
+    Ended,
+    Hop,
+    before_gears,
+    dial_again,
+    may_enter_by_name,
+    plan_hop,
+    read_report,
+    remote_gears,
+    why_ended,
+)
 from gears.locate import find_paths, open_paths
 from gears.loop import Say, this_gears, wait_for
 from gears.route import Route
@@ -17,8 +30,8 @@ from gears.rundir import RunDir
 from gears.state import load_lab, mark_ended
 from gears.status import Status, observe
 
-MOST_NODES = 4
-"""So often a name is dialled that may lead to other nodes than the lab's."""
+MOST_NODES, MOST_PASSCODES = 4, 2
+"""So often a name is dialled that leads to other nodes than the lab's: by itself, and for a passcode each."""
 
 STOPPING_S = 100.0
 """For the lab host to end all: a job has to leave the queue, which may take a minute."""
@@ -180,22 +193,50 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
             return True
     elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
         return True
-    from gears.hop import dial_again, plan_hop, remote_gears
-
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
-    options = [word for option in hop.options for word in ("-o", option)]
-    aim, there = dial_again(hop, store.read_record(paths.pin))
-    command = ["ssh", "-T", *options, *aim, hop.host, f"{there}{hop.remote} --stop || test $? = 4"]
     say(f"{hop.host}: stopping the lab by an ssh of its own")
-    tries = MOST_NODES if there else 1
-    return any(_end_by_ssh(command) for _ in range(tries))
+    return end_by_ssh(hop, store.read_record(paths.pin))
 
 
-def _end_by_ssh(command: list[str]) -> bool:
-    if sys.stdin.isatty():
-        return run_in_terminal(command, timeout_s=180) == 0
-    try:
-        run([*command[:1], "-o", "BatchMode=yes", *command[1:]], timeout_s=STOPPING_S)
-    except CommandFailed:
-        return False
-    return True
+def end_by_ssh(hop: Hop, pin: store.Record) -> bool:
+    """By the node's address, or by name, as `hop.dial_again` has it. Without a person first: that costs no passcode,
+    and tells whether one is wanted."""
+    aim, there = dial_again(hop, pin)
+    ended = _end_alone(hop, aim, there)
+    if ended and aim and may_enter_by_name(hop.host, ended):
+        named = dial_again(hop, pin | {"by": "name"})
+        first, ended = ended, _end_alone(hop, *named)
+        if (first.kind, ended and ended.kind) != ("login", "login"):  # else the address leads to the right node
+            aim, there = named
+    if ended is None or ended.kind not in WANTS_PERSON or not sys.stdin.isatty():
+        return ended is None
+    for _ in range(MOST_PASSCODES if there else 1):
+        status = run_in_terminal(_stop_command(hop, aim, there), timeout_s=180)
+        if status != ELSEWHERE:
+            return status == ENDED
+    return False
+
+
+WANTS_PERSON = ("login", "refused", "hostkey-unknown")
+"""Kinds of `hop.Ended`: a passcode, a key's passphrase, a yes."""
+
+
+def _end_alone(hop: Hop, aim: tuple[str, ...], there: str) -> Ended | None:
+    """None: it was told."""
+    command = _stop_command(hop, aim, there, "-o", "BatchMode=yes")
+    for _ in range(MOST_NODES):
+        try:
+            run(command, timeout_s=STOPPING_S)
+        except CommandFailed as exc:
+            if exc.status == ENDED:
+                return None
+            if exc.status != ELSEWHERE:
+                return why_ended(exc.status or 255, exc.stderr, site="", host=hop.host, asked=False)
+        else:
+            return before_gears(hop.host, "the session ended")
+    return why_ended(ELSEWHERE, "", site="", host=hop.host, asked=False)
+
+
+def _stop_command(hop: Hop, aim: tuple[str, ...], there: str, *words: str) -> list[str]:
+    options = [word for option in hop.options for word in ("-o", option)]
+    return ["ssh", "-T", *words, *options, *aim, hop.host, f"{there}{hop.remote} --stop"]

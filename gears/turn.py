@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed
-from gears.hop import Ended, before_gears, effective_options, read_report, way_back, why_ended
+from gears.hop import NOT_AT_AN_ADDRESS, Ended, before_gears, effective_options, read_report, way_back, why_ended
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.state import load_lab, load_up, mark_ended
@@ -99,9 +99,6 @@ def plan_aim(turn: Record, last: Record, by: str, *, gssapi: bool) -> Record:
         return turn | {"plan": "dial", "how": how, "pause_s": 0.0, "by": "name", "forced": True}
     other = "name" if by == "address" else "address"
     return turn | {"by": other if turn["failures"] % 3 == 2 else by}
-
-
-NOT_AT_AN_ADDRESS = ("refused", "hostkey", "hostkey-unknown", "config")
 
 
 def plan_lab_turn(last: Record, ended: Ended | None, was_up: bool, *, now: float) -> Record:

@@ -16,11 +16,11 @@ from gears import checks, store
 from gears.addresses import is_at_front
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NotReachable, UsageError
-from gears.hop import ssh_options
+from gears.hop import by_address, effective_options, known_as, ssh_options, way_back
 from gears.locate import find_paths, route_of
 from gears.route import Route
 from gears.sites import Site, load_site, site_names
-from gears.stanza import alias
+from gears.stanza import alias, in_path
 
 Place = Literal["lab", "front", "laptop"]
 
@@ -74,9 +74,17 @@ def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
     last."""
     if place_of(route) == "front":
         paths = find_paths(route)
-        pin = store.read_record(paths.pin) if paths else {}
-        return Way(str(pin.get("host") or route.lab), words=words)
-    return replace(_by_stanza(route.site) or _by_profile(route, words), words=words)
+        return way_again(route, store.read_record(paths.pin) if paths else {}, words=words)
+    return replace(_by_stanza(route.site, words) or _by_profile(route, words), words=words)
+
+
+def way_again(route: Route, pin: store.Record, *, words: tuple[str, ...] = ()) -> Way:
+    """From the front to the node of `pin`. By the lab host's name, to which the person's configuration applies; where
+    it says the same of the node's address, to that."""
+    if not pin.get("address") or (pin.get("by") or way_back(route.lab, pin)) == "name":
+        return Way(route.lab, words=words)
+    alias = known_as(effective_options(route.lab), route.lab)
+    return Way(route.lab, by_address(str(pin["address"]), alias), words)
 
 
 def go_on(way: Way, remote: str, *, again: str) -> int:
@@ -105,7 +113,7 @@ def remote_gears(site: Site, place: Place) -> str:
     if "{user}" in root:
         from gears.here import this_host
 
-        root = root.replace("{user}", site.front.user or this_host().user)
+        root = root.replace("{user}", in_path(site.front.user or this_host().user))
     return f"{root}/.venv/bin/gears"
 
 
@@ -116,12 +124,26 @@ def _checked_host(name: str) -> str:
         raise UsageError(f"neither a site nor a host: {exc}", next="gears sites list") from exc
 
 
-def _by_stanza(site: Site) -> Way | None:
+def _by_stanza(site: Site, words: tuple[str, ...]) -> Way | None:
     """The stanza in the person's configuration, without its forward."""
     name = alias(site.name)
     if re.search(rf"^localforward .*/{re.escape(site.name)}\.sck$", _effective(name), re.MULTILINE):
-        return Way(name, ("-oClearAllForwardings=yes",))
+        return Way(name, ("-oClearAllForwardings=yes", *own_proxy(name, words)))
     return None
+
+
+def own_proxy(name: str, words: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Options in place of the ProxyCommand or ProxyJump of a stanza's block: with the ssh to its jump host, too,
+    nothing of the person's rides along. None where it is another one, which she chose."""
+    jump = rf"{re.escape(re.sub('-(jupyter|login[0-9]*)$', '', name))}-login[0-9]*"
+    effective = _effective(name)
+    if found := re.search(rf"^proxycommand ssh -q -W %h:%p ({jump})$", effective, re.MULTILINE):
+        return _through(f"{_inner(Way(found[1], own_proxy(found[1], words), words))} -W %h:%p {found[1]}")
+    if found := re.search(rf"^proxycommand ssh ({jump}) nc %h %p$", effective, re.MULTILINE):
+        return _through(f"{_inner(Way(found[1], own_proxy(found[1], words), words))} {found[1]} nc %h %p")
+    if found := re.search(rf"^proxyjump ({jump}(?:,{jump})*)$", effective, re.MULTILINE):
+        return _through(_proxy_command([Way(host, words=words) for host in found[1].split(",")], nc=False))
+    return ()
 
 
 def _by_profile(route: Route, words: tuple[str, ...]) -> Way:
@@ -153,7 +175,7 @@ def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
 
 def _inner(way: Way) -> str:
     """An ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
-    return shlex.join(way.command("-oLogLevel=ERROR")[:-1]).replace("%", "%%")
+    return shlex.join(way.command("-T", "-oLogLevel=ERROR")[:-1]).replace("%", "%%")
 
 
 def _user(front: Way, site: Site) -> str:

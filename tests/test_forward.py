@@ -265,6 +265,14 @@ def test_a_closed_terminal_ends_it(servers: Centre) -> None:
     check_nothing_left(servers)
 
 
+def test_ctrl_c_ends_one_that_began_with_it_ignored(servers: Centre) -> None:
+    """As in the background of a script."""
+    terminal = servers.laptop.spawn(f"trap '' INT; exec {home()}/.venv/bin/gears forward antakya")
+    terminal.expect("Ctrl-C ends these forwards")
+    assert "the forwards have ended" in end(terminal)
+    check_nothing_left(servers)
+
+
 def test_a_plain_kill_ends_it_whatever_goes_through_it(servers: Centre) -> None:
     laptop = servers.laptop
     terminal = laptop.spawn(f"{home()}/.venv/bin/gears forward antakya; echo it has ended; read _")

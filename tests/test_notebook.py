@@ -1,9 +1,11 @@
 """`show_dashboard`: a link that works where one is, or the words that make it one."""
 
 import ast
+import getpass
 import http.server
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -103,6 +105,14 @@ def test_the_command_goes_back_where_the_login_came_from(monkeypatch: pytest.Mon
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.7 50022 192.0.2.4 2222")
     monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "node7")
     assert "ssh -L 8787:192.0.2.99:8787 -p 2222 alice@192.0.2.4\n" in forward_words("192.0.2.99", 8787, "/status")
+
+
+def test_a_shell_reads_the_name_of_a_directory_service_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "10.0.0.7 50022 192.0.2.4 22")
+    monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "node7")
+    monkeypatch.setattr(getpass, "getuser", lambda: "DOM\\alice")
+    command = forward_words("127.0.0.1", 8787, "/status").splitlines()[0].partition(":  ")[2]
+    assert shlex.split(command) == ["ssh", "-L", "8787:localhost:8787", "DOM\\alice@192.0.2.4"]
 
 
 def test_a_dashboard_of_another_host_is_not_linked_to_here() -> None:

@@ -1,6 +1,7 @@
 """A person's ~/.ssh/config decides how a host is reached, at every dial, and nothing of it rides along."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +11,13 @@ from gears import checks
 from gears.command import run
 from gears.doctor import elsewhere
 from gears.doctor.finding import failed
-from gears.hop import why_ended
+from gears.hop import own_forward, why_ended
 from gears.sites import load_site
 from gears.stanza import plan_stanza
 from gears.turn import plan_aim
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
-
-CONFIG = "/home/alice/.ssh/config"
+from tests.ssh_configuration import CONFIG, redial, ssh_runs, write
 
 # Only where the name applies does she get in, as with CanonicalizeHostname and Match.
 BY_NAME = """\
@@ -59,19 +59,6 @@ def configured(centre: Centre) -> Iterator[Centre]:
     gears(centre.hub, "stop andes")
     write(centre.hub, before)
     centre.hub.run("[ ! -e ~/.ssh/centre ] || mv ~/.ssh/centre ~/.ssh/id_ed25519; rm -f ~/hers")
-
-
-def write(host: Host, text: str) -> None:
-    host.run(f"cat > {CONFIG} && chmod 600 {CONFIG}", input=text, check=True)
-
-
-def ssh_runs(host: Host) -> list[int]:
-    return [process.pid for process in host.processes("alice") if process.comm == "ssh"]
-
-
-def redial(centre: Centre) -> None:
-    centre.hub.kill(*ssh_runs(centre.hub))
-    wait_until(lambda: ssh_runs(centre.hub) and lab_at(centre.hub).answers(), 15, "the hop is back")
 
 
 def test_what_was_dialled_by_name_is_reached_by_name_again(configured: Centre) -> None:
@@ -131,6 +118,17 @@ def test_nothing_of_hers_rides_along(configured: Centre) -> None:
     gears(centre.hub, "stop andes", check=True)
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish", "tcsh"])
+def test_our_forward_is_asked_for_in_any_shell_of_hers(tmp_path: Path, shell: str) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/new && mv {tmp_path}/new {tmp_path}/said\n')
+    (tmp_path / "ssh").chmod(0o755)
+    command = own_forward("-L /a/$GEARS_TURN.sck:/b", "/c")["LocalCommand"]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GEARS_TURN": "3", "HOME": str(tmp_path)}
+    subprocess.run([shell, "-c", command], env=environment, check=True, timeout=10)
+    wait_until((tmp_path / "said").exists, 10, "ssh is called")
+    assert (tmp_path / "said").read_text() == "-F none -S /c -O forward -L /a/3.sck:/b gears\n"
+
+
 @pytest.mark.parametrize("line", ["LogLevel QUIET", "LogLevel DEBUG3", "VisualHostKey yes"])
 def test_why_ssh_ended_is_seen_at_any_log_level(configured: Centre, line: str) -> None:
     """Those that say less, and those that say more than there is to see."""
@@ -160,6 +158,11 @@ CANONICAL = "Could not resolve hostname andes.example.org: Name or service not k
 )
 def test_the_last_cause_counts(stderr: str, kind: str) -> None:
     assert why_ended(255, stderr, site="andes", host="andes", asked=False).kind == kind
+
+
+def test_a_jump_host_that_refuses_is_named() -> None:
+    stderr = "a@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n"
+    assert "gate refused" in why_ended(255, stderr, site="andes", host="andes", asked=False).reason
 
 
 @pytest.mark.parametrize("name", ["alice.b@ad.test", "DOM\\alice", "Alice", "a+b", "_x"])

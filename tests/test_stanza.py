@@ -225,3 +225,8 @@ def test_a_local_host_that_is_no_name_is_a_usage_error():
 )
 def test_where_gears_is_taken_to_be(root, expected):
     assert assumed_root(Site(name="x", front=Front(root=root)), "alice") == expected
+
+
+def test_the_home_of_a_domains_user_is_taken_for_one_below_the_domain() -> None:
+    assert assumed_root(load_site("matagorda"), "DOM\\alice") == "/home/DOM/alice/gears"
+    assert assumed_root(load_site("matagorda"), "alice.b@ad.test") == "/home/alice.b@ad.test/gears"

@@ -12,7 +12,7 @@ import pytest
 
 from gears import store
 from gears.errors import NotReachable, UnsafePath
-from gears.rundir import RunDir, check_lengths
+from gears.rundir import CONTROL_SUFFIX, MAX_FORWARD_PATH, RunDir, check_lengths, plan_local
 
 
 @pytest.fixture
@@ -96,6 +96,14 @@ def test_lengths_count_bytes_and_kernels_need_room_too() -> None:
     check_lengths(RunDir(Path("/home/alice/gears"), "andes", Path("/tmp/gears-alice-0123abcd")))
     with pytest.raises(UnsafePath, match="runtime"):
         check_lengths(RunDir(Path("/home/alice/gears"), "andes", Path("/tmp/" + "x" * 40)))
+
+
+def test_a_long_name_of_a_person_takes_no_room_from_sockets() -> None:
+    """Nor does what ssh appends to the path of a control socket while it makes it."""
+    local = plan_local("/tmp", "firstname.lastname@department.ad.example.org", "0123abcd")
+    paths = RunDir(Path("/home/f/gears"), "matagorda", local)
+    check_lengths(paths)
+    assert len(f"{RunDir(paths.home, 'x' * 32, local).open_control(99)}{CONTROL_SUFFIX}") <= MAX_FORWARD_PATH
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"pid": 1', "[1]", "null", "\x00\xff"])

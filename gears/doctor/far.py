@@ -18,7 +18,17 @@ from gears.command import Conversation
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import cure_for
-from gears.hop import FORBIDDING, REPORT, Ended, dial_again, plan_hop, read_report, remote_gears, why_ended
+from gears.hop import (
+    FORBIDDING,
+    REPORT,
+    Ended,
+    dial_again,
+    may_enter_by_name,
+    plan_hop,
+    read_report,
+    remote_gears,
+    why_ended,
+)
 from gears.keeper.probe import UnixConnection
 from gears.loop import this_gears, wait_for
 from gears.route import Route
@@ -56,12 +66,17 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
         forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
         hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
         host = str(pin.get("host") or hop.host)
-        aim, there = dial_again(hop, pin)
-        remote = there + far_command(gears, route.site, directory=directory, mark=mark)
-        options = [f"-o{option}" for option in hop.options]
-        words = [*options, *hop.forward.split(), *aim]
-        argv = ["env", "SHELL=/bin/sh", "ssh", "-T", "-oBatchMode=yes", *words, hop.host, remote]
-        call = dial(argv, route.site, host, directory, until=until)
+        remote = far_command(gears, route.site, directory=directory, mark=mark)
+        options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
+
+        def call_by(pin: Record) -> Call:
+            aim, there = dial_again(hop, pin)
+            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, there + remote]
+            return dial(argv, route.site, host, directory, until=until)
+
+        call = call_by(pin)
+        if call.ended and pin.get("address") and may_enter_by_name(hop.host, call.ended):
+            call = call_by(pin | {"by": "name"})
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 
 

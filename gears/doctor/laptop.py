@@ -17,7 +17,7 @@ from gears.here import port_is_free, this_host
 from gears.hop import Ended, ssh_options, why_ended
 from gears.route import Route
 from gears.stanza import alias, assumed_root
-from gears.way import remote_gears
+from gears.way import own_proxy, remote_gears
 
 FRONT_S = 16.0
 """For the front's doctor, which takes 14 s where something hangs."""
@@ -68,7 +68,8 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
     """One session without forwards: the stanza's own port may be in use."""
     user = route.site.front.user or this_host().user
     remote = far_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
-    call = dial(["ssh", "-T", "-oBatchMode=yes", *_ours(), name, remote], route.site, route.front, None, until=until)
+    words = [*_ours(), *own_proxy(name)]
+    call = dial(["ssh", "-T", "-oBatchMode=yes", *words, name, remote], route.site, route.front, None, until=until)
     if call.ended and call.ended.kind == "network":
         yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
     yield from judge(call, route, route.front)
@@ -78,7 +79,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     """The front's own doctor sees what is there, and the hop behind it."""
     site = route.site.name
     gears = remote_gears(route.site, "laptop")
-    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), name]
+    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *own_proxy(name), name]
     with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
         line = ssh.read_line("[", timeout_s=FRONT_S)
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)

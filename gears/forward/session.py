@@ -174,12 +174,13 @@ def _close(lines: list[Line]) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """A closed terminal and a plain kill end it as Ctrl-C does, so that no ssh stays."""
+    """Ctrl-C, a closed terminal and a plain kill end it, so that no ssh stays."""
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGHUP, signal.SIGTERM)}
+    endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)  # SIGINT is ignored in the background of a script
+    before = {number: signal.signal(number, end) for number in endings}
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ own, in a directory that is ours alone, where it is told of forwards (ssh(1): -O
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from gears.errors import GearsError, LoginNeeded, NotReachable
 from gears.forward import find, records
 from gears.forward.servers import Server, read_servers
 from gears.hop import REPORT, Ended, read_report, why_ended
+from gears.rundir import CONTROL_SUFFIX, MAX_FORWARD_PATH
 from gears.way import way_to
 
 ASKED_S, ALONE_S = 120.0, 30.0
@@ -35,12 +37,18 @@ REMOTE = (
 """Safe in any login shell. `find` comes as the first line of standard input, whose end is its own."""
 
 
+def private_directory() -> Path:
+    """0700, and not below a $TMPDIR that is too long for a control socket."""
+    long = len(os.fsencode(f"{tempfile.gettempdir()}/gears-12345678/ctl{CONTROL_SUFFIX}")) > MAX_FORWARD_PATH
+    return Path(tempfile.mkdtemp(prefix="gears-", dir="/tmp" if long else None))
+
+
 class Tunnel:
     """A context: at its end no ssh and no port of it is left. Raises LoginNeeded, NotReachable, GearsError."""
 
     def __init__(self, name: str, *, asking: bool) -> None:
         self.name, self.asking = name, asking
-        self.directory = Path(tempfile.mkdtemp(prefix="gears-"))  # 0700; the path has to be short
+        self.directory = private_directory()
         self.control, self.log = self.directory / "ctl", self.directory / "log"
         self.record = records.directory() / f"{self.directory.name}.json"
         self.forwards: list[records.Forward] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gears.hop import effective_options, nothing_of_hers
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.stanza import alias, plan_blocks
+from gears.stanza import alias, in_path, plan_blocks
 
 FOR_EACH = {
     "ConnectTimeout": "5",
@@ -63,7 +63,9 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
 def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
     settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]}
     settings |= FOR_EACH | nothing_of_hers()
-    blocks = plan_blocks(route.site, host=route.front, user=user, ssh=f"ssh -F {paths.open_config} -o LogLevel=ERROR")
+    blocks = plan_blocks(
+        route.site, host=route.front, user=user, ssh=f"ssh -T -F {paths.open_config} -o LogLevel=ERROR"
+    )
     return "\n".join(
         [
             "Host *",
@@ -91,7 +93,7 @@ def end_command(control: str) -> list[str]:
 def front_root(route: Route, user: str) -> str:
     """Where gears is on the front; a leading ~ is left to the shell there."""
     own = route.site.lab.root if route.kind == "proxy" else None
-    return (route.site.front.root or own or "~/gears").replace("{user}", user)
+    return (route.site.front.root or own or "~/gears").replace("{user}", in_path(user))
 
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
