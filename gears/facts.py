@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears import process, records, store
-from gears.hop import read_report
+from gears import process, store
 from gears.keeper.probe import Answer, connects, get_json, probe
+from gears.report import HopReport, read_hop
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.state import Lab, Up, load_lab, load_up
@@ -36,7 +36,7 @@ class Facts:
     up: Up
     leads_to: str | None  # wait, hop, job, lab; None: nowhere
     answer: Answer
-    report: Record  # the remote command's answer
+    report: HopReport | None  # the remote command's answer
     report_age_s: float
     starting_up: bool  # ssh is in, and gears has not answered there for some seconds
     lab: Lab | None  # the newest record of a lab, from this host or from the home
@@ -54,7 +54,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     loop = process.read(paths.loop)
     turn = store.read_record(paths.turn)
     dialled = route.role == "front" and turn.get("plan") == "dial"
-    report = read_report(store.read_text(paths.hop_out)) if dialled else {}
+    report = read_hop(paths) if dialled else None
     silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
     lab = _newest_lab(route, paths, report)
     answer = answer or probe(paths.link)
@@ -75,12 +75,12 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     )
 
 
-def _job(paths: RunDir, report: Record, answer: Answer, *, shared: bool) -> Record:
+def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> Record:
     """The record in the home, which without a shared one is what the keeper last saw; before that, what was told."""
     page = record_in(record_in(answer.content.get("gears")).get("job"))
     if shared:
         return _with_life(paths, store.read_record(paths.job_record))
-    return page or store.read_record(paths.job_record) or record_in(report.get("job"))
+    return page or store.read_record(paths.job_record) or record_in(report and report.job)
 
 
 def _with_life(paths: RunDir, job: Record) -> Record:
@@ -92,10 +92,10 @@ def _with_life(paths: RunDir, job: Record) -> Record:
     return job | {"state": "SUSPENDED"} if read_life(paths, job["number"]).stopped else job
 
 
-def _newest_lab(route: Route, paths: RunDir, report: Record) -> Lab | None:
+def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
     """This host's record; the home's, which of a site that is each machine alone may be another one's; what the lab
     host told of its own home."""
-    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), records.parse(Lab, report.get("lab"))]
+    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
     return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
 
 

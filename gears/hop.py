@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import base64
 import functools
-import json
 import os
 import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
-
-REPORT = '{"gears":'
-"""Begins the one line of JSON with which the remote command answers; start-up files may print before it."""
+from gears.state import Pin
 
 ENDED = 4
 """Exit status of the remote command when the lab was stopped on purpose."""
@@ -220,10 +216,10 @@ def known_as(effective: Mapping[str, str], host: str) -> str:
     return effective.get("hostkeyalias") or (name if port == "22" else f"[{name}]:{port}")
 
 
-def way_back(host: str, pin: Mapping[str, Any]) -> str:
+def way_back(host: str, pin: Pin) -> str:
     """How the node of `pin` is reached again behind `host`: `address`, unless the person's configuration would not
     apply to that as it does to the name, or it is no way from here; else `name`, by which another node may answer."""
-    address, port = str(pin["address"]), str(pin.get("port") or "")
+    address, port = str(pin.address), pin.port or ""
     named = effective_options(host)
     if port not in ("", named.get("port", port)):
         return "name"
@@ -262,13 +258,13 @@ ON_NODE = f"""sh -c 'test "$(uname -n)" = "$0" || {{ echo "{ANOTHER_NODE}" >&2; 
 """With a node's name, in any login shell: whether this is that node."""
 
 
-def dial_again(hop: Hop, pin: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+def dial_again(hop: Hop, pin: Pin) -> tuple[tuple[str, ...], str]:
     """ssh's options, and what stands before the remote command, to reach the node of `pin`; any, where it is empty."""
-    if not pin.get("address"):
+    if not pin.address:
         return (), ""
-    if (pin.get("by") or way_back(hop.host, pin)) == "address":
-        return by_address(str(pin["address"]), hop.key_alias), ""
-    return (), f"{ON_NODE} {pin['host']} && "
+    if (pin.by or way_back(hop.host, pin)) == "address":
+        return by_address(pin.address, hop.key_alias), ""
+    return (), f"{ON_NODE} {pin.host} && "
 
 
 NOT_AT_AN_ADDRESS = ("refused", "hostkey", "hostkey-unknown", "config")
@@ -422,15 +418,3 @@ def before_gears(host: str, how: str, said: str = "") -> Ended:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     return lines[-1] if lines else ""
-
-
-def read_report(text: str) -> dict[str, object]:
-    """The remote command's newest answer in what it printed; empty while there is none."""
-    for line in reversed(text.splitlines()):
-        if line.startswith(REPORT):
-            try:
-                found = json.loads(line)["gears"]
-            except (ValueError, KeyError):
-                return {}
-            return found if isinstance(found, dict) else {}
-    return {}

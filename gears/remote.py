@@ -7,7 +7,6 @@ Whatever happens to it, to the hop or to the front: the lab, in tmux, is not tou
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shlex
 import signal
@@ -22,6 +21,7 @@ from gears.keeper.probe import connects
 from gears.locate import lab_route, open_paths
 from gears.loop import Say, gears_words, loop_alive, start_loop, wait_for
 from gears.records import as_values
+from gears.report import send
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, from_json
@@ -102,7 +102,7 @@ def note_end(paths: RunDir) -> None:
 
 
 def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
-    """One line of JSON for the front's keeper, found there by how it begins (`hop.REPORT`)."""
+    """One line of JSON for the front's keeper, found there by how it begins (`gears.report`)."""
     status = observe(route, paths)
     lab = load_lab(paths.lab_here)
     if lab and not lab.ended and load_lab(paths.lab_record) != lab:
@@ -122,8 +122,7 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
     }
     if route.site.lab.home == "separate":  # else the front reads the same file
         found["token"] = store.read_text(paths.token).strip()
-    sys.stdout.write(json.dumps({"gears": found}, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    send(found)
 
 
 def hold(route: Route, paths: RunDir, again: list[str]) -> int:

@@ -24,6 +24,7 @@ from gears.loop import Say, this_gears
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
 from gears.sites import Site
+from gears.state import load_pin
 from gears.way import Way, go_on, next_way, place_of, remote_gears
 
 KNOCK_S = 3.0
@@ -111,7 +112,7 @@ def recorded_way(route: Route) -> Way:
     configuration says of that name what it says of the lab host's: else that leads to a node that goes on by itself."""
     paths = open_records(route)
     host = str(store.read_record(paths.shell_record).get("host") or "")
-    if not host or route.site.lab.home != "shared" or host == store.read_record(paths.pin).get("host"):
+    if not host or route.site.lab.home != "shared" or host == load_pin(paths).host:
         return next_way(route)
     return Way(host) if same_configuration(route.lab, host) and _knock(host) else next_way(route)
 

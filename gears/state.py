@@ -33,6 +33,17 @@ class Lab:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Which node behind a name the lab is on, where ssh has found it, and how it is dialled again: by its address or by
+    name; None while that was not found out."""
+
+    host: str | None = None
+    address: str | None = None
+    port: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Up:
     """The newest turn whose way has led to JupyterLab, since when, and how often that has been."""
 
@@ -70,3 +81,13 @@ def load_up(paths: RunDir) -> Up:
 def note_up(paths: RunDir, number: int) -> None:
     """Write down that the way of turn `number` leads to JupyterLab. Raises OSError."""
     records.save(paths.up, Up(number, store.utc_now(), load_up(paths).times + 1))
+
+
+def load_pin(paths: RunDir) -> Pin:
+    """Read which node the lab is on; of an empty one any may be dialled."""
+    return records.load(Pin, paths.pin) or Pin()
+
+
+def save_pin(paths: RunDir, pin: Pin) -> None:
+    """Write down which node the lab is on. Raises OSError."""
+    records.save(paths.pin, pin)

@@ -11,6 +11,7 @@ from typing import Any
 from gears.facts import Facts, gather, record_in
 from gears.hop import FORBIDDING
 from gears.keeper.probe import Answer
+from gears.report import HopReport
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.state import Lab
@@ -160,7 +161,7 @@ def _front_state(route: Route, facts: Facts) -> Verdict:
     site = route.site.name
     again = f"gears lab {site}"
     ended = record_in(facts.turn.get("ended"))
-    host = str(facts.report.get("host") or route.lab)
+    host = (facts.report and facts.report.host) or route.lab
     if facts.answer.kind == "jupyter":
         return "up", None, None
     if not facts.loop_alive:
@@ -205,8 +206,8 @@ def _without_hop(route: Route, facts: Facts) -> Verdict:
 
 def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
     """The hop is up, and JupyterLab does not answer through it. The page that answers is the lab host's or our own."""
-    page, own = _page(facts), _own_page(route, facts)
-    state = str(page.get("state") or facts.report.get("state"))
+    page, own, told = _page(facts), _own_page(route, facts), facts.report or HopReport()
+    state = str(page.get("state") or told.state)
     if own.get("state") == "failed":
         return "failed", own.get("reason"), own.get("next")
     if facts.answer.kind == "silent":
@@ -217,9 +218,9 @@ def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
     if facts.answer.kind == "closed" and facts.was_up:
         return "unknown", f"the connection to {host} has just ended", again
     if state == "failed":
-        return "failed", f"{host}: {page.get('reason') or facts.report.get('reason')}", page.get("next") or again
+        return "failed", f"{host}: {page.get('reason') or told.reason}", page.get("next") or again
     if state in ("queued", "unknown"):
-        return state, page.get("reason") or facts.report.get("reason"), page.get("next")
+        return state, page.get("reason") or told.reason, page.get("next")
     return "starting", page.get("reason"), None
 
 
@@ -235,7 +236,7 @@ def _own_page(route: Route, facts: Facts) -> Record:
 
 def _forbidden(facts: Facts) -> bool:
     """Whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
-    served = bool(facts.report.get("serving")) and facts.report_age_s > FORBIDDEN_AFTER_S
+    served = bool(facts.report and facts.report.serving) and facts.report_age_s > FORBIDDEN_AFTER_S
     return facts.answer.kind == "closed" and served and not facts.was_up
 
 
@@ -243,7 +244,7 @@ def _hop(route: Route, facts: Facts) -> Record:
     state = _hop_state(route, facts)
     return {
         "from": route.here,
-        "to": facts.report.get("host") or _lab_host(facts) or route.lab,
+        "to": (facts.report and facts.report.host) or _lab_host(facts) or route.lab,
         "state": state,
         "since": facts.up.since if state == "up" else None,
         "reconnects": facts.up.reconnects,
@@ -282,7 +283,7 @@ def _lab(facts: Facts) -> Record | None:
 
 def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
     lab = Step(
-        f"JupyterLab on {facts.report.get('host') or (facts.lab and facts.lab.host) or route.lab}",
+        f"JupyterLab on {(facts.report and facts.report.host) or (facts.lab and facts.lab.host) or route.lab}",
         _lab_step(route, facts, state),
     )
     steps = [lab]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from dataclasses import replace
 
 from gears import process, store
 from gears.command import run, run_in_terminal
@@ -19,15 +20,15 @@ from gears.hop import (
     dial_again,
     may_enter_by_name,
     plan_hop,
-    read_report,
     remote_gears,
     why_ended,
 )
 from gears.locate import find_paths, open_paths
 from gears.loop import Say, this_gears, wait_for
+from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import load_lab, mark_ended
+from gears.state import Pin, load_lab, load_pin, mark_ended
 from gears.status import Status, observe
 
 MOST_NODES, MOST_PASSCODES = 4, 2
@@ -130,7 +131,7 @@ def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 def undo_start(route: Route, paths: RunDir, *, say: Say) -> None:
     """After a hop that did not come up: end what its start began. A lab that ran before stays."""
-    if read_report(store.read_text(paths.hop_out)).get("started"):
+    if (told := read_hop(paths)) and told.started:
         _tell_lab_host(route, paths, observe(route, paths), say)
     clear_loop(route, paths)
 
@@ -195,16 +196,16 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
         return True
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
     say(f"{hop.host}: stopping the lab by an ssh of its own")
-    return end_by_ssh(hop, store.read_record(paths.pin))
+    return end_by_ssh(hop, load_pin(paths))
 
 
-def end_by_ssh(hop: Hop, pin: store.Record) -> bool:
+def end_by_ssh(hop: Hop, pin: Pin) -> bool:
     """By the node's address, or by name, as `hop.dial_again` has it. Without a person first: that costs no passcode,
     and tells whether one is wanted."""
     aim, there = dial_again(hop, pin)
     ended = _end_alone(hop, aim, there)
     if ended and aim and may_enter_by_name(hop.host, ended):
-        named = dial_again(hop, pin | {"by": "name"})
+        named = dial_again(hop, replace(pin, by="name"))
         first, ended = ended, _end_alone(hop, *named)
         if (first.kind, ended and ended.kind) != ("login", "login"):  # else the address leads to the right node
             aim, there = named

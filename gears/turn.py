@@ -21,10 +21,11 @@ from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed
-from gears.hop import NOT_AT_AN_ADDRESS, Ended, before_gears, effective_options, read_report, way_back, why_ended
+from gears.hop import NOT_AT_AN_ADDRESS, Ended, before_gears, effective_options, way_back, why_ended
+from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import load_lab, load_up, mark_ended
+from gears.state import load_lab, load_pin, load_up, mark_ended
 from gears.store import Record
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
@@ -126,11 +127,11 @@ def _record(ended: Ended | None) -> Record | None:
 
 
 def _aim(route: Route, paths: RunDir, turn: Record, last: Record) -> Record:
-    pin, host = store.read_record(paths.pin), str(route.site.lab.host)
-    if not (pin.get("address") and pin.get("host")) or turn["plan"] == "stop":
+    pin, host = load_pin(paths), str(route.site.lab.host)
+    if not (pin.address and pin.host) or turn["plan"] == "stop":
         return turn
     try:
-        by = pin.get("by") or way_back(host, pin)
+        by = pin.by or way_back(host, pin)
         gssapi = turn["plan"] == "ask" and effective_options(host).get("gssapiauthentication") == "yes"
     except CommandFailed:  # ssh itself will say so
         by, gssapi = "name", False
@@ -146,7 +147,7 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Record) -> E
         return Ended(**given_up)
     asked = last.get("how") == "person"
     if status == 0:
-        return why_session_ended(host, site, answered=bool(read_report(store.read_text(paths.hop_out))))
+        return why_session_ended(host, site, answered=read_hop(paths) is not None)
     return why_ended(status, store.read_text(paths.hop_err), site=site, host=host, asked=asked)
 
 
@@ -213,8 +214,8 @@ def _line(route: Route, paths: RunDir, what: str, turn: Record) -> str:
         return line(turn)
     if what == "lab":
         return f"run {turn['number']} {turn['pause_s']} {route.site.lab.port or choose_port(paths)}"
-    pin, by = store.read_record(paths.pin), turn.get("by")
-    aim = f"{pin['address'] if by == 'address' else '-'} {pin['host'] if by == 'name' else '-'}"
+    pin, by = load_pin(paths), turn.get("by")
+    aim = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"
     return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {aim}"
 
 
@@ -261,7 +262,7 @@ def _close_records(paths: RunDir, what: str) -> None:
 
         end_records(paths)
         return
-    host = socket.gethostname() if what == "lab" else store.read_record(paths.pin).get("host")
+    host = socket.gethostname() if what == "lab" else load_pin(paths).host
     mark_ended(paths, host)
     if what == "hop" and not shares_home(paths):
         paths.job_record.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gears import checks, store
+from gears import checks
 from gears.addresses import is_at_front
 from gears.command import run, run_in_terminal
 from gears.errors import CommandFailed, NotReachable, UsageError
@@ -21,6 +21,7 @@ from gears.locate import find_paths, route_of
 from gears.route import Route
 from gears.sites import Site, load_site, site_names
 from gears.stanza import alias, in_path
+from gears.state import Pin, load_pin
 
 Place = Literal["lab", "front", "laptop"]
 
@@ -74,17 +75,17 @@ def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
     last."""
     if place_of(route) == "front":
         paths = find_paths(route)
-        return way_again(route, store.read_record(paths.pin) if paths else {}, words=words)
+        return way_again(route, load_pin(paths) if paths else Pin(), words=words)
     return replace(_by_stanza(route.site, words) or _by_profile(route, words), words=words)
 
 
-def way_again(route: Route, pin: store.Record, *, words: tuple[str, ...] = ()) -> Way:
+def way_again(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Way:
     """From the front to the node of `pin`. By the lab host's name, to which the person's configuration applies; where
     it says the same of the node's address, to that."""
-    if not pin.get("address") or (pin.get("by") or way_back(route.lab, pin)) == "name":
+    if not pin.address or (pin.by or way_back(route.lab, pin)) == "name":
         return Way(route.lab, words=words)
     alias = known_as(effective_options(route.lab), route.lab)
-    return Way(route.lab, by_address(str(pin["address"]), alias), words)
+    return Way(route.lab, by_address(pin.address, alias), words)
 
 
 def go_on(way: Way, remote: str, *, again: str) -> int:

@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gears import store
+from gears import report, store
 from gears.command import find_program
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed, UsageError
-from gears.hop import REPORT, hand_over, read_report
+from gears.hop import hand_over
 from gears.keeper.keep import CLOSED_S, start_keeper
 from gears.keeper.probe import connects
 from gears.locate import open_paths, saved_route
@@ -24,7 +24,7 @@ from gears.loop import REBIND_S, Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import from_json
-from gears.state import load_lab
+from gears.state import load_lab, load_pin
 from gears.status import Status, observe
 from gears.stop import clear_loop, end_loop, undo_start
 
@@ -174,7 +174,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
 
 def reports(paths: RunDir) -> int:
     """How often the lab host has reported in this turn of the hop."""
-    return store.read_text(paths.hop_out).count(REPORT)
+    return store.read_text(paths.hop_out).count(report.BEGIN)
 
 
 class Waiting:
@@ -243,8 +243,9 @@ class Waiting:
             raise GearsError(status.reason or "followed from another host", next=status.next)
 
     def _tell_left(self) -> None:
-        left = read_report(store.read_text(self.paths.hop_out)).get("left") if self.route.role == "front" else None
-        if left:
+        told = report.read_hop(self.paths) if self.route.role == "front" else None
+        if told and told.left:
+            left = told.left
             self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
 
     def _retry(self, status: Status) -> None:
@@ -309,6 +310,6 @@ class Waiting:
         if self.route.role == "front" and status.hops[0]["state"] == "connecting" and status.reason:
             waited_s = time.monotonic() - self.began
             if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
-                host = store.read_record(self.paths.pin).get("host")
+                host = load_pin(self.paths).host
                 self.say(f"{host} can't be reached, and is left as it is: trying others behind {self.route.lab}")
                 self.paths.pin.unlink(missing_ok=True)

@@ -13,27 +13,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gears import __version__, store
+from gears import __version__
 from gears.command import Conversation
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import cure_for
 from gears.hop import (
     FORBIDDING,
-    REPORT,
     Ended,
     dial_again,
     may_enter_by_name,
     plan_hop,
-    read_report,
     remote_gears,
     why_ended,
 )
 from gears.keeper.probe import UnixConnection
 from gears.loop import this_gears, wait_for
+from gears.report import BEGIN, read
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
+from gears.state import Pin, load_pin
 from gears.status import Status
 
 ALIVE = b"alive\n"
@@ -60,23 +60,23 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
 
     `until`: when to give up, on time.monotonic()'s clock.
     """
-    pin = store.read_record(paths.pin)
+    pin = load_pin(paths)
     gears = remote_gears(route.site, paths.home, this_gears())
     with _private_directory(Path(route.site.local)) as directory, _mark(paths) as mark:
         forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
         hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
-        host = str(pin.get("host") or hop.host)
+        host = pin.host or hop.host
         remote = far_command(gears, route.site, directory=directory, mark=mark)
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
 
-        def call_by(pin: Record) -> Call:
+        def call_by(pin: Pin) -> Call:
             aim, there = dial_again(hop, pin)
             argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, there + remote]
             return dial(argv, route.site, host, directory, until=until)
 
         call = call_by(pin)
-        if call.ended and pin.get("address") and may_enter_by_name(hop.host, call.ended):
-            call = call_by(pin | {"by": "name"})
+        if call.ended and pin.address and may_enter_by_name(hop.host, call.ended):
+            call = call_by(replace(pin, by="name"))
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 
 
@@ -91,7 +91,7 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
     """Take the far end's report, try the forward while the far end lives, and let it go."""
     forwarded = None
     with Conversation(argv) as ssh:
-        report: Record = read_report(ssh.read_line(REPORT, timeout_s=until - time.monotonic()))
+        report: Record = read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic()))
         now = time.time()
         if report and directory:
             forwarded = _hear(directory / "near.sck")

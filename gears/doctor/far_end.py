@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from gears import __version__
 from gears.doctor.far import ALIVE
 from gears.doctor.sshd import effective_options, forbidden_by
 from gears.locate import lab_route
+from gears.report import send
 from gears.sites import Site
 
 MOST_S = 15.0
@@ -24,8 +23,7 @@ def answer(site: Site, directory: Path | None, mark: Path | None) -> None:
     """`directory`: where to listen; it is made, and removed. `mark`: a file that is here if the home is shared."""
     with contextlib.ExitStack() as stack:
         listener = _listen(directory, stack) if directory else None
-        sys.stdout.write(json.dumps({"gears": _report(site, mark)}) + "\n")
-        sys.stdout.flush()
+        send(_report(site, mark))
         _serve(listener)
 
 

@@ -19,7 +19,8 @@ from gears.command import Conversation
 from gears.errors import GearsError, LoginNeeded, NotReachable
 from gears.forward import find, records
 from gears.forward.servers import Server, read_servers
-from gears.hop import REPORT, Ended, read_report, why_ended
+from gears.hop import Ended, why_ended
+from gears.report import BEGIN, read
 from gears.rundir import CONTROL_SUFFIX, MAX_FORWARD_PATH
 from gears.way import way_to
 
@@ -101,8 +102,8 @@ class Tunnel:
     def _look(self) -> None:
         source = Path(find.__file__).read_bytes()
         self._ssh.write_line(base64.b64encode(source).decode())
-        line = self._ssh.read_line(REPORT, timeout_s=ASKED_S if self.asking else ALONE_S)
-        report: dict[str, Any] = read_report(line)
+        line = self._ssh.read_line(BEGIN, timeout_s=ASKED_S if self.asking else ALONE_S)
+        report: dict[str, Any] = read(line)
         if not report:
             raise self._failure()
         self.host = str(report.get("host"))

@@ -12,18 +12,19 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from gears import process, records, store
+from gears import process, store
 from gears.errors import GearsError
-from gears.hop import Ended, read_report, way_back
+from gears.hop import Ended, way_back
 from gears.keeper.hold import HELD_FD
 from gears.keeper.probe import Answer, probe
 from gears.keeper.serve import WaitingServer
+from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import Lab, note_up, save_lab
+from gears.state import Pin, load_pin, note_up, save_lab, save_pin
 from gears.status import observe
 
 PROMPT_S = 100.0
@@ -210,31 +211,31 @@ def _state_file(route: Route, paths: RunDir) -> Path:
 def _note_report(route: Route, paths: RunDir) -> None:
     """Keep what the lab host told: which host of an alias answered, to be dialled from now on, and what it can't leave
     in a home that is not ours."""
-    report = read_report(store.read_text(paths.hop_out))
-    lab = records.parse(Lab, report.get("lab"))
-    pin = {name: report.get(name) for name in ("host", "address", "port")}
+    told = read_hop(paths)
+    if told is None:
+        return
     with contextlib.suppress(OSError):  # a home that is full is no reason to keep the way closed
-        if report.get("token"):
-            store.write_private(paths.token, str(report["token"]))
-        if lab and route.site.lab.home == "separate":
-            save_lab(paths.lab_record, lab)
-        if pin["address"]:
-            _note_pin(route, paths, pin)
+        if told.token:
+            store.write_private(paths.token, told.token)
+        if told.lab and route.site.lab.home == "separate":
+            save_lab(paths.lab_record, told.lab)
+        if told.address:
+            _note_pin(route, paths, Pin(told.host, told.address, told.port))
 
 
-def _note_pin(route: Route, paths: RunDir, pin: store.Record) -> None:
+def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
     """Which host of an alias answered, and whether it is to be dialled by its address or by name: found out here, when
     nobody waits for it."""
-    turn, known = store.read_record(paths.turn), store.read_record(paths.pin)
+    turn, known = store.read_record(paths.turn), load_pin(paths)
     if turn.get("forced"):
-        pin["by"] = "name"
-    elif known.get("by") and all(known.get(name) == value for name, value in pin.items()):
+        pin = replace(pin, by="name")
+    elif known.by and replace(known, by=None) == pin:
         return
     else:
         with contextlib.suppress(GearsError):
-            pin["by"] = way_back(str(route.site.lab.host), pin)
+            pin = replace(pin, by=way_back(str(route.site.lab.host), pin))
     if known != pin:
-        store.write_record(paths.pin, pin)
+        save_pin(paths, pin)
 
 
 def _note_job(route: Route, paths: RunDir, job: store.Record | None) -> None:

@@ -21,7 +21,8 @@ import tty
 from typing import Any
 
 from gears.command import end_program, start_in_terminal
-from gears.opening.dial import MARK, Dial
+from gears.opening.dial import Dial
+from gears.report import BEGIN
 
 Report = dict[str, Any]
 
@@ -33,7 +34,7 @@ KEPT = 8192
 
 def split(text: bytes) -> tuple[bytes, list[Report], bytes]:
     """What is to be shown, what was reported, and the beginning of a report whose end has not come yet."""
-    shown, mark = b"", MARK.encode()
+    shown, mark = b"", BEGIN.encode()
     reports: list[Report] = []
     while (place := text.find(mark)) >= 0:
         line, end, rest = text[place:].partition(b"\n")

@@ -29,8 +29,6 @@ PATIENT = {False: "2", True: "24"}
 """ServerAliveCountMax. A way that needs no person is given up after 15 s of silence, and dialled anew. One that has
 cost a passcode is kept for two minutes: a connection outlives a shorter cut, and hangs meanwhile."""
 
-MARK = '{"gears":'
-
 
 @dataclass(frozen=True, slots=True)
 class Dial:

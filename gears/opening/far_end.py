@@ -13,9 +13,7 @@ connection: nothing of ours stays beside ssh and tmux.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ from gears.keeper.probe import connects
 from gears.locate import find_paths
 from gears.look import look
 from gears.loop import gears_words, wait_for
-from gears.opening.dial import MARK
+from gears.report import send
 from gears.route import Route
 from gears.rundir import gears_home
 from gears.typed import typed
@@ -38,9 +36,7 @@ WAIT = 'unset TMOUT; read -r word || exit 0; [ "$word" = again ] && set -- "$@" 
 
 
 def tell(**found: Any) -> None:
-    assert MARK == '{"gears":'
-    sys.stdout.write(json.dumps({"gears": found}, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    send(found)
 
 
 def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
