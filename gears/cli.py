@@ -147,8 +147,8 @@ def _how_to_reach(route: Route, status: Status) -> str:
         here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
         lines.insert(2, here)
     if status.job:
-        yours = "".join(f", with your {variable}" for variable in status.job["variables"])
-        lines.insert(1, f"  job      {status.job['id']}, until {status.job['ends']}{yours}")
+        yours = "".join(f", with your {variable}" for variable in status.job.variables or ())
+        lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{yours}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
     lines += lab_notes(lab)

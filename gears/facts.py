@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gears import process, store
 from gears.keeper.probe import Answer, connects, get_json, probe
@@ -18,6 +19,9 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.state import Lab, Up, load_lab, load_up
 from gears.store import Record
+
+if TYPE_CHECKING:  # read only where there is a job
+    from gears.jobs.records import JobRecord
 
 BEGINNING_S = 5.0
 """After so long a loop that has not written down who it is was never started."""
@@ -41,7 +45,7 @@ class Facts:
     starting_up: bool  # ssh is in, and gears has not answered there for some seconds
     lab: Lab | None  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
-    job: Record  # as it was last seen; empty where JupyterLab is no job
+    job: JobRecord | None  # as it was last seen; None where JupyterLab is no job
 
     @property
     def was_up(self) -> bool:
@@ -75,21 +79,27 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     )
 
 
-def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> Record:
+def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:
     """The record in the home, which without a shared one is what the keeper last saw; before that, what was told."""
-    page = record_in(record_in(answer.content.get("gears")).get("job"))
+    told = () if shared else (record_in(answer.content.get("gears")).get("job"), report and report.job)
+    if not (any(told) or paths.job_record.exists()):
+        return None
+    from gears.jobs.records import from_values, load
+
     if shared:
-        return _with_life(paths, store.read_record(paths.job_record))
-    return page or store.read_record(paths.job_record) or record_in(report and report.job)
+        return _with_life(paths, load(paths))
+    page, reported = map(from_values, told)
+    return page or load(paths) or reported
 
 
-def _with_life(paths: RunDir, job: Record) -> Record:
+def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
     """A job that runs by the scheduler's last word may be suspended by now."""
-    if job.get("state") != "RUNNING" or not isinstance(job.get("number"), int):
-        return job
+    from gears.jobs import JobState
     from gears.jobs.records import read_life
 
-    return job | {"state": "SUSPENDED"} if read_life(paths, job["number"]).stopped else job
+    if not job or not job.number or job.state != JobState.RUNNING:
+        return job
+    return replace(job, state=JobState.SUSPENDED) if read_life(paths, job.number).stopped else job
 
 
 def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:

@@ -26,7 +26,7 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, from_json
 from gears.state import load_lab, save_lab
-from gears.status import observe
+from gears.status import observe, shown_job
 from gears.stop import stop_lab
 from gears.workflow import choose_lab, prepare
 
@@ -116,7 +116,7 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
         "state": status.state,
         "reason": status.reason,
         "lab": as_values(lab) if lab else None,
-        "job": status.job,
+        "job": shown_job(status.job),
         "left": left,
         "started": started,
     }

@@ -6,7 +6,7 @@ What can't be seen from here is `unknown`, never `stopped`.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gears.facts import Facts, gather, record_in
 from gears.hop import FORBIDDING
@@ -17,6 +17,9 @@ from gears.rundir import RunDir
 from gears.state import Lab
 from gears.store import Record
 from gears.typed import typed
+
+if TYPE_CHECKING:  # read only where there is a job
+    from gears.jobs.records import JobRecord
 
 FORBIDDEN_AFTER_S = 2.0
 """How long the far end must have been serving before a closed forward is put down to its sshd."""
@@ -46,7 +49,7 @@ class Status:
     front: Record
     hops: list[Record]
     lab: Record | None
-    job: Record | None
+    job: JobRecord | None
     reason: str | None
     next: str | None
     title: str
@@ -55,7 +58,7 @@ class Status:
     turn: int | None
 
     def as_record(self) -> Record:
-        return asdict(self)
+        return asdict(self) | {"job": shown_job(self.job)}
 
 
 def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Status:
@@ -79,7 +82,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
         },
         hops=_hops(route, facts),
         lab=_lab(facts),
-        job=_job(facts),
+        job=facts.job,
         reason=reason,
         next=typed(following) if following else None,
         title=route.site.title,
@@ -102,29 +105,30 @@ def _conclusion(route: Route, facts: Facts) -> Verdict:
     """The state, why it is not up or what should be known though it is, and what to type."""
     if not facts.job:
         return CONCLUSIONS[route.role](route, facts)
+    from gears.jobs import JobState
     from gears.jobs.conclude import job_state, suspended, warning
 
-    if facts.answer.kind == "silent" and facts.job["state"] == "SUSPENDED":
+    if facts.answer.kind == "silent" and facts.job.state == JobState.SUSPENDED:
         return "unknown", suspended(facts.job), None
-    verdict = (job_state if route.role == "lab" else CONCLUSIONS[route.role])(route, facts)
+    verdict = job_state(route, facts, facts.job) if route.role == "lab" else CONCLUSIONS[route.role](route, facts)
     return ("up", warning(facts.job), None) if verdict[0] == "up" else verdict
 
 
-def _job(facts: Facts) -> Record | None:
-    if not facts.job:
+def shown_job(job: JobRecord | None) -> Record | None:
+    if not job:
         return None
     from gears.jobs.conclude import shown
 
-    return shown(facts.job)
+    return shown(job)
 
 
 def _hops(route: Route, facts: Facts) -> list[Record]:
     if route.role == "front":
         return [_hop(route, facts)]
-    if route.role == "lab" and facts.job.get("node"):
+    if route.role == "lab" and facts.job and facts.job.node:
         from gears.jobs.conclude import job_hop
 
-        return [job_hop(route, facts)]
+        return [job_hop(route, facts, facts.job)]
     return []
 
 
@@ -192,12 +196,12 @@ CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere
 
 def _without_hop(route: Route, facts: Facts) -> Verdict:
     again = f"gears lab {route.site.name}"
-    if facts.job and facts.job.get("state") in ("ENDED", "GONE"):
+    if facts.job and not facts.job.live:
         from gears.jobs.conclude import over
 
         return over(route.site.name, facts.job)
     if facts.job:
-        return "unknown", f"no hop runs on {route.here}; job {facts.job.get('id')} may wait or run", again
+        return "unknown", f"no hop runs on {route.here}; job {facts.job.id} may wait or run", again
     if facts.lab and not facts.lab.ended:
         reason = f"no hop runs on {route.here}; the lab on {facts.lab.host} may be running"
         return "unknown", reason, again
@@ -253,8 +257,9 @@ def _hop(route: Route, facts: Facts) -> Record:
 
 def _lab_host(facts: Facts) -> object:
     """Of a job that is the login node, not the node the job is on."""
-    lab = facts.lab
-    return facts.job.get("host") if facts.job or (lab and lab.job) else lab and lab.host
+    if facts.job:
+        return facts.job.host
+    return facts.lab.host if facts.lab and not facts.lab.job else None
 
 
 def _hop_state(route: Route, facts: Facts) -> str:
@@ -274,8 +279,7 @@ LAB_KEYS = ("host", "pid", "port", "socket", "version", "started", "login", "ove
 def _lab(facts: Facts) -> Record | None:
     if not facts.lab or facts.lab.ended or facts.lab_alive is False:
         return None
-    runs = facts.job.get("state") in ("RUNNING", "SUSPENDED")
-    if facts.job and not (runs and facts.lab.host == facts.job.get("node")):
+    if facts.job and not (facts.job.on_node and facts.lab.host == facts.job.node):
         return None
     shown = {key: getattr(facts.lab, key) for key in LAB_KEYS}
     return shown | {"kernels": None}
@@ -290,7 +294,7 @@ def _steps(route: Route, facts: Facts, state: str) -> list[Step]:
     if facts.job:
         from gears.jobs.conclude import step
 
-        node = facts.job.get("node") or "a compute node"
+        node = facts.job.node or "a compute node"
         steps = [Step(*step(facts.job)), replace(lab, what=f"JupyterLab on {node}")]
     if route.role != "front":
         return steps
@@ -331,10 +335,10 @@ def as_text(status: dict[str, Any]) -> str:
         lines.append(
             f"  hop      {hop['from']} → {hop['to']}: {hop['state']}{since}, reconnected {hop['reconnects']} times"
         )
-    if job := status["job"]:
+    if status["job"]:
         from gears.jobs.conclude import as_line
 
-        lines.append(f"  job      {as_line(job)}")
+        lines.append(f"  job      {as_line(status['job'])}")
     if lab:
         kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
         where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"

@@ -129,12 +129,13 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     from gears.jobs import records
 
     known = records.read(paths)
-    if known.get("host", route.here) != route.here:
+    if known and known.host != route.here:
         known = records.read_settled(paths)
     if known and asked and store.read_record(paths.turn).get("plan") == "ask":
         end_loop(route, paths)  # it waits for a person, and here is one
-    if records.live(known) or (known and not asked):
-        return replace(route, job=True, site=from_json(known["profile"])), "adopt"
+    if known and (known.live or not asked):
+        site = from_json(known.profile) if known.profile else route.site
+        return replace(route, job=True, site=site), "adopt"
     if route.job:
         return route, "submit"
     records.forget(paths)
@@ -238,7 +239,7 @@ class Waiting:
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
         if status.state == "stopped":
             raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
-        elsewhere = self.route.role == "lab" and status.job and status.job["host"] != self.route.here
+        elsewhere = self.route.role == "lab" and status.job and status.job.host != self.route.here
         if status.state == "unknown" and elsewhere:  # somebody asked for it on another login node meanwhile
             raise GearsError(status.reason or "followed from another host", next=status.next)
 

@@ -1,12 +1,14 @@
 """What the loop of a job does next, and when it asks the scheduler: pure decisions, each with the rule it keeps."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gears.hop import Ended
-from gears.jobs.records import Life
+from gears.jobs import JobState
+from gears.jobs.records import JobRecord, Life
 from gears.jobs.turn import (
     DIAL_PAUSES_S,
     MOST_REFUSALS,
@@ -20,14 +22,14 @@ from gears.jobs.turn import (
 from gears.jobs.watch import GONE
 from gears.lab.ending import plan_warnings
 
-JOB = {"number": 1, "id": "7", "host": "login1", "state": "RUNNING", "known": "RUNNING", "node": "c1", "asked": 0.0}
-WAITS = JOB | {"state": "PENDING", "known": "PENDING", "node": None}
+JOB = JobRecord(number=1, id="7", host="login1", state=JobState.RUNNING, known=JobState.RUNNING, node="c1")
+WAITS = replace(JOB, state=JobState.PENDING, known=JobState.PENDING, node=None)
 RUNS = Life("c1", 1000.0, ("40", "99"))
 NETWORK = Ended("network", "c1: Connection timed out")
 REFUSED = Ended("refused", "c1 refused the login key (publickey)", "gears stop andes")
 
 
-def seen(job: dict[str, Any], word: str, life: Life = RUNS, **others: Any) -> Seen:
+def seen(job: JobRecord | None, word: str, life: Life = RUNS, **others: Any) -> Seen:
     values = {"last": {}, "ended": None, "was_up": False, "reach": "ssh"} | others
     return Seen(word=word, job=job, life=life, **values)
 
@@ -50,14 +52,14 @@ def test_news_of_the_job_is_no_reason_to_ask() -> None:
 
 @pytest.mark.parametrize("word", ["tick", "255", "0", "adopt"])
 def test_of_a_running_job_the_scheduler_is_asked_once_a_minute_at_most(word: str) -> None:
-    assert not should_ask(JOB | {"asked": 1000.0}, RUNS, word, now=1000.0 + RUNNING_PAUSE_S - 1)
-    assert should_ask(JOB | {"asked": 1000.0}, RUNS, word, now=1000.0 + RUNNING_PAUSE_S)
+    assert not should_ask(replace(JOB, asked=1000.0), RUNS, word, now=1000.0 + RUNNING_PAUSE_S - 1)
+    assert should_ask(replace(JOB, asked=1000.0), RUNS, word, now=1000.0 + RUNNING_PAUSE_S)
 
 
 def test_the_end_of_the_job_is_asked_about_at_once() -> None:
-    assert should_ask(JOB | {"asked": 1000.0}, Life("c1", 900.0, None, 1), "news", now=1001.0)
-    assert should_ask(JOB | {"asked": 1000.0}, RUNS, str(GONE), now=1001.0)
-    assert not should_ask(JOB | {"state": "ENDED", "asked": 0.0}, RUNS, str(GONE), now=1001.0)
+    assert should_ask(replace(JOB, asked=1000.0), Life("c1", 900.0, None, 1), "news", now=1001.0)
+    assert should_ask(replace(JOB, asked=1000.0), RUNS, str(GONE), now=1001.0)
+    assert not should_ask(replace(JOB, state=JobState.ENDED, asked=0.0), RUNS, str(GONE), now=1001.0)
 
 
 def test_a_jupyterlab_that_is_gone_is_not_dialled_again_but_the_next_one() -> None:
@@ -86,12 +88,12 @@ def test_a_missing_network_is_dialled_for_ever_and_a_refusal_is_not() -> None:
 
 
 def test_a_job_that_is_over_asks_for_a_person_unless_a_person_ended_it() -> None:
-    over = JOB | {"state": "ENDED"}
+    over = replace(JOB, state=JobState.ENDED)
     ended = Ended("job", "job 7: cancelled", "gears lab andes --job")
     assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 143, "TERM"), ended=ended))["plan"] == "ask"
     assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 0)))["plan"] == "stop"
-    assert plan_job_turn(seen({}, "news", Life()))["why"] == "stopped"
-    assert plan_job_turn(seen({}, "news", Life(), moved=True))["why"] == "moved"
+    assert plan_job_turn(seen(None, "news", Life()))["why"] == "stopped"
+    assert plan_job_turn(seen(None, "news", Life(), moved=True))["why"] == "moved"
 
 
 def test_a_tunnel_is_waited_for_with_the_scheduler_in_reach() -> None:
@@ -101,10 +103,10 @@ def test_a_tunnel_is_waited_for_with_the_scheduler_in_reach() -> None:
 
 
 def test_what_a_job_wrote_before_it_was_put_back_does_not_count() -> None:
-    job = WAITS | {"walltime_s": 600, "ends": None, "requeued": 1000.0}
-    assert after_life(job, RUNS)["state"] == "PENDING"
+    job = replace(WAITS, walltime_s=600, ends=None, requeued=1000.0)
+    assert after_life(job, RUNS).state == "PENDING"
     again = after_life(job, Life("c2", 1100.0))
-    assert (again["state"], again["node"], again["ends"]) == ("RUNNING", "c2", "1970-01-01T00:28:20Z")
+    assert (again.state, again.node, again.ends) == ("RUNNING", "c2", "1970-01-01T00:28:20Z")
 
 
 @pytest.mark.parametrize(("walltime_s", "before_s"), [(7200, [600, 120]), (1200, [300, 60]), (60, [15, 3])])

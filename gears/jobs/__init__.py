@@ -7,11 +7,27 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, cast
 
-STATES = ("PENDING", "HELD", "RUNNING", "SUSPENDED", "ENDING", "ENDED", "GONE", "UNKNOWN")
-OVER = ("ENDED", "GONE")
+
+class JobState(StrEnum):
+    """SUBMITTING is of our records alone: no scheduler has taken the job yet."""
+
+    SUBMITTING = "SUBMITTING"
+    PENDING = "PENDING"
+    HELD = "HELD"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    ENDING = "ENDING"
+    ENDED = "ENDED"
+    GONE = "GONE"  # the scheduler does not know it any more
+    UNKNOWN = "UNKNOWN"  # the scheduler can't be asked
+
+
+WAITING = (JobState.PENDING, JobState.HELD)
+OVER = (JobState.ENDED, JobState.GONE)
 """ENDING is not yet one of them: what follows the job still waits, while its processes are cleared up."""
 
 SUBMIT_S = 60.0
@@ -35,7 +51,7 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a scheduler says of a job. `state` is one of STATES.
+    """What a scheduler says of a job.
 
     `word`: the scheduler's own for the state. `reason`: why it waits, or how it ended, or why the scheduler can't be
     asked, in the scheduler's words. `node`: the first of the allocation. `starts` (expected) and `ends`: ISO 8601, UTC;
@@ -43,7 +59,7 @@ class Job:
     """
 
     id: str
-    state: str
+    state: JobState
     word: str = ""
     reason: str = ""
     node: str | None = None

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from gears.errors import CommandFailed, CommandTimeout, MissingProgram, SubmissionRefused
-from gears.jobs import SUBMIT_S, Job
+from gears.jobs import SUBMIT_S, Job, JobState
 from gears.jobs.environment import run
 
 Plain = tuple[tuple[str, str], ...]
@@ -51,8 +51,8 @@ def _cure(words: str, blame: Mapping[str, str]) -> str | None:
 def unanswered(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
     """The job, after a query that failed: GONE where the words say `gone`, a pattern, else UNKNOWN."""
     if re.search(gone, failure.message):
-        return Job(job, "GONE")
-    return Job(job, "UNKNOWN", reason=failure.message)
+        return Job(job, JobState.GONE)
+    return Job(job, JobState.UNKNOWN, reason=failure.message)
 
 
 def explain(words: str, table: Plain) -> str:

@@ -16,11 +16,11 @@ from gears.envs import known, packed
 from gears.errors import UsageError
 from gears.hop import has_forwards, ssh_options
 from gears.jobs import JobSpec, scheduler
+from gears.jobs.records import JobRecord
 from gears.jobs.request import check_scheduler
 from gears.lab.launch import current_umask, plan_environment, plan_job_command
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.store import Record
 
 BEAT_S = 10
 """How often a reverse tunnel shows the login node that its other end lives. Three beats missed are its end."""
@@ -39,7 +39,7 @@ class Tunnel:
     remote: str
 
 
-def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: Record | None) -> JobSpec:
+def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
     """What the scheduler is asked for. `after`: the record of the job whose end is waited for.
 
     Raises UsageError where the path of gears can't stand in a job script.
@@ -59,7 +59,7 @@ def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: Reco
         nodes=wanted.nodes,
         walltime_s=checks.walltime_s(wanted.walltime),
         directives=wanted.directives,
-        after=str(after["id"]) if after else "",
+        after=after.id if after else "",
     )
 
 

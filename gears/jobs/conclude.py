@@ -7,16 +7,17 @@ import time
 
 from gears.facts import Facts, record_in
 from gears.hop import FORBIDDING
-from gears.jobs import OVER
+from gears.jobs import JobState
+from gears.jobs.records import JobRecord, from_values, to_values
 from gears.route import Route
 from gears.store import Record
 
 Verdict = tuple[str, str | None, str | None]
 
 
-def job_state(route: Route, facts: Facts) -> Verdict:
+def job_state(route: Route, facts: Facts, job: JobRecord) -> Verdict:
     """On the login node. What the scheduler last said stands in the job's record."""
-    job, site = facts.job, route.site.name
+    site = route.site.name
     ended = record_in(facts.turn.get("ended"))
     if facts.answer.kind == "jupyter":
         return "up", warning(job), None
@@ -24,84 +25,84 @@ def job_state(route: Route, facts: Facts) -> Verdict:
         return _not_followed(route, job)
     if facts.turn.get("plan") == "ask":
         return "failed", ended.get("reason"), ended.get("next") or f"gears lab {site} --job"
-    if job.get("known") != "RUNNING":
-        return ("unknown" if job["state"] == "UNKNOWN" else "queued"), in_queue(job), None
+    if job.known != JobState.RUNNING:
+        return ("unknown" if job.state == JobState.UNKNOWN else "queued"), in_queue(job), None
     if facts.turn.get("plan") == "queue":
-        return "starting", f"job {job['id']} runs on {job['node']}: JupyterLab is being started there", None
+        return "starting", f"job {job.id} runs on {job.node}: JupyterLab is being started there", None
     if facts.answer.kind == "silent" or (ended and facts.turn.get("ever_up")):
-        return "unknown", ended.get("reason") or f"{job['node']} does not answer", None
-    if _closed_for_good(facts):
+        return "unknown", ended.get("reason") or f"{job.node} does not answer", None
+    if _closed_for_good(facts, job):
         reason = (
-            f"sshd on {job['node']} forbids forwarding to sockets ({FORBIDDING}), or its {route.site.local} is private"
+            f"sshd on {job.node} forbids forwarding to sockets ({FORBIDDING}), or its {route.site.local} is private"
         )
         return "failed", reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
     return "starting", ended.get("reason"), None
 
 
-def _not_followed(route: Route, job: Record) -> Verdict:
-    site, host = route.site.name, job.get("host")
-    if job["state"] in OVER:
+def _not_followed(route: Route, job: JobRecord) -> Verdict:
+    site, host = route.site.name, job.host
+    if not job.live:
         return over(site, job)
     if host == route.here:
-        return "unknown", f"job {job['id']} is not followed from {host}", f"gears lab {site}"
-    return "unknown", f"job {job['id']} is followed from {host}", f"ssh {host}   (there: gears status {site})"
+        return "unknown", f"job {job.id} is not followed from {host}", f"gears lab {site}"
+    return "unknown", f"job {job.id} is followed from {host}", f"ssh {host}   (there: gears status {site})"
 
 
-def over(site: str, job: Record) -> Verdict:
+def over(site: str, job: JobRecord) -> Verdict:
     """A job that is over, where no loop has said more about it."""
-    return "failed", f"job {job.get('id')}: {job.get('reason') or 'is over'}", f"gears lab {site} --job"
+    return "failed", f"job {job.id}: {job.reason or 'is over'}", f"gears lab {site} --job"
 
 
-def in_queue(job: Record) -> str:
+def in_queue(job: JobRecord) -> str:
     """A job that waits, in a sentence."""
-    if job["state"] == "SUBMITTING":
+    if job.state == JobState.SUBMITTING:
         return "the job is being submitted"
-    reason = job.get("reason") or "it waits its turn"
-    place = f", place {job['position']}" if job.get("position") else ""
-    starts = f", expected to start {job['starts']}" if job.get("starts") else ""
-    return f"job {job['id']}: {reason}{place}{starts}; submitted {job['submitted']}"
+    reason = job.reason or "it waits its turn"
+    place = f", place {job.position}" if job.position else ""
+    starts = f", expected to start {job.starts}" if job.starts else ""
+    return f"job {job.id}: {reason}{place}{starts}; submitted {job.submitted}"
 
 
-def suspended(job: Record) -> str:
+def suspended(job: JobRecord) -> str:
     """While JupyterLab is stopped, and its browser waits for an answer."""
-    return f"job {job['id']} is suspended on {job['node']}: JupyterLab goes on when the scheduler lets it"
+    return f"job {job.id} is suspended on {job.node}: JupyterLab goes on when the scheduler lets it"
 
 
 SOON_S = 600
 """A job that ends within this time, or is in the last quarter of a shorter one, is spoken of."""
 
 
-def warning(job: Record) -> str | None:
+def warning(job: JobRecord) -> str | None:
     """While JupyterLab is up: that its time is short, or that no job will take over."""
     left_s = seconds_left(job)
-    trouble = job.get("trouble") or None
-    if left_s is None or left_s > min(SOON_S, job.get("walltime_s", SOON_S) / 4):
+    trouble = job.trouble or None
+    if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
         return trouble
-    what = "the next job takes over, without your variables" if job.get("successor") else "save your work"
-    return f"job {job['id']} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
+    what = "the next job takes over, without your variables" if job.successor else "save your work"
+    return f"job {job.id} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
 
 
-def seconds_left(job: Record) -> int | None:
+def seconds_left(job: JobRecord) -> int | None:
     """Until a job that runs is ended by its walltime."""
     try:
-        ends = calendar.timegm(time.strptime(str(job.get("ends")), "%Y-%m-%dT%H:%M:%SZ"))
+        ends = calendar.timegm(time.strptime(str(job.ends), "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
         return None
     return int(ends - time.time())
 
 
-def _closed_for_good(facts: Facts) -> bool:
+def _closed_for_good(facts: Facts, job: JobRecord) -> bool:
     """JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
-    serves = facts.lab is not None and facts.lab.job == facts.job["number"] and not facts.was_up
+    serves = facts.lab is not None and facts.lab.job == job.number and not facts.was_up
     return facts.turn.get("plan") == "dial" and facts.answer.kind == "closed" and serves
 
 
-def shown(job: Record) -> Record:
-    """DESIGN's `job`: what is shown of its record. Shown twice it stays the same."""
-    found = {key: job.get(key) for key in JOB_KEYS}
-    successor = job.get("successor")
-    found["variables"] = job.get("variables") or []
-    return found | {"successor": successor.get("id") if isinstance(successor, dict) else successor}
+def shown(job: JobRecord) -> Record:
+    """DESIGN's `job`: what is shown of its record, and is read again by `records.from_values`."""
+    values = to_values(job)
+    found = {key: values.get(key) for key in JOB_KEYS}
+    found["variables"] = list(job.variables or ())
+    return found | {"successor": job.successor.id if job.successor else None}
 
 
 JOB_KEYS = (
@@ -121,36 +122,36 @@ JOB_KEYS = (
 )
 
 
-def job_hop(route: Route, facts: Facts) -> Record:
+def job_hop(route: Route, facts: Facts, job: JobRecord) -> Record:
     """The way from the login node to the job's node."""
     up = facts.was_up and facts.loop_alive
     state = "up" if up else "connecting" if facts.turn.get("plan") in ("dial", "meet") else "stopped"
     return {
         "from": route.here,
-        "to": facts.job.get("node"),
+        "to": job.node,
         "state": state,
         "since": facts.up.since if up else None,
         "reconnects": facts.up.reconnects,
     }
 
 
-def step(job: Record) -> tuple[str, str]:
+def step(job: JobRecord) -> tuple[str, str]:
     """What the waiting page says of the job, and whether that is up, trying or failed."""
-    what = f"job {job.get('id') or ''}".rstrip() + (f" in queue {job['queue']}" if job.get("queue") else "")
-    state = job.get("state")
-    if state == "RUNNING":
-        return (f"{what}: runs on {job.get('node')} until {job.get('ends')}", "up")
-    return (f"{what}: {state}", "failed" if state in ("ENDED", "GONE") else "trying")
+    what = f"job {job.id}".rstrip() + (f" in queue {job.queue}" if job.queue else "")
+    if job.state == JobState.RUNNING:
+        return (f"{what}: runs on {job.node} until {job.ends}", "up")
+    return (f"{what}: {job.state}", "trying" if job.live else "failed")
 
 
-def as_line(job: Record) -> str:
-    words = [f"{job['id']} {job['state']}" + (f" on {job['node']}" if job["node"] else "")]
-    if (left_s := seconds_left(job)) is not None and job["state"] == "RUNNING":
-        words.append(f"ends {job['ends']} ({max(0, left_s) // 3600} h {max(0, left_s) // 60 % 60:02d} min left)")
-    if job["starts"]:
-        words.append(f"expected to start {job['starts']}")
-    if job["renew"]:
-        words.append(
-            f"renewed {job['renew']} times more" + (f", next by job {job['successor']}" if job["successor"] else "")
-        )
-    return ", ".join(words + [f"with your {variable}" for variable in job.get("variables") or []])
+def as_line(shown: Record) -> str:
+    """What a person in a terminal is told of a job that was shown."""
+    job = from_values(shown) or JobRecord(id="")
+    words = [f"{job.id} {job.state}" + (f" on {job.node}" if job.node else "")]
+    if (left_s := seconds_left(job)) is not None and job.state == JobState.RUNNING:
+        words.append(f"ends {job.ends} ({max(0, left_s) // 3600} h {max(0, left_s) // 60 % 60:02d} min left)")
+    if job.starts:
+        words.append(f"expected to start {job.starts}")
+    if job.renew:
+        following = job.successor.id if job.successor else ""
+        words.append(f"renewed {job.renew} times more" + (f", next by job {following}" if following else ""))
+    return ", ".join(words + [f"with your {variable}" for variable in job.variables or ()])

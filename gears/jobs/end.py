@@ -6,10 +6,10 @@ import time
 
 from gears.errors import CommandFailed, NotReachable
 from gears.jobs import OVER, records, scheduler
+from gears.jobs.records import JobRecord, Successor
 from gears.loop import Say
 from gears.rundir import RunDir
 from gears.state import load_lab, mark_ended
-from gears.store import Record
 
 ENDING_S = 60.0
 """For a cancelled job to leave the queue: there is time between its two signals (Slurm's KillWait: 30 s)."""
@@ -21,12 +21,12 @@ def cancel_jobs(paths: RunDir, say: Say) -> bool:
     Raises NotReachable, with the records as they were, where the scheduler does not take or not confirm it.
     """
     job = records.read(paths)
-    if not records.live(job):
+    if not (job and job.live):
         return False
     for id in _ids(paths, job):
         say(f"cancelling job {id}")
         try:
-            scheduler(job["kind"]).cancel(id)
+            scheduler(job.kind).cancel(id)
         except CommandFailed as exc:
             raise _unsure(paths, id, exc.message) from exc
     for id in _ids(paths, job):
@@ -34,22 +34,22 @@ def cancel_jobs(paths: RunDir, say: Say) -> bool:
     return True
 
 
-def _ids(paths: RunDir, job: Record) -> list[str]:
+def _ids(paths: RunDir, job: JobRecord) -> list[str]:
     """The successor first, or it would start as soon as the job before it has ended."""
-    successor = job.get("successor") or {}
-    ids = [successor.get("id"), job["id"]]
-    for record in (successor, job):
-        if record and not record.get("id"):  # its submission was broken off: by its name
-            found = scheduler(job["kind"]).find(record["name"])
+    both: list[Successor | JobRecord] = [job.successor, job] if job.successor else [job]
+    ids = [one.id for one in both]
+    for one in both:
+        if not one.id:  # its submission was broken off: by its name
+            found = scheduler(job.kind).find(one.name)
             if found is None:
-                raise _unsure(paths, record["name"], "the scheduler can't be asked")
+                raise _unsure(paths, one.name, "the scheduler can't be asked")
             ids += found
     return [id for id in ids if id]
 
 
-def _await_end(paths: RunDir, job: Record, id: str) -> None:
+def _await_end(paths: RunDir, job: JobRecord, id: str) -> None:
     deadline, pause_s = time.monotonic() + ENDING_S, 0.5
-    while (found := scheduler(job["kind"]).query(id)).state not in OVER:
+    while (found := scheduler(job.kind).query(id)).state not in OVER:
         if time.monotonic() > deadline:
             raise _unsure(paths, id, f"it is still {found.word or found.state}")
         time.sleep(pause_s)
@@ -64,13 +64,12 @@ def end_records(paths: RunDir) -> None:
     """After the job ended on purpose: no successor waits, and the records say so. What can't be asked is left to the
     job script, which finds no record of itself and ends."""
     job = records.read(paths)
-    successor = (job.get("successor") or {}).get("id") if job else None
-    if successor:
+    if job and job.successor and job.successor.id:
         try:
-            scheduler(job["kind"]).cancel(successor)
+            scheduler(job.kind).cancel(job.successor.id)
         except CommandFailed:
             pass
     lab = load_lab(paths.lab_record)
-    if job and lab and lab.job == job["number"]:
+    if job and lab and lab.job == job.number:
         mark_ended(paths, lab.host)
     records.forget(paths)

@@ -11,23 +11,23 @@ import time
 from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram
-from gears.jobs import QUERY_S, Job, JobSpec, directive_lines
+from gears.jobs import QUERY_S, WAITING, Job, JobSpec, JobState, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 from gears.jobs.environment import run
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
 
 _STATES = {
-    "PEND": "PENDING",
-    "PROV": "PENDING",
-    "WAIT": "PENDING",
-    "PSUSP": "HELD",
-    "RUN": "RUNNING",
-    "USUSP": "SUSPENDED",
-    "SSUSP": "SUSPENDED",
-    "DONE": "ENDED",
-    "EXIT": "ENDED",
-    "ZOMBI": "ENDED",
+    "PEND": JobState.PENDING,
+    "PROV": JobState.PENDING,
+    "WAIT": JobState.PENDING,
+    "PSUSP": JobState.HELD,
+    "RUN": JobState.RUNNING,
+    "USUSP": JobState.SUSPENDED,
+    "SSUSP": JobState.SUSPENDED,
+    "DONE": JobState.ENDED,
+    "EXIT": JobState.ENDED,
+    "ZOMBI": JobState.ENDED,
 }
 
 _WHY: Plain = (
@@ -114,12 +114,12 @@ def _parse(job: str, said: str) -> Job:
     try:
         record = json.loads(said[said.index("{") :])["RECORDS"][0]
     except (ValueError, LookupError, TypeError):
-        return Job(job, "UNKNOWN", reason=f"bjobs: not understood: {said.strip()[:200]!r}")
+        return Job(job, JobState.UNKNOWN, reason=f"bjobs: not understood: {said.strip()[:200]!r}")
     if re.search(_GONE, record.get("ERROR", "")):
-        return Job(job, "GONE")
+        return Job(job, JobState.GONE)
     word = record.get("STAT", "")
-    state = _STATES.get(word, "UNKNOWN")
-    waits = state in ("PENDING", "HELD")
+    state = _STATES.get(word, JobState.UNKNOWN)
+    waits = state in WAITING
     return Job(
         id=job,
         state=state,
@@ -131,28 +131,28 @@ def _parse(job: str, said: str) -> Job:
     )
 
 
-def _reason(state: str, record: dict[str, str]) -> str:
+def _reason(state: JobState, record: dict[str, str]) -> str:
     word, terminated = record.get("STAT", ""), record.get("EXIT_REASON", "")
-    if state in ("PENDING", "HELD"):
+    if state in WAITING:
         return explain(record.get("PEND_REASON", "").strip(" ;\n"), _WHY)
     if word == "DONE":
         return "ended by itself (DONE)"
     if word == "ZOMBI":
         return "cancelled while its node could not be reached (ZOMBI)"
-    if state == "ENDED":
+    if state == JobState.ENDED:
         code = record.get("EXIT_CODE", "")
         return explain(terminated, _TERMINATED) if terminated else f"failed with exit {code or 'unknown'} ({word})"
     if word == "UNKWN":
         return "LSF has lost contact with its node (UNKWN)"
-    if state == "UNKNOWN":
+    if state == JobState.UNKNOWN:
         return f"bjobs calls its state {word!r}, which gears does not know"
-    return f"suspended ({word})" if state == "SUSPENDED" else ""
+    return f"suspended ({word})" if state == JobState.SUSPENDED else ""
 
 
-def _ends(state: str, told: str) -> str | None:
+def _ends(state: JobState, told: str) -> str | None:
     """A finish time ends in L where it is the run limit, in E or X where it is an estimate only (bjobs(1), -WF)."""
-    ended = state == "ENDED"
-    return _time(told) if ended or (state in ("RUNNING", "SUSPENDED") and told.endswith(" L")) else None
+    ended = state == JobState.ENDED
+    return _time(told) if ended or (state in (JobState.RUNNING, JobState.SUSPENDED) and told.endswith(" L")) else None
 
 
 def _time(told: str) -> str | None:

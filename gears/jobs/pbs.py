@@ -12,25 +12,25 @@ import time
 from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram
-from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
+from gears.jobs import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 from gears.jobs.environment import run
 
 # qstat(1B) of OpenPBS, with Torque's C.
 _STATES = {
-    "Q": "PENDING",
-    "T": "PENDING",
-    "W": "PENDING",
-    "H": "HELD",
-    "R": "RUNNING",
-    "B": "RUNNING",  # an array of which jobs have begun
-    "E": "ENDING",  # exiting: its files are being brought home
-    "S": "SUSPENDED",
-    "U": "SUSPENDED",
-    "F": "ENDED",
-    "X": "ENDED",
-    "C": "ENDED",  # Torque's word
-    "M": "ENDED",  # moved to another server, which this one does not ask
+    "Q": JobState.PENDING,
+    "T": JobState.PENDING,
+    "W": JobState.PENDING,
+    "H": JobState.HELD,
+    "R": JobState.RUNNING,
+    "B": JobState.RUNNING,  # an array of which jobs have begun
+    "E": JobState.ENDING,  # exiting: its files are being brought home
+    "S": JobState.SUSPENDED,
+    "U": JobState.SUSPENDED,
+    "F": JobState.ENDED,
+    "X": JobState.ENDED,
+    "C": JobState.ENDED,  # Torque's word
+    "M": JobState.ENDED,  # moved to another server, which this one does not ask
 }
 
 _WHY: Plain = (
@@ -115,10 +115,10 @@ def _ask(*argv: str) -> str:
 def _parse(job: str, said: str) -> Job:
     values = _values(said)
     word = values.get("job_state", "")
-    state = _STATES.get(word, "UNKNOWN")
-    if state == "HELD" and "depend" in values and values.get("Hold_Types") == "s":
-        state = "PENDING"  # PBS itself holds a job that depends on another
-    waits = state in ("PENDING", "HELD")
+    state = _STATES.get(word, JobState.UNKNOWN)
+    if state == JobState.HELD and "depend" in values and values.get("Hold_Types") == "s":
+        state = JobState.PENDING  # PBS itself holds a job that depends on another
+    waits = state in WAITING
     return Job(
         id=job,
         state=state,
@@ -143,11 +143,11 @@ def _values(said: str) -> dict[str, str]:
     return values
 
 
-def _reason(state: str, values: dict[str, str]) -> str:
+def _reason(state: JobState, values: dict[str, str]) -> str:
     word, comment = values.get("job_state", ""), values.get("comment", "").strip()
-    if state == "ENDED":
+    if state == JobState.ENDED:
         return f"{_end(values, comment)} ({comment or word})"
-    if state == "HELD":
+    if state == JobState.HELD:
         holds = values.get("Hold_Types", "")
         who = "its owner; qrls lets it go" if holds == "u" else "an administrator"
         return f"held by {who} ({comment or f'Hold_Types = {holds}'})"
@@ -155,11 +155,11 @@ def _reason(state: str, values: dict[str, str]) -> str:
         return f"waits for another job to end (depend = {values['depend']})"
     if word == "W":
         return "waits for the time that is set for it (W)"
-    if state == "PENDING":
+    if state == JobState.PENDING:
         return explain(comment, _WHY)
-    if state == "UNKNOWN":
+    if state == JobState.UNKNOWN:
         return f"qstat calls its state {word!r}, which gears does not know"
-    reasons = {"RUNNING": "", "ENDING": "it has ended, and is being cleared up (E)"}
+    reasons = {JobState.RUNNING: "", JobState.ENDING: "it has ended, and is being cleared up (E)"}
     return reasons.get(state, f"suspended ({word})")
 
 
@@ -183,8 +183,8 @@ def _end(values: dict[str, str], comment: str) -> str:
     return f"failed with exit {status}" if status else "ended by itself"
 
 
-def _ends(state: str, values: dict[str, str]) -> str | None:
-    if state == "ENDED":
+def _ends(state: JobState, values: dict[str, str]) -> str | None:
+    if state == JobState.ENDED:
         return _time(values.get("obittime") or values.get("mtime", ""))
     began, limit = _epoch(values.get("stime", "")), _limit(values)
     return utc(began + limit) if began and limit < float("inf") else None

@@ -12,13 +12,13 @@ import os
 import re
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gears import checks, store
-from gears.jobs import OVER, SUBMIT_S, Job
+from gears.jobs import OVER, SUBMIT_S, Job, JobState
+from gears.records import as_values, parse
 from gears.rundir import RunDir
-from gears.store import Record
 
 TOLD_S = SUBMIT_S + 30
 """After so long a submission that was begun has ended, or its submitter has."""
@@ -29,6 +29,65 @@ opened (nfs(5), close-to-open)."""
 
 KEPT = 3
 """Logs and lives of so many jobs stay."""
+
+UNSAID = ("variables", "requeued")
+"""What has no key in a record while it is None, as before a job is submitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The job that waits for the end of another. `id` is empty until it is submitted; of a copy that was shown, only
+    that is known."""
+
+    number: int = 0
+    name: str = ""
+    id: str = ""
+    variables: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job of ours: what was asked for, what its scheduler said last, who sees to it. Changed by `replace`.
+
+    Copies that were shown (`conclude.shown`) are read as one too: what they lack has its default, `number` is 0.
+    Times are ISO 8601, UTC, or seconds since 1970.
+    """
+
+    number: int = 0
+    name: str = ""
+    id: str  # the scheduler's; empty until it is submitted
+    kind: str = ""  # of scheduler
+    host: str = ""  # the login node that sees to it
+    state: JobState = JobState.UNKNOWN
+    known: JobState = JobState.UNKNOWN  # the state when the scheduler could last be asked
+    word: str = ""
+    reason: str = ""
+    position: int | None = None
+    node: str | None = None
+    starts: str | None = None
+    ends: str | None = None
+    submitted: str = ""
+    begun: float = 0.0  # its submission
+    asked: float = 0.0  # the scheduler, last
+    walltime_s: int = 0
+    renew: int = 0  # so many jobs more take over
+    successor: Successor | None = None
+    profile: str = ""  # as `sites.from_json` reads it
+    account: str = ""
+    queue: str = ""
+    gone: float = 0.0  # when the scheduler first did not know it
+    trouble: str = ""  # why no job will take over
+    variables: tuple[str, ...] | None = None  # of the person's, that counted when it was submitted; None: not yet
+    requeued: float | None = None  # the start that was undone, where the scheduler put it back into its queue
+
+    @property
+    def live(self) -> bool:
+        """Whether it waits or runs, as far as is known."""
+        return self.state not in OVER
+
+    @property
+    def on_node(self) -> bool:
+        return self.state in (JobState.RUNNING, JobState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +131,60 @@ def read_life(paths: RunDir, number: int) -> Life:
     return Life(**values)
 
 
-def read(paths: RunDir) -> Record:
-    """The record, or an empty one where JupyterLab of this site is no job."""
-    record = store.read_record(paths.job_record)
-    return record if isinstance(record.get("number"), int) and isinstance(record.get("id"), str) else {}
+def read(paths: RunDir) -> JobRecord | None:
+    """Read the record. None where JupyterLab of this site is no job, and where only a copy is here."""
+    record = load(paths)
+    return record if record and record.number else None
 
 
-def write(paths: RunDir, record: Record) -> None:
-    if store.read_record(paths.job_record) != record:
-        store.write_record(paths.job_record, record)
+def load(paths: RunDir) -> JobRecord | None:
+    """Read the record, or what stands in its place in a home that is not the lab host's: a copy that was shown."""
+    return from_values(store.read_record(paths.job_record))
 
 
-def live(record: Record) -> bool:
-    """Whether there is a job that waits or runs, as far as is known."""
-    return bool(record) and record.get("state") not in OVER
+def write(paths: RunDir, record: JobRecord) -> None:
+    if load(paths) != record:
+        store.write_record(paths.job_record, to_values(record))
 
 
-def with_job(record: Record, job: Job) -> Record:
+def from_values(values: object) -> JobRecord | None:
+    """Make a record of what JSON has of it: all, or what is shown, which has only the id of the successor."""
+    if isinstance(values, dict) and isinstance(id := values.get("successor"), str):
+        values = values | {"successor": {"id": id}}
+    return parse(JobRecord, values)
+
+
+def to_values(record: JobRecord) -> store.Record:
+    """What JSON has of a record."""
+    values = _said(record)
+    return values | {"successor": _said(record.successor)} if record.successor else values
+
+
+def _said(record: JobRecord | Successor) -> store.Record:
+    return {key: value for key, value in as_values(record).items() if key not in UNSAID or value is not None}
+
+
+def with_job(record: JobRecord, job: Job) -> JobRecord:
     """The record after the scheduler was asked. What it told before is kept where it can't be asked now."""
-    found = asdict(job)
-    if job.state == "UNKNOWN":
-        found = {"state": "UNKNOWN", "reason": job.reason}
-    elif record.get("ends") and job.ends is None:
-        del found["ends"]
-    known = record["known"] if job.state == "UNKNOWN" else job.state
-    return record | found | {"known": known, "asked": time.time()}
+    asked = time.time()
+    if job.state == JobState.UNKNOWN:
+        return replace(record, state=job.state, reason=job.reason, asked=asked)
+    return replace(
+        record,
+        id=job.id,
+        state=job.state,
+        known=job.state,
+        word=job.word,
+        reason=job.reason,
+        position=job.position,
+        node=job.node,
+        starts=job.starts,
+        ends=job.ends or record.ends,
+        asked=asked,
+    )
 
 
-def read_settled(paths: RunDir) -> Record:
+def read_settled(paths: RunDir) -> JobRecord | None:
     """The record as two looks agree on it: what another host has just written may be seen late, or torn. A submission
     that goes on there is waited for.
     """
@@ -108,7 +193,7 @@ def read_settled(paths: RunDir) -> Record:
     while time.monotonic() < deadline:
         time.sleep(SETTLE_S)
         before, record = record, read(paths)
-        if before == record and record.get("state") != "SUBMITTING":
+        if before == record and not (record and record.state == JobState.SUBMITTING):
             break
     return record
 
@@ -146,8 +231,8 @@ def in_flight(paths: RunDir, number: int, host: str) -> bool:
     except FileNotFoundError:
         return False
     record = read(paths)
-    settled = record.get("number", 0) if record.get("id") else 0
-    recorded = max(settled, (record.get("successor") or {}).get("number", 0))
+    settled = record.number if record and record.id else 0
+    recorded = max(settled, record.successor.number if record and record.successor else 0)
     over = re.search(rf"^(closed|ended .*|claimed {re.escape(host)})$", store.read_text(paths.job_life(number)), re.M)
     return recorded < number and age_s < TOLD_S and not over
 

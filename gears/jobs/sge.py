@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram, UsageError
-from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
+from gears.jobs import QUERY_S, Job, JobSpec, JobState, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 from gears.jobs.environment import run
 
@@ -72,7 +72,7 @@ def query(job: str) -> Job:
     except (CommandFailed, MissingProgram) as failure:
         return unanswered(job, failure, gone=r"(?!)")
     if listed is None:
-        return Job(job, "UNKNOWN", reason="qstat: its answer ends in the middle")
+        return Job(job, JobState.UNKNOWN, reason="qstat: its answer ends in the middle")
     values = next((values for values in listed if values.get("JB_job_number") == job), None)
     return _parse(job, values) if values else _ended(job)
 
@@ -126,33 +126,33 @@ def _parse(job: str, values: dict[str, str]) -> Job:
     )
 
 
-def _state(word: str, depends: bool) -> str:
+def _state(word: str, depends: bool) -> JobState:
     """From qstat(1): d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering),
     T(hreshold) or w(aiting), several at once."""
     if "d" in word:
-        return "ENDING"
+        return JobState.ENDING
     if "w" in word:
         held = "E" in word or ("h" in word and not depends)
-        return "HELD" if held else "PENDING"
+        return JobState.HELD if held else JobState.PENDING
     if set(word) & set("sST"):
-        return "SUSPENDED"
-    return "RUNNING" if set(word) & set("rt") else "UNKNOWN"
+        return JobState.SUSPENDED
+    return JobState.RUNNING if set(word) & set("rt") else JobState.UNKNOWN
 
 
-def _reason(job: str, state: str, word: str, values: dict[str, str]) -> str:
-    if state == "UNKNOWN":
+def _reason(job: str, state: JobState, word: str, values: dict[str, str]) -> str:
+    if state == JobState.UNKNOWN:
         return f"qstat calls its state {word!r}, which gears does not know"
-    if state == "ENDING":
+    if state == JobState.ENDING:
         return f"is being cancelled ({word})"
-    if "h" in word and state == "PENDING":
+    if "h" in word and state == JobState.PENDING:
         return f"waits for job {values['predecessor_jobs']} to end ({word})"
     if "E" in word:
         return f"could not be started: {_detail(job) or 'see qstat -j'}; qmod -cj lets it try again ({word})"
-    if state == "HELD":
+    if state == JobState.HELD:
         return f"held; qrls lets it go ({word})"
-    if state == "PENDING":
+    if state == JobState.PENDING:
         return explain(_detail(job), _WHY) or f"waits in the queue ({word})"
-    return f"suspended ({word})" if state == "SUSPENDED" else ""
+    return f"suspended ({word})" if state == JobState.SUSPENDED else ""
 
 
 def _detail(job: str) -> str:
@@ -175,14 +175,14 @@ def _ended(job: str) -> Job:
     try:
         said = run(["qacct", "-j", job], timeout_s=ACCOUNTING_S)
     except (CommandFailed, MissingProgram):
-        return Job(job, "GONE")
+        return Job(job, JobState.GONE)
     values = dict(re.findall(r"^(\w+) +(.*?) *$", said, re.MULTILINE))
     failed, status = " ".join(values.get("failed", "").split()), values.get("exit_status", "").partition(" ")[0]
     if not failed:
-        return Job(job, "GONE")
+        return Job(job, JobState.GONE)
     ended = _epoch(values.get("end_time", ""), "%a %b %d %H:%M:%S %Y")
     reason = _exit(status) if failed == "0" else explain(failed, _FAILED)
-    return Job(job, "ENDED", word="z", reason=reason, ends=utc(ended) if ended else None)
+    return Job(job, JobState.ENDED, word="z", reason=reason, ends=utc(ended) if ended else None)
 
 
 def _exit(status: str) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram
-from gears.jobs import QUERY_S, Job, JobSpec, clock, directive_lines
+from gears.jobs import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
 from gears.jobs.environment import clean, of_submission, run
 
@@ -16,27 +16,27 @@ _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhos
 
 # slurm.schedmd.com/job_state_codes.html: the base states and the flags, all of them with `_ENDS`.
 _STATES = {
-    "PENDING": "PENDING",
-    "REQUEUED": "PENDING",
-    "REQUEUE_FED": "PENDING",
-    "EXPEDITING": "PENDING",
-    "POWER_UP_NODE": "PENDING",
-    "CONFIGURING": "PENDING",  # it has nodes, but they boot: nothing of the job runs yet
-    "REQUEUE_HOLD": "HELD",
-    "RESV_DEL_HOLD": "HELD",
-    "SPECIAL_EXIT": "HELD",
-    "RUNNING": "RUNNING",
-    "RESIZING": "RUNNING",
-    "SIGNALING": "RUNNING",
+    "PENDING": JobState.PENDING,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "EXPEDITING": JobState.PENDING,
+    "POWER_UP_NODE": JobState.PENDING,
+    "CONFIGURING": JobState.PENDING,  # it has nodes, but they boot: nothing of the job runs yet
+    "REQUEUE_HOLD": JobState.HELD,
+    "RESV_DEL_HOLD": JobState.HELD,
+    "SPECIAL_EXIT": JobState.HELD,
+    "RUNNING": JobState.RUNNING,
+    "RESIZING": JobState.RUNNING,
+    "SIGNALING": JobState.RUNNING,
     # Its processes may still be ending, no job that comes after it begins, and how it ended is not told before it is
     # over. So it is not yet: who submits another, or clears up, waits until Slurm itself has done.
-    "COMPLETING": "ENDING",
-    "STAGE_OUT": "ENDING",
-    "UPDATE_DB": "ENDING",
-    "LAUNCH_FAILED": "ENDING",  # Slurm requeues it, holds it, or lets it fail: its next word tells
-    "RECONFIG_FAIL": "ENDING",
-    "SUSPENDED": "SUSPENDED",
-    "STOPPED": "SUSPENDED",
+    "COMPLETING": JobState.ENDING,
+    "STAGE_OUT": JobState.ENDING,
+    "UPDATE_DB": JobState.ENDING,
+    "LAUNCH_FAILED": JobState.ENDING,  # Slurm requeues it, holds it, or lets it fail: its next word tells
+    "RECONFIG_FAIL": JobState.ENDING,
+    "SUSPENDED": JobState.SUSPENDED,
+    "STOPPED": JobState.SUSPENDED,
 }
 
 _ENDS = {
@@ -173,11 +173,11 @@ def _parse(job: str, said: str) -> Job:
         start += width
     word = values["state"]
     if not word:
-        return Job(job, "GONE")
-    state = "ENDED" if word in _ENDS else _STATES.get(word, "UNKNOWN")
-    if state == "PENDING" and re.fullmatch(_HELD, values["reason"]):
-        state = "HELD"
-    waits = state in ("PENDING", "HELD")
+        return Job(job, JobState.GONE)
+    state = JobState.ENDED if word in _ENDS else _STATES.get(word, JobState.UNKNOWN)
+    if state == JobState.PENDING and re.fullmatch(_HELD, values["reason"]):
+        state = JobState.HELD
+    waits = state in WAITING
     return Job(
         id=job,
         state=state,
@@ -189,11 +189,11 @@ def _parse(job: str, said: str) -> Job:
     )
 
 
-def _reason(state: str, values: dict[str, str]) -> str:
+def _reason(state: JobState, values: dict[str, str]) -> str:
     word, reason = values["state"], values["reason"]
-    if state == "ENDED":
+    if state == JobState.ENDED:
         return f"{_ENDS[word]}{_failure(reason, values['exit_code']) if word == 'FAILED' else ''} ({word})"
-    if state == "UNKNOWN":
+    if state == JobState.UNKNOWN:
         return f"squeue calls its state {word}, which gears does not know"
     if word == "PENDING":
         return explain(reason, _WHY)
@@ -201,9 +201,9 @@ def _reason(state: str, values: dict[str, str]) -> str:
         return "its nodes are being made ready (CONFIGURING)"
     if word in ("LAUNCH_FAILED", "RECONFIG_FAIL"):
         return f"it could not be started on its nodes ({word})"
-    if state == "ENDING":
+    if state == JobState.ENDING:
         return f"it has ended, and is being cleared up ({word})"
-    return "" if state == "RUNNING" else f"{state.lower()} ({word})"
+    return "" if state == JobState.RUNNING else f"{state.lower()} ({word})"
 
 
 def _failure(reason: str, code: str) -> str:

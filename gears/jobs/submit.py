@@ -10,20 +10,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gears import checks, store
 from gears.dask.place import ensure_config
 from gears.errors import CommandFailed, NotReachable, SubmissionRefused
-from gears.jobs import batch, records, scheduler
+from gears.jobs import JobState, batch, records, scheduler
 from gears.jobs.environment import chosen, of_submission
+from gears.jobs.records import JobRecord, Successor
 from gears.jobs.request import check_scheduler
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import to_json
-from gears.store import Record
 
 
-def submit(route: Route, paths: RunDir) -> Record:
+def submit(route: Route, paths: RunDir) -> JobRecord:
     """Submit a job, unless another host is just doing so: the record of the one that is there now.
 
     Raises SubmissionRefused or CommandFailed with the record as it was before, NotReachable.
@@ -32,91 +33,115 @@ def submit(route: Route, paths: RunDir) -> Record:
     deadline = time.monotonic() + 2 * records.TOLD_S
     while (claimed := records.claim(paths, route.here)) is None:
         now = records.read(paths)
-        if records.live(now) and now["id"]:
+        if now and now.live and now.id:
             return now
         if time.monotonic() > deadline:
             raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")
         time.sleep(0.2)
     now = records.read(paths)
-    if records.live(now):
+    if now and now.live:
         return now
     record = _new_record(route, *claimed)
     records.write(paths, record)
     try:
-        record["id"] = _hand_in(route, paths, record, after=None)
+        id, variables = _hand_in(route, paths, record.number, record.name, after=None)
     except CommandFailed:
-        paths.job_life(record["number"]).unlink(missing_ok=True)
+        paths.job_life(record.number).unlink(missing_ok=True)
         records.write(paths, before) if before else records.forget(paths)
         raise
-    record |= {"state": "PENDING", "known": "PENDING"}
+    record = replace(record, id=id, variables=variables, state=JobState.PENDING, known=JobState.PENDING)
     records.write(paths, record)
-    records.remove_old(paths, record["number"])
+    records.remove_old(paths, record.number)
     return record
 
 
-def submit_successor(route: Route, paths: RunDir, record: Record) -> Record:
+def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecord:
     """The record with a job that waits for the end of this one. A refusal is written into it, and tried no more."""
     claimed = records.claim(paths, route.here)
     if claimed is None:
         return record
     number, name = claimed
-    successor: Record = {"number": number, "name": name, "id": ""}
-    records.write(paths, record | {"successor": successor})
+    records.write(paths, replace(record, successor=Successor(number, name)))
     try:
-        successor["id"] = _hand_in(route, paths, successor, after=record)
+        id, variables = _hand_in(route, paths, number, name, after=record)
     except CommandFailed as exc:
         paths.job_life(number).unlink(missing_ok=True)
-        return record | {"successor": None, "renew": 0, "trouble": f"no job will take over: {exc.message}"}
-    return record | {"successor": successor}
+        return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
+    return replace(record, successor=Successor(number, name, id, variables))
 
 
-def promote(record: Record) -> Record:
+def promote(record: JobRecord, successor: Successor) -> JobRecord:
     """The record once the successor's time has come."""
-    successor = record["successor"]
-    fresh = {"state": "PENDING", "known": "PENDING", "reason": "", "node": None, "starts": None, "ends": None}
-    later: Record = record | fresh | successor
-    return later | {"successor": None, "renew": record["renew"] - 1, "asked": 0.0, "gone": 0}
+    return replace(
+        record,
+        number=successor.number,
+        name=successor.name,
+        id=successor.id,
+        variables=record.variables if successor.variables is None else successor.variables,
+        state=JobState.PENDING,
+        known=JobState.PENDING,
+        reason="",
+        node=None,
+        starts=None,
+        ends=None,
+        successor=None,
+        renew=record.renew - 1,
+        asked=0.0,
+        gone=0.0,
+    )
 
 
-def settle(route: Route, record: Record) -> Record:
+def settle(route: Route, record: JobRecord) -> JobRecord:
     """The record of a submission that was broken off: the job is found by its name, or was never taken."""
-    found = scheduler(record["kind"]).find(record["name"])
+    found = scheduler(record.kind).find(record.name)
     if found is None:
-        return record | {"reason": "the scheduler can't be asked whether it took the job"}
+        return replace(record, reason="the scheduler can't be asked whether it took the job")
     if found:
-        return record | {"id": found[0], "state": "PENDING", "known": "PENDING"}
-    if time.time() - record["begun"] < records.TOLD_S and record["host"] != route.here:
+        return replace(record, id=found[0], state=JobState.PENDING, known=JobState.PENDING)
+    if time.time() - record.begun < records.TOLD_S and record.host != route.here:
         return record
-    return record | {"state": "GONE", "reason": "the submission was broken off"}
+    return replace(record, state=JobState.GONE, reason="the submission was broken off")
 
 
-def _new_record(route: Route, number: int, name: str) -> Record:
+def _new_record(route: Route, number: int, name: str) -> JobRecord:
     wanted = check_scheduler(route.site)
-    record: Record = {"number": number, "name": name, "id": "", "kind": wanted.kind, "host": route.here}
-    record |= {"state": "SUBMITTING", "known": "SUBMITTING", "word": "", "reason": "", "position": None, "node": None}
-    record |= {"starts": None, "ends": None, "submitted": store.utc_now(), "begun": time.time(), "asked": 0.0}
-    record |= {"walltime_s": checks.walltime_s(wanted.walltime), "renew": wanted.renew, "successor": None}
-    record["profile"] = to_json(route.site)
-    record |= {"account": wanted.account, "queue": wanted.queue, "gone": 0, "trouble": ""}
-    return record
+    return JobRecord(
+        number=number,
+        name=name,
+        id="",
+        kind=wanted.kind,
+        host=route.here,
+        state=JobState.SUBMITTING,
+        known=JobState.SUBMITTING,
+        submitted=store.utc_now(),
+        begun=time.time(),
+        walltime_s=checks.walltime_s(wanted.walltime),
+        renew=wanted.renew,
+        profile=to_json(route.site),
+        account=wanted.account,
+        queue=wanted.queue,
+    )
 
 
-def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) -> str:
-    spec = batch.plan_job(route, paths, job["number"], job["name"], after=after)
-    before = after["number"] if after else None
+def _hand_in(
+    route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None
+) -> tuple[str, tuple[str, ...]]:
+    """Submit a job: its id, and the person's variables that counted."""
+    spec = batch.plan_job(route, paths, number, name, after=after)
+    before = after.number if after else None
     ensure_config(route.site, paths)
-    store.write_private(paths.job_meet(job["number"]), route.here + "\n")
-    for file in (spec.log, paths.job_log(job["number"])):
+    store.write_private(paths.job_meet(number), route.here + "\n")
+    for file in (spec.log, paths.job_log(number)):
         store.write_private(file, "")  # 0600: a scheduler would make it as it likes
-    script = batch.render_script(route, paths, job["number"], spec, before=before)
+    script = batch.render_script(route, paths, number, spec, before=before)
     store.write_private(paths.job_script, script)
     kind = check_scheduler(route.site).kind
-    job["variables"] = chosen(kind, of_submission(script, os.environ))
+    variables = tuple(chosen(kind, of_submission(script, os.environ)))
     try:
-        return scheduler(kind).submit(paths.job_script)
+        return scheduler(kind).submit(paths.job_script), variables
     except CommandFailed as exc:
-        if taken := find_taken(kind, job["name"], ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]):
-            return taken
+        if taken := find_taken(kind, name, ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]):
+            return taken, variables
         raise _explained(exc, paths.site) from exc
 
 

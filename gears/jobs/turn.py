@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 
 from gears import store
 from gears.hop import Ended, why_ended
-from gears.jobs import OVER, records, scheduler, submit
-from gears.jobs.records import Life
+from gears.jobs import WAITING, JobState, records, scheduler, submit
+from gears.jobs.records import JobRecord, Life
 from gears.jobs.request import check_scheduler
 from gears.jobs.watch import GONE
 from gears.keeper.probe import connects
@@ -44,11 +44,12 @@ GONE_TWICE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that a decision looks at. `ended`: why the last ssh ended, if one did."""
+    """All that a decision looks at. `ended`: why the last ssh ended, if one did. `job`: None where there is none, or
+    none of this host's."""
 
     last: Record
     word: str
-    job: Record
+    job: JobRecord | None
     life: Life
     ended: Ended | None
     was_up: bool
@@ -64,13 +65,14 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
     """
     last = store.read_record(paths.turn)
     job = records.read(paths)
-    if job.get("host", "" if word != "submit" else route.here) != route.here:
+    elsewhere = job.host != route.here if job else word != "submit"
+    if elsewhere:
         job = records.read_settled(paths)  # before it is believed that another host has it, or that all was stopped
-    if word == "submit" and not records.live(job):
+    if word == "submit" and not (job and job.live):
         job = submit.submit(route, paths)
     if word in ("submit", "adopt") and job:
-        job = job | {"host": route.here}
-    if job and job["host"] == route.here:
+        job = replace(job, host=route.here)
+    if job and job.host == route.here:
         job = follow(route, paths, job, word)
         records.write(paths, job)
     turn = plan_job_turn(_look(route, paths, last, word, job))
@@ -78,15 +80,15 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
     return turn
 
 
-def _look(route: Route, paths: RunDir, last: Record, word: str, job: Record) -> Seen:
+def _look(route: Route, paths: RunDir, last: Record, word: str, job: JobRecord | None) -> Seen:
     reach = check_scheduler(route.site).reach
     was_up = bool(last) and load_up(paths).number == last.get("number")
-    if not job or job["host"] != route.here:
-        return Seen(last, word, {}, Life(), None, was_up, reach, moved=bool(job))
-    life, ended = records.read_life(paths, job["number"]), _why(paths, last, word)
-    if job["state"] in OVER:
+    if not job or job.host != route.here:
+        return Seen(last, word, None, Life(), None, was_up, reach, moved=job is not None)
+    life, ended = records.read_life(paths, job.number), _why(paths, last, word)
+    if not job.live:
         ended = why_over(paths, job, life, answered=was_up or bool(last.get("ever_up")))
-    lines, tunnel = count_lines(paths, job["number"]), connects(paths.socket("job", job["number"]))
+    lines, tunnel = count_lines(paths, job.number), connects(paths.socket("job", job.number))
     return Seen(last, word, job, life, ended, was_up, reach, lines=lines, tunnel=tunnel)
 
 
@@ -116,70 +118,82 @@ def _cure(kind: str, node: str, site: str) -> str:
 # --- following the job -----------------------------------------------------------------------
 
 
-def follow(route: Route, paths: RunDir, job: Record, word: str) -> Record:
+def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
     """The job as it is now, by what it wrote and, where need be, by the scheduler's word; its successor is seen to."""
-    if not job["id"]:
+    if not job.id:
         job = submit.settle(route, job)
-    job = after_life(job, life := records.read_life(paths, job["number"]))
-    if job["id"] and should_ask(job, life, word, now=time.time()):
+    job = after_life(job, life := records.read_life(paths, job.number))
+    if job.id and should_ask(job, life, word, now=time.time()):
         job = _ask(job, life)
-    if job["state"] in OVER and not on_purpose(life) and (job.get("successor") or job["renew"] > 0):
+    if not job.live and not on_purpose(life) and (job.successor or job.renew > 0):
         job = _take_over(route, paths, job)
-    if job["state"] == "RUNNING" and job["renew"] > 0 and not job.get("successor"):
+    if job.state == JobState.RUNNING and job.renew > 0 and not job.successor:
         job = submit.submit_successor(route, paths, job)
     return job
 
 
-def _take_over(route: Route, paths: RunDir, job: Record) -> Record:
+def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
     """The job that follows one that is over; where its submission was too late or failed, a new one is submitted."""
-    if not job.get("successor"):
+    if not job.successor:
         job = submit.submit_successor(route, paths, job)
-    if not job.get("successor"):
+    if not job.successor:
         return job
-    before = f"job {job['id']} {job['reason'] or 'is over'}"
-    job = submit.promote(job)
-    return after_life(job, records.read_life(paths, job["number"])) | {"reason": before}
+    before = f"job {job.id} {job.reason or 'is over'}"
+    job = submit.promote(job, job.successor)
+    return replace(after_life(job, records.read_life(paths, job.number)), reason=before)
 
 
-def after_life(job: Record, life: Life) -> Record:
+def after_life(job: JobRecord, life: Life) -> JobRecord:
     """The job by what it wrote itself: that it runs, where, and until when."""
-    if not life.runs or life.started <= job.get("requeued", 0.0) or job["state"] in ("ENDING", *OVER):
+    if not life.runs or not _counts(job, life) or job.state == JobState.ENDING or not job.live:
         return job
-    ends = job["ends"] or store.utc_time(life.started + job["walltime_s"])
-    runs = {"state": "RUNNING", "known": "RUNNING", "word": "", "reason": "", "position": None, "starts": None}
-    return job | runs | {"node": life.host, "ends": ends}
+    return replace(
+        job,
+        state=JobState.RUNNING,
+        known=JobState.RUNNING,
+        word="",
+        reason="",
+        position=None,
+        node=life.host,
+        starts=None,
+        ends=job.ends or store.utc_time(life.started + job.walltime_s),
+    )
 
 
-def should_ask(job: Record, life: Life, word: str, *, now: float) -> bool:
+def _counts(job: JobRecord, life: Life) -> bool:
+    """Whether what it wrote is of the start that counts, and not of one that the scheduler has undone."""
+    return life.started > (job.requeued or 0.0)
+
+
+def should_ask(job: JobRecord, life: Life, word: str, *, now: float) -> bool:
     """Whether it is time to ask the scheduler. Never more than once a minute for a job that runs."""
-    if job["state"] in OVER:
+    if not job.live:
         return False
     if life.ended is not None or word == str(GONE):
         return True
-    age_s = now - job["asked"]
-    if job["known"] == "RUNNING":
+    age_s = now - job.asked
+    if job.known == JobState.RUNNING:
         return age_s >= RUNNING_PAUSE_S and word != "news"
     return word == "tick" or (word == "adopt" and age_s >= QUEUE_PAUSES_S[1])
 
 
-def _ask(job: Record, life: Life) -> Record:
-    found = scheduler(job["kind"]).query(job["id"])
-    was = job["known"]
+def _ask(job: JobRecord, life: Life) -> JobRecord:
+    found = scheduler(job.kind).query(job.id)
     asked = records.with_job(job, found)
-    if found.state == "GONE":
+    if found.state == JobState.GONE:
         return _gone(job, asked, life)
-    if found.state in ("PENDING", "HELD") and was == "RUNNING":  # the scheduler put it back: what it wrote is over
-        return asked | {"requeued": life.started, "node": None, "ends": None, "gone": 0}
-    if life.ended is not None and found.state in ("RUNNING", "UNKNOWN") and life.started > job.get("requeued", 0.0):
-        return asked | {"state": "ENDED", "known": "ENDED", "gone": 0}
-    return asked | {"gone": 0}
+    if found.state in WAITING and job.known == JobState.RUNNING:  # the scheduler put it back: what it wrote is over
+        return replace(asked, requeued=life.started, node=None, ends=None, gone=0.0)
+    if life.ended is not None and found.state in (JobState.RUNNING, JobState.UNKNOWN) and _counts(job, life):
+        return replace(asked, state=JobState.ENDED, known=JobState.ENDED, gone=0.0)
+    return replace(asked, gone=0.0)
 
 
-def _gone(job: Record, asked: Record, life: Life) -> Record:
-    first = job["gone"] or asked["asked"]
-    if life.ended is not None or asked["asked"] - first >= GONE_TWICE_S or job["known"] == "RUNNING":
+def _gone(job: JobRecord, asked: JobRecord, life: Life) -> JobRecord:
+    first = job.gone or asked.asked
+    if life.ended is not None or asked.asked - first >= GONE_TWICE_S or job.known == JobState.RUNNING:
         return asked
-    return job | {"gone": first, "asked": asked["asked"]}
+    return replace(job, gone=first, asked=asked.asked)
 
 
 def on_purpose(life: Life) -> bool:
@@ -196,19 +210,20 @@ def plan_job_turn(seen: Seen) -> Record:
     ever_up = seen.was_up or (bool(last.get("ever_up")) and seen.word != "submit")
     turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "job", "ever_up": ever_up, "failures": 0}
     met = last.get("plan") == "meet" and seen.word.isdigit()
-    turn |= {"lines": seen.lines, "job": job.get("number"), "pause_s": 1.0 if met else 0.0, "ended_meeting": met}
+    turn |= {"lines": seen.lines, "job": job.number if job else None, "pause_s": 1.0 if met else 0.0}
+    turn["ended_meeting"] = met
     turn["ended"] = None if ended is None else {"kind": ended.kind, "reason": ended.reason, "next": ended.next}
     if not job:
         return turn | {"plan": "stop", "why": "moved" if seen.moved else "stopped"}
-    if job["state"] in OVER:
+    if not job.live:
         return turn | ({"plan": "stop", "why": "shut down"} if on_purpose(seen.life) else {"plan": "ask"})
     turn["lost"] = last.get("pid") if seen.word == str(GONE) else last.get("lost")
     ready = seen.tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn["lost"])
-    if seen.reach == "reverse" and job["known"] == "RUNNING":
-        turn["socket"] = job["number"]  # in place of the turn's: it does not change while the job lives
-    if job["known"] != "RUNNING" or not ready:
-        return turn | _wait(seen)
-    return turn | (_dial(seen) if seen.reach == "ssh" else {"plan": "meet"})
+    if seen.reach == "reverse" and job.known == JobState.RUNNING:
+        turn["socket"] = job.number  # in place of the turn's: it does not change while the job lives
+    if job.known != JobState.RUNNING or not ready:
+        return turn | _wait(seen, job)
+    return turn | (_dial(seen, job) if seen.reach == "ssh" else {"plan": "meet"})
 
 
 def _new_lab(life: Life, lost: str | None) -> bool:
@@ -216,20 +231,20 @@ def _new_lab(life: Life, lost: str | None) -> bool:
     return life.lab is not None and life.lab[0] != lost
 
 
-def _wait(seen: Seen) -> Record:
+def _wait(seen: Seen, job: JobRecord) -> Record:
     """In the queue, or until JupyterLab is started in the job, its tunnel is here, or what is left of it is gone."""
     last = seen.last
-    waited = last.get("plan") == "queue" and last.get("job") == seen.job["number"]
+    waited = last.get("plan") == "queue" and last.get("job") == job.number
     polls = int(last.get("polls", 0)) + (seen.word == "tick") if waited else 0
-    if seen.job["known"] == "ENDING":
+    if job.known == JobState.ENDING:
         return {"plan": "queue", "polls": polls, "pause_s": ENDING_PAUSE_S}
-    if seen.job["known"] == "RUNNING":
+    if job.known == JobState.RUNNING:
         return {"plan": "queue", "polls": polls, "pause_s": RUNNING_PAUSE_S}
     pause_s = QUEUE_PAUSES_S[min(polls, len(QUEUE_PAUSES_S) - 1)]
     return {"plan": "queue", "polls": polls, "pause_s": math.ceil(pause_s * random.uniform(1.0, 1.2) * 10) / 10}
 
 
-def _dial(seen: Seen) -> Record:
+def _dial(seen: Seen, job: JobRecord) -> Record:
     failures = 0 if seen.was_up or seen.ended is None else int(seen.last.get("failures", 0)) + 1
     refused = seen.ended is not None and seen.ended.kind != "network"
     if refused and failures > MOST_REFUSALS:
@@ -241,7 +256,7 @@ def _dial(seen: Seen) -> Record:
         "how": "batch",
         "failures": failures,
         "pause_s": round(pause_s, 2),
-        "node": seen.job["node"],
+        "node": job.node,
         "pid": pid,
         "start": start,
     }
@@ -250,18 +265,18 @@ def _dial(seen: Seen) -> Record:
 # --- saying why ------------------------------------------------------------------------------
 
 
-def why_over(paths: RunDir, job: Record, life: Life, *, answered: bool) -> Ended:
+def why_over(paths: RunDir, job: JobRecord, life: Life, *, answered: bool) -> Ended:
     """Why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
-    reason = job["reason"] or _by_life(job, life)
-    said = store.read_text(paths.job_log(job["number"])) or store.read_text(paths.job_out(job["number"]))
+    reason = job.reason or _by_life(job, life)
+    said = store.read_text(paths.job_log(job.number)) or store.read_text(paths.job_out(job.number))
     lines = [line for line in said.splitlines() if line.strip()]
     tail = "" if not lines or (answered and life.ended in (0, None)) else ":\n" + "\n".join(lines[-5:])
-    trouble = f" ({job['trouble']})" if job["trouble"] else ""
-    return Ended("job", f"job {job['id'] or '-'}: {reason}{trouble}{tail}", f"gears lab {paths.site} --job")
+    trouble = f" ({job.trouble})" if job.trouble else ""
+    return Ended("job", f"job {job.id or '-'}: {reason}{trouble}{tail}", f"gears lab {paths.site} --job")
 
 
-def _by_life(job: Record, life: Life) -> str:
-    if life.started and time.time() >= life.started + job["walltime_s"]:
+def _by_life(job: JobRecord, life: Life) -> str:
+    if life.started and time.time() >= life.started + job.walltime_s:
         return "ended by its walltime"
     if life.signal != "-":
         return f"ended by a signal ({life.signal})"

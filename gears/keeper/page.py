@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gears.jobs.records import from_values
 from gears.render import render
 
 RELOAD_S = 2
@@ -43,6 +44,7 @@ def as_html(status: dict[str, Any]) -> bytes:
 
 
 def _heading(status: dict[str, Any]) -> str:
-    if status["state"] == "failed" and (status["job"] or {}).get("state") in ("ENDED", "GONE"):
+    job = from_values(status["job"])
+    if status["state"] == "failed" and job and not job.live:
         return "the job is over"
     return HEADINGS.get(status["state"], f"{status['state']}…")
