@@ -19,13 +19,14 @@ from gears.dask.records import (
     ClusterRecord,
     ClusterState,
     Plan,
+    Terms,
     Wanted,
     load_cluster,
     load_plan,
     save_cluster,
     save_wanted,
 )
-from gears.errors import NotReachable
+from gears.errors import NotReachable, UsageError
 from gears.jobs import OVER, scheduler
 from gears.loop import wait_for
 from gears.rundir import RunDir, gears_home
@@ -127,6 +128,27 @@ def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
     paths.dask_published.unlink(missing_ok=True)
     if now.state == ClusterState.ENDED and now.record.state != ClusterState.ENDED:
         save_cluster(paths, now.record.ended(now.record.reason or "its owner was killed"))
+
+
+def check_workers(terms: Terms, minimum: int, maximum: int) -> None:
+    """UsageError for numbers that can't be, or that ask for more jobs than there may be."""
+    if minimum > maximum:
+        raise UsageError(f"the least, {minimum}, is more than the most, {maximum}", next="gears dask adapt --help")
+    processes, most = terms.processes, terms.maximum_jobs
+    jobs = -(-max(minimum, maximum) // processes)
+    if jobs <= most:
+        return
+    site, bounds = terms.site, terms.bounds
+    if bounds:
+        raise UsageError(
+            f"{maximum} workers are more than the {most} that this machine has room for: {bounds.cores} cores "
+            f"({bounds.why_cores}) and {bounds.memory / 1e9:.1f} GB ({bounds.why_memory})",
+            next=f"gears dask scale {most} {site}",
+        )
+    raise UsageError(
+        f"{maximum} workers are {jobs} jobs of {processes}, and dask.maximum_jobs is {most}",
+        next=f"gears dask scale {most * processes} {site}   (or raise it in ~/.config/gears/sites/{site}.toml)",
+    )
 
 
 def ask_owner(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> ClusterRecord:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gears import store
 from gears.dask import leftovers
-from gears.dask.cluster import Cluster, ask_owner, forget_stale, look, note_end, settle_job
+from gears.dask.cluster import Cluster, ask_owner, check_workers, forget_stale, look, note_end, settle_job
 from gears.dask.records import ClusterRecord, ClusterState, End, WaitingJob, save_wanted
 from gears.errors import NothingRunning, NotReachable
 from gears.here import this_host
@@ -176,8 +176,6 @@ def _running(found: Cluster, name: str) -> ClusterRecord:
 
 
 def _ask(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> ClusterRecord:
-    from gears.dask.start import check_workers
-
     check_workers(record, minimum, maximum)
     return ask_owner(paths, record, minimum, maximum)
 

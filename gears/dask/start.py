@@ -18,7 +18,7 @@ from gears.dask import in_job
 from gears.dask.address import scheduler_host
 from gears.dask.anywhere import gears_dask_limits as limits
 from gears.dask.certificate import ensure_certificate
-from gears.dask.cluster import look
+from gears.dask.cluster import check_workers, look
 from gears.dask.config import CLUSTERS, life_s, plan_jobqueue
 from gears.dask.environment import plan_worker, python_of
 from gears.dask.leftovers import note_name, reap
@@ -30,7 +30,6 @@ from gears.dask.records import (
     Files,
     Plan,
     Ports,
-    Terms,
     Wanted,
     forget_wanted,
     load_cluster,
@@ -144,27 +143,6 @@ def make_plan(route: Route, paths: RunDir, request: Request) -> Plan:
     maximum = max(most, minimum) if request.maximum is None else request.maximum
     check_workers(plan, minimum, maximum)
     return replace(plan, wanted=Wanted(id, "", minimum, maximum))
-
-
-def check_workers(terms: Terms, minimum: int, maximum: int) -> None:
-    """UsageError for numbers that can't be, or that ask for more jobs than there may be."""
-    if minimum > maximum:
-        raise UsageError(f"the least, {minimum}, is more than the most, {maximum}", next="gears dask adapt --help")
-    processes, most = terms.processes, terms.maximum_jobs
-    jobs = -(-max(minimum, maximum) // processes)
-    if jobs <= most:
-        return
-    site, bounds = terms.site, terms.bounds
-    if bounds:
-        raise UsageError(
-            f"{maximum} workers are more than the {most} that this machine has room for: {bounds.cores} cores "
-            f"({bounds.why_cores}) and {bounds.memory / 1e9:.1f} GB ({bounds.why_memory})",
-            next=f"gears dask scale {most} {site}",
-        )
-    raise UsageError(
-        f"{maximum} workers are {jobs} jobs of {processes}, and dask.maximum_jobs is {most}",
-        next=f"gears dask scale {most * processes} {site}   (or raise it in ~/.config/gears/sites/{site}.toml)",
-    )
 
 
 def _settings(site: Site, request: Request) -> Settings:
