@@ -167,7 +167,7 @@ def do_stop(args: argparse.Namespace) -> int:
 
 
 def _say_of_cluster(name: str) -> None:
-    from gears.dask.records import goes_on
+    from gears.dask.cluster import goes_on
 
     if goes_on(name):
         _say(f"its Dask cluster goes on; to end it: gears dask down {name}")

@@ -62,7 +62,9 @@ def test_on_the_login_node_only_shells_stay_beside_jupyterlab(up: Centre) -> Non
     print(f"\nlogin1: {resident_mb(up.login1):.0f} MB resident in all")
 
 
-@pytest.mark.parametrize("words", ["--version", "ssh-config local", "status local", "status andes"])
+@pytest.mark.parametrize(
+    "words", ["--version", "ssh-config local", "status local", "status andes", "dask status local", "dask status andes"]
+)
 def test_a_command_loads_few_modules(up: Centre, words: str) -> None:
     python, command = f"{home()}/.venv/bin/python", f"{home()}/.venv/bin/gears {words}"
     modules = int(up.hub.run([python, "-c", COUNT, *words.split()]).stderr.splitlines()[-1])

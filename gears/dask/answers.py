@@ -7,15 +7,23 @@ import json
 import os
 import time
 
-from gears.dask import commands, records
-from gears.dask.environment import asked_for
-from gears.dask.records import Cluster
-from gears.dask.start import Request
+from gears.dask import commands
+from gears.dask.cluster import Cluster, seconds
+from gears.dask.records import ClusterRecord, ClusterState, End, Jobs
 from gears.loop import Say
+from gears.records import as_values
 from gears.sites import default_site, load_site
-from gears.store import Record, utc_time
+from gears.store import utc_time
 
-EXITS = {"up": 0, "queued": 0, "starting": 0, "ending": 0, "ended": 4, "stopped": 4, "unknown": 5}
+EXITS = {
+    ClusterState.UP: 0,
+    ClusterState.QUEUED: 0,
+    ClusterState.STARTING: 0,
+    ClusterState.ENDING: 0,
+    ClusterState.ENDED: 4,
+    ClusterState.STOPPED: 4,
+    ClusterState.UNKNOWN: 5,
+}
 """`gears dask status` answers by its exit status as well."""
 
 SHOWN = (
@@ -36,6 +44,7 @@ SHOWN = (
     *("versions", "wanted", "workers", "threads", "memory", "jobs", "waiting", "tasks", "trouble", "counts"),
     *("bounds", "processes", "maximum_jobs", "idle_since", "idle_timeout_s"),
 )
+"""What of the record `--json` has, in this order."""
 
 Answer = tuple[str, int]
 
@@ -61,12 +70,15 @@ def answer(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
+    from gears.dask.environment import asked_for
+    from gears.dask.start import Request
+
     args.env = asked_for(args.env, os.environ)
     request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe, args.in_job)
     found = commands.up(name, request, say, there=args.there, words=_words(args))
     if isinstance(found, int):
         return "", found
-    return _as_json(Cluster("up", found)) if args.json else _how_to_use(name, found), 0
+    return _as_json(Cluster(ClusterState.UP, found)) if args.json else _how_to_use(name, found), 0
 
 
 def _words(args: argparse.Namespace) -> list[str]:
@@ -85,9 +97,9 @@ def _adapt(name: str, args: argparse.Namespace) -> Answer:
     return ("", found) if isinstance(found, int) else (f"{name}: {_wanted(found)}{_trouble(found)}", 0)
 
 
-def _how_to_use(name: str, record: Record) -> str:
+def _how_to_use(name: str, record: ClusterRecord) -> str:
     lines = [
-        f"The Dask cluster of {name} is up on {record['host']}.",
+        f"The Dask cluster of {name} is up on {record.host}.",
         "  use       from dask.distributed import Client; client = Client()",
         f"  workers   {_workers(record)}",
         f"  page      {_page(name, record)}   (while the lab is up)",
@@ -100,71 +112,74 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
     if args.json:
         return _as_json(found)
     record = found.record
-    if found.state in ("stopped", "ended"):
-        why = f": {record['reason']}" if record.get("reason") else ""
-        ended = f"the last one ended at {record['updated']}{why}" if record else "no Dask cluster is up"
-        return f"{name}: {ended}\n  next: gears dask up {name}"
-    if found.state == "queued":
-        why = f": {record['reason']}" if record.get("reason") else ""
-        waits = f"{name}: job {record['job']}, which is to own the Dask cluster, waits{why}"
-        return f"{waits}\n  stop      gears dask down {name}"
-    if found.state in ("starting", "unknown"):
-        host = record.get("host")
-        return f"{name}: the Dask cluster on {host} is {found.state}\n  next: gears dask status {name}"
+    why = f": {record.reason}" if record.reason else ""
+    match found.state:
+        case ClusterState.STOPPED:
+            return f"{name}: no Dask cluster is up\n  next: gears dask up {name}"
+        case ClusterState.ENDED:
+            return f"{name}: the last one ended at {record.updated}{why}\n  next: gears dask up {name}"
+        case ClusterState.QUEUED:
+            waits = f"{name}: job {record.job}, which is to own the Dask cluster, waits{why}"
+            return f"{waits}\n  stop      gears dask down {name}"
+        case ClusterState.STARTING | ClusterState.UNKNOWN:
+            return f"{name}: the Dask cluster on {record.host} is {found.state}\n  next: gears dask status {name}"
     lines = [
-        f"{name}: the Dask cluster is {found.state} on {record['host']}, since {record['started']}",
+        f"{name}: the Dask cluster is {found.state} on {record.host}, since {record.started}",
         f"  workers   {_workers(record)}",
         f"  jobs      {_jobs(record)}",
-        f"  tasks     {record['tasks']}{_idle(record)}",
+        f"  tasks     {record.tasks or 0}{_idle(record)}",
         f"  page      {_page(name, record)}",
     ]
     return "\n".join(lines) + _trouble(record)
 
 
 def _as_json(found: Cluster) -> str:
-    return json.dumps({name: found.record.get(name) for name in SHOWN} | {"state": found.state})
+    """Null where nothing is known."""
+    values = as_values(found.record) if found.record.id else {}
+    return json.dumps({name: values.get(name) for name in SHOWN} | {"state": found.state})
 
 
-def _wanted(record: Record) -> str:
-    wanted = record["wanted"]
-    if wanted["minimum"] == wanted["maximum"]:
-        return f"{wanted['minimum']} workers are wanted, {record['workers']} are there"
-    return f"{wanted['minimum']} to {wanted['maximum']} workers as the work wants, {record['workers']} are there"
+def _wanted(record: ClusterRecord) -> str:
+    (least, most), there = record.asked, record.workers or 0
+    if isinstance(record.wanted, End):
+        return f"it is to end, {there} workers are there"
+    if least == most:
+        return f"{least} workers are wanted, {there} are there"
+    return f"{least} to {most} workers as the work wants, {there} are there"
 
 
-def _workers(record: Record) -> str:
-    bounds = record.get("bounds")
-    if bounds:
-        memory = f"{bounds['memory'] / 1e9:.1f} GB ({bounds['why_memory']})"
-        return f"{_wanted(record)}; at most {bounds['cores']} cores ({bounds['why_cores']}), {memory}"
-    return f"{_wanted(record)}; {record['processes']} in a job, at most {record['maximum_jobs']} jobs"
+def _workers(record: ClusterRecord) -> str:
+    if bounds := record.bounds:
+        memory = f"{bounds.memory / 1e9:.1f} GB ({bounds.why_memory})"
+        return f"{_wanted(record)}; at most {bounds.cores} cores ({bounds.why_cores}), {memory}"
+    return f"{_wanted(record)}; {record.processes} in a job, at most {record.maximum_jobs} jobs"
 
 
-def _jobs(record: Record) -> str:
-    if record["kind"] is None:
+def _jobs(record: ClusterRecord) -> str:
+    if record.kind is None:
         return "none: the workers are on this machine"
-    jobs = record["jobs"]
-    waits = [job for job in record["waiting"] if job.get("reason")]
-    why = f"; {waits[0]['id']}: {waits[0]['reason']}" if waits else ""
-    return f"{jobs['all']}, of which {jobs['waiting']} wait{why}"
+    jobs = record.jobs or Jobs()
+    waits = [job for job in record.waiting or () if job.reason]
+    why = f"; {waits[0].id}: {waits[0].reason}" if waits else ""
+    return f"{jobs.all}, of which {jobs.waiting} wait{why}"
 
 
-def _idle(record: Record) -> str:
-    since, limit_s = record.get("idle_since"), record.get("idle_timeout_s")
+def _idle(record: ClusterRecord) -> str:
+    since, limit_s = record.idle_since, record.idle_timeout_s
     if not since or not limit_s:
         return ""
-    return f"; nothing to do since {since}, and it ends itself at {utc_time(records.seconds(since) + limit_s)}"
+    return f"; nothing to do since {since}, and it ends itself at {utc_time(seconds(since) + limit_s)}"
 
 
-def _trouble(record: Record) -> str:
-    trouble = record.get("trouble")
+def _trouble(record: ClusterRecord) -> str:
+    trouble = record.trouble
     if not trouble:
         return ""
-    minutes = (time.time() - records.seconds(trouble["since"])) / 60
-    return f"\n  trouble   no workers for {minutes:.0f} min: {trouble['message']}"
+    minutes = (time.time() - seconds(trouble.since)) / 60
+    return f"\n  trouble   no workers for {minutes:.0f} min: {trouble.message}"
 
 
-def _page(name: str, record: Record) -> str:
-    dashboard = record["dashboard"]
-    port = load_site(name).laptop.port
-    return f"http://localhost:{port}/proxy/{dashboard['port']}/{dashboard['prefix']}/status"
+def _page(name: str, record: ClusterRecord) -> str:
+    if not (dashboard := record.dashboard):
+        return "none"
+    return f"http://localhost:{load_site(name).laptop.port}/proxy/{dashboard.port}/{dashboard.prefix}/status"

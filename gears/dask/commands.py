@@ -10,46 +10,55 @@ import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from gears import store
-from gears.dask import records, start
-from gears.dask.address import scheduler_host
-from gears.dask.records import Cluster
+from gears.dask import leftovers
+from gears.dask.cluster import Cluster, ask_owner, check_workers, forget_stale, look, note_end, settle_job
+from gears.dask.records import ClusterRecord, ClusterState, End, WaitingJob, save_wanted
 from gears.errors import NothingRunning, NotReachable
 from gears.here import this_host
 from gears.jobs import scheduler
 from gears.locate import lab_route, locate
 from gears.loop import Say, wait_for
-from gears.process import Process
+from gears.records import as_values
 from gears.route import Route
 from gears.rundir import RunDir, gears_home
-from gears.store import Record
 from gears.way import go_on, next_way, place_of, remote_gears
+
+if TYPE_CHECKING:
+    from gears.dask.start import Request
 
 DOWN_S = 90.0
 MOST_ASKED = 5
 
 
-def up(name: str, request: start.Request, say: Say, *, there: bool, words: Sequence[str]) -> Record | int:
+def up(name: str, request: Request, say: Say, *, there: bool, words: Sequence[str]) -> ClusterRecord | int:
     """The record of the cluster, or the exit status of the command on the host that it was passed on to."""
     route = locate(name)
     if there or place_of(route) == "lab":
-        route = lab_route(route.site)
-        record = start.bring_up(route, _paths(route), request, say)
-        minimum, maximum = request.minimum, request.maximum
-        now = record["wanted"]
-        if (minimum, maximum) != (None, None) and (minimum, maximum) != (now["minimum"], now["maximum"]):
-            minimum = now["minimum"] if minimum is None else minimum
-            maximum = max(minimum, now["maximum"]) if maximum is None else maximum
-            return _ask(_paths(route), records.look(_paths(route)), minimum, maximum)
-        return record
+        return _up_here(lab_route(route.site), request, say)
     found = _look_from_here(route)
-    if found and found.state == "up" and not words:
+    if found and found.state == ClusterState.UP and not words:
         return found.record
     return pass_on(route, ["up", name, *words])
 
 
-def adapt(name: str, minimum: int, maximum: int, *, there: bool, verb: Sequence[str]) -> Record | int:
+def _up_here(route: Route, request: Request, say: Say) -> ClusterRecord:
+    from gears.dask.start import bring_up
+
+    paths = _paths(route)
+    record = bring_up(route, paths, request, say)
+    least, most = record.asked
+    asked = (request.minimum, request.maximum)
+    if asked in ((None, None), (least, most)):
+        return record
+    minimum = least if request.minimum is None else request.minimum
+    maximum = max(minimum, most) if request.maximum is None else request.maximum
+    return _ask(paths, look(paths).record, minimum, maximum)
+
+
+def adapt(name: str, minimum: int, maximum: int, *, there: bool, verb: Sequence[str]) -> ClusterRecord | int:
     """Raises NothingRunning, UsageError, NotReachable."""
     route = locate(name)
     found = _look_from_here(route, there=there)
@@ -65,15 +74,15 @@ def down(name: str, say: Say, *, there: bool) -> bool | int:
     if found is None:
         return pass_on(route, ["down", name])
     paths = _paths(route)
-    if found.state == "queued":
+    if found.state == ClusterState.QUEUED:
         if not _may_ask_scheduler(route, there=there):
             return pass_on(route, ["down", name])
-        records.note_end(paths, found, "it was asked to end before its job had begun")
+        note_end(paths, found.record, "it was asked to end before its job had begun")
         ran = True
     else:
         ran = _end(paths, found, say)
-    records.forget_stale(paths)
-    if _may_ask_scheduler(route, there=there) and not records.reap(paths, say):
+    forget_stale(paths)
+    if _may_ask_scheduler(route, there=there) and not leftovers.reap(paths, say):
         again = f"gears dask down {name}"
         raise NotReachable("jobs of the cluster may still be in the queue: the batch system can't be asked", next=again)
     return ran
@@ -86,29 +95,33 @@ def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster
         return pass_on(route, ["status", name, *words])
     paths = _paths(route)
     if _may_ask_scheduler(route, there=there):
-        found = records.settle_job(paths, found)
-    records.forget_stale(paths)
-    if not found.lives and records.noted_names(paths) and _may_ask_scheduler(route, there=there):
-        records.reap(paths, say)
+        found = settle_job(paths, found)
+    forget_stale(paths)
+    if not found.lives and leftovers.noted_names(paths) and _may_ask_scheduler(route, there=there):
+        leftovers.reap(paths, say)
     return found
 
 
 def end(name: str, id: str, say: Say) -> None:
     """What the loop calls once the owner is gone, however it went: no address is left, and no job."""
+    from gears.dask.start import leave
+
     paths = _paths(locate(name))
-    records.forget_stale(paths, by_loop=True)
-    records.reap_one(paths, id, say)
-    start.leave(paths)
+    forget_stale(paths, by_loop=True)
+    leftovers.reap_one(paths, id, say)
+    leave(paths)
 
 
 def address(name: str) -> str:
     """For an owner in a job: by which of its addresses other nodes know this one. Raises UsageError."""
+    from gears.dask.address import scheduler_host
+
     site = lab_route(locate(name).site).site
     assert site.scheduler
     return scheduler_host(site, site.scheduler)
 
 
-def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:
+def jobs(kind: str, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     """For the owner: of its jobs that wait, which are over, and why the first of the others waits.
 
     One question tells which are there still; so it costs the batch system two or three, however many there are.
@@ -121,7 +134,7 @@ def jobs(kind: str, name: str, ids: Sequence[str]) -> list[Record]:
     over = [id for id in ids if _number(id) not in numbers][:MOST_ASKED]
     waits = [id for id in ids if _number(id) in numbers][:1]
     found = [replace(batch.query(id), id=id) for id in [*over, *waits]]
-    return [{"id": job.id, "state": job.state, "reason": job.reason, "starts": job.starts} for job in found]
+    return [as_values(WaitingJob(job.id, job.state, job.reason, job.starts)) for job in found]
 
 
 def _number(id: str) -> str:
@@ -145,43 +158,45 @@ def _look_from_here(route: Route, *, there: bool = False) -> Cluster | None:
     """The cluster, as far as this home tells; None where only the lab host can."""
     if not there and place_of(route) != "lab" and (route.site.lab.home == "separate" or place_of(route) == "laptop"):
         return None
-    return records.look(_paths(route))
+    return look(_paths(route))
 
 
 def _may_ask_scheduler(route: Route, *, there: bool) -> bool:
     return route.site.scheduler is not None and (there or place_of(route) == "lab")
 
 
-def _running(found: Cluster, name: str) -> Cluster:
-    if found.state == "unknown":
-        words = f"the cluster on {found.record.get('host')} can't be seen from here, and its owner is silent"
-        raise NotReachable(words, next=f"ssh {found.record.get('host')}   (there: gears dask status {name})")
-    if found.state != "up":
+def _running(found: Cluster, name: str) -> ClusterRecord:
+    host = found.record.host
+    if found.state == ClusterState.UNKNOWN:
+        words = f"the cluster on {host} can't be seen from here, and its owner is silent"
+        raise NotReachable(words, next=f"ssh {host}   (there: gears dask status {name})")
+    if found.state != ClusterState.UP:
         raise NothingRunning(f"{name} has no Dask cluster that is up", next=f"gears dask up {name}")
-    return found
+    return found.record
 
 
-def _ask(paths: RunDir, cluster: Cluster, minimum: int, maximum: int) -> Record:
-    start.check_workers(cluster.record, minimum, maximum)
-    return records.ask_owner(paths, cluster, {"minimum": minimum, "maximum": maximum})
+def _ask(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> ClusterRecord:
+    check_workers(record, minimum, maximum)
+    return ask_owner(paths, record, minimum, maximum)
 
 
 def _end(paths: RunDir, found: Cluster, say: Say) -> bool:
     """By a word in the home; where the owner is deaf, and on this host, by signals."""
     if not found.lives:
         return False
-    if found.state == "starting":
-        wait_for(lambda: records.look(paths).state != "starting", timeout_s=30, every_s=0.1)
-        found = records.look(paths)
-    store.write_record(paths.dask_file("wanted.json"), {"id": found.record.get("id"), "down": True})
+    if found.state == ClusterState.STARTING:
+        wait_for(lambda: look(paths).state != ClusterState.STARTING, timeout_s=30, every_s=0.1)
+        found = look(paths)
+    record = found.record
+    save_wanted(paths, End(record.id, down=True))
     began = time.monotonic()
-    gone = wait_for(lambda: not records.look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
-    if not gone and "pid" in found.record:
+    gone = wait_for(lambda: not look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
+    if not gone and record.owner:
         say(f"its owner does not listen, and is ended after {time.monotonic() - began:.0f} s")
-        Process(found.record["host"], found.record["pid"], found.record["start"]).end(timeout_s=20)
-        gone = wait_for(lambda: not records.look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
+        record.owner.end(timeout_s=20)
+        gone = wait_for(lambda: not look(paths).lives, timeout_s=DOWN_S / 3, every_s=0.1)
     if not gone:
-        host = found.record.get("host")
+        host = record.host
         raise NotReachable(
             f"the cluster's owner on {host} does not answer", next=f"ssh {host}   (there: gears dask down)"
         )

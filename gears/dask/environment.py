@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 from gears.command import run
 from gears.envs import known, packed
 from gears.errors import CommandFailed, GearsError
 from gears.render import render
 from gears.rundir import RunDir, gears_home
-from gears.store import Record
 
 WORKER = "gears_worker"
 """A function of the job script, where dask-jobqueue puts the name of a Python."""
@@ -39,7 +39,7 @@ def python_of(environment: str, site: str, *, batch: bool) -> str:
     return python
 
 
-def plan_worker(environment: str, paths: RunDir) -> Record:
+def plan_worker(environment: str, paths: RunDir) -> dict[str, Any]:
     """How a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
     packs = packed.directory(paths.run)
     if not environment and not packed.archive_of(packs, known.BASE).exists():

@@ -6,44 +6,45 @@ The job has the name of its workers' jobs: what is looked for in the queue, or c
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from gears import checks, store
-from gears.dask import records
+from gears.dask.cluster import Cluster, settle_job
+from gears.dask.records import ClusterState, Plan, forget_plan, save_plan
 from gears.errors import GearsError
 from gears.jobs import JobSpec, scheduler
 from gears.loop import Say
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.store import Record
 
 QUEUE_PAUSE_S = 5.0
 """Before the batch system is first asked why the owner's job waits; then the pauses double, up to a minute."""
 
 
-def submit(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
+def submit(route: Route, paths: RunDir, plan: Plan, say: Say) -> None:
     """Hand the owner in as a job, of the same name as its workers' jobs, so that none is left without the other.
 
     Raises SubmissionRefused, CommandFailed: then nothing is left.
     """
+    assert plan.kind
     store.write_private(paths.dask / "logs" / "owner.out", "")
     try:
-        job = scheduler(plan["kind"]).submit(paths.dask_file("owner.sh"))
+        job = scheduler(plan.kind).submit(paths.dask_file("owner.sh"))
     except GearsError:
-        paths.dask_file("plan.json").unlink(missing_ok=True)
+        forget_plan(paths)
         raise
-    plan["job"] = job
-    store.write_record(paths.dask_file("plan.json"), plan)
+    save_plan(paths, replace(plan, job=job))
     say(f"{route.here}: submitted job {job}, which is to own the Dask cluster of {paths.site}")
 
 
-def header(route: Route, paths: RunDir, plan: Record) -> list[str]:
+def header(route: Route, paths: RunDir, plan: Plan) -> list[str]:
     """What the batch system reads of the owner's script."""
     batch = route.site.scheduler
-    if not plan.get("in_job") or batch is None:
+    if not plan.in_job or batch is None:
         return []
     limit_s = checks.walltime_s(batch.walltime)
     asked = (batch.account, batch.queue, None, limit_s, batch.directives)
-    return scheduler(batch.kind).header(JobSpec(plan["id"], paths.dask / "logs" / "owner.out", *asked))
+    return scheduler(batch.kind).header(JobSpec(plan.id, paths.dask / "logs" / "owner.out", *asked))
 
 
 class Asked:
@@ -54,9 +55,11 @@ class Asked:
         self.pause_s, self.reason = QUEUE_PAUSE_S, ""
 
 
-def ask_queue(paths: RunDir, now: records.Cluster, asked: Asked) -> records.Cluster:
+def ask_queue(paths: RunDir, now: Cluster, asked: Asked) -> Cluster:
     if time.monotonic() - asked.at > asked.pause_s:
-        now = records.settle_job(paths, now)
+        now = settle_job(paths, now)
         asked.at, asked.pause_s = time.monotonic(), min(60.0, 2 * asked.pause_s)
-        asked.reason = str(now.record.get("reason") or "")
-    return records.Cluster(now.state, now.record | {"reason": asked.reason}) if now.state == "queued" else now
+        asked.reason = now.record.reason or ""
+    if now.state != ClusterState.QUEUED:
+        return now
+    return replace(now, record=replace(now.record, reason=asked.reason))

@@ -1,210 +1,266 @@
-"""What is known of a site's cluster, on disk: its owner's record, what its owner is asked for, the names of its jobs.
+"""What is on disk of a site's cluster: its plan, its owner's record of it, and what its owner is asked for.
 
-All of it is in the home, so that any host which shares that can tell, and ask. None of it is believed as it stands: an
-owner lives if its process does, or from another host if its record is fresh.
+The owner reads and writes the same files by their keys (`anywhere/gears_dask_owner.py`), in whatever environment it
+runs. It goes on when gears is updated, so a key keeps its name.
 """
 
 from __future__ import annotations
 
-import calendar
-import contextlib
-import secrets
-import socket
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import Any
 
-from gears import process, store
-from gears.errors import CommandFailed, MissingProgram, NotReachable
-from gears.jobs import OVER, scheduler
-from gears.loop import Say, wait_for
-from gears.rundir import RunDir, gears_home
-from gears.store import Record
+from gears import store
+from gears.dask.anywhere.gears_dask_limits import Bounds
+from gears.process import Process
+from gears.records import as_values, parse, save
+from gears.rundir import RunDir
 
-FRESH_S = 60.0
-"""An owner writes its record every ten seconds at least; clocks of hosts differ, and NFS shows it late."""
-
-KNOCK_S = 2.0
 AGAIN_S = 0.05
-OBEY_S = 40.0
+
+
+class ClusterState(StrEnum):
+    """`QUEUED`: the job that is to own it waits. `ENDED`: its record tells why. `STOPPED`: there is none. `UNKNOWN`: it
+    is on another host, and nothing is heard of it."""
+
+    UP = "up"
+    QUEUED = "queued"
+    STARTING = "starting"
+    ENDING = "ending"
+    ENDED = "ended"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+
+
+# --- wanted.json -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
-    """`state`: up, queued (the job that is to own it waits), starting, ending, ended (its record tells why), stopped
-    (there is none), or unknown: on another host, and nothing is heard of it."""
+class Wanted:
+    """How many workers the cluster `id` is to have. `number`: of this wish, by which its owner's answer is known."""
 
+    id: str
+    number: str
+    minimum: int
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The cluster `id` is to end: `down` is true."""
+
+    id: str
+    down: bool
+
+
+def save_wanted(paths: RunDir, wanted: Wanted | End) -> None:
+    save(paths.dask_file("wanted.json"), wanted)
+
+
+def forget_wanted(paths: RunDir) -> None:
+    paths.dask_file("wanted.json").unlink(missing_ok=True)
+
+
+# --- cluster.json ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a cluster is started with, and its record repeats.
+
+    `kind`: of batch system; None: its workers are on the host itself, within `bounds`. `environment`: "" for gears'
+    own. `processes`: workers in a job. `idle_timeout_s`: after so long without work it ends itself; None: never.
+    """
+
+    id: str
+    site: str = ""
+    kind: str | None = None
+    environment: str = ""
+    maximum_jobs: int = 0
+    processes: int = 1
+    bounds: Bounds | None = None
+    idle_timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """Where its web pages are: on this port of its host, below the secret `prefix`."""
+
+    port: int
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """How many jobs of workers there are, and of how many no worker has come yet."""
+
+    all: int = 0
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingJob:
+    """What the batch system says of a job of workers, see `gears.jobs.Job`."""
+
+    id: str
     state: str
-    record: Record
+    reason: str = ""
+    starts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why there are no workers, in the batch system's words."""
+
+    message: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of jobs of workers, since its start."""
+
+    submitted: int = 0
+    refused: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord(Terms):
+    """What its owner tells of it; None: nothing yet.
+
+    `job`: the one that its owner is, where that is a job. `reason`: why it ended, or why that job waits. `host`, `pid`
+    and `start` are its owner. `workers`, `threads`, `memory` in bytes, `tasks`: as many as there are. Times are UTC.
+    """
+
+    job: str | None = None
+    state: ClusterState | None = None
+    reason: str | None = None
+    host: str | None = None
+    pid: int | None = None
+    start: str | None = None
+    started: str | None = None
+    address: str | None = None
+    dashboard: Dashboard | None = None
+    versions: dict[str, str] | None = None
+    idle_since: str | None = None
+    wanted: Wanted | End | None = None
+    workers: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+    jobs: Jobs | None = None
+    waiting: tuple[WaitingJob, ...] | None = None
+    tasks: int | None = None
+    trouble: Trouble | None = None
+    counts: Counts | None = None
+    updated: str | None = None
 
     @property
-    def lives(self) -> bool:
-        return self.state in ("up", "queued", "starting", "ending", "unknown")
+    def owner(self) -> Process | None:
+        if self.host is None or self.pid is None or self.start is None:
+            return None
+        return Process(self.host, self.pid, self.start)
+
+    @property
+    def asked(self) -> tuple[int, int]:
+        """The least and the most workers that it was asked for last; none once it is to end."""
+        return (self.wanted.minimum, self.wanted.maximum) if isinstance(self.wanted, Wanted) else (0, 0)
+
+    def ended(self, why: str) -> ClusterRecord:
+        return replace(self, state=ClusterState.ENDED, reason=why, updated=store.utc_now())
 
 
-def look(paths: RunDir) -> Cluster:
-    """The cluster as it is now. Reads only; knocks, for 2 s at most, where its host is another one and it is silent."""
-    record, loop = _read(paths.dask_file("cluster.json")), process.read(paths.dask_file("loop"))
-    plan = store.read_record(paths.dask_file("plan.json"))
-    starting = plan.get("id") not in (None, record.get("id"))
-    if starting and loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):
-        return Cluster("starting", plan | {"host": loop.host})
-    if starting and plan.get("job") and loop is None:
-        return Cluster("queued", plan)
-    if not record:
-        return Cluster("stopped", {})
-    if record.get("state") == "ended":
-        return Cluster("ended", record)
-    return Cluster(_state_of(record), record)
-
-
-def _read(file: Path) -> Record:
+def load_cluster(paths: RunDir) -> ClusterRecord | None:
     """A shared home may show nothing for a moment where a record is just being replaced."""
-    if (found := store.read_record(file)) or not file.parent.is_dir():
-        return found
-    time.sleep(AGAIN_S)
-    return store.read_record(file)
+    file = paths.dask_file("cluster.json")
+    found = store.read_record(file)
+    if not found and file.parent.is_dir():
+        time.sleep(AGAIN_S)
+        found = store.read_record(file)
+    return parse(ClusterRecord, found)
 
 
-def _is_new(paths: RunDir, plan: Record) -> bool:
-    """Whether a loop of another host has begun a moment ago: that of a job begins when its turn comes."""
-    with contextlib.suppress(OSError):
-        began = max(float(plan["made"]), paths.dask_file("loop").stat().st_mtime)
-        return time.time() - began < FRESH_S
-    return False
+def save_cluster(paths: RunDir, record: ClusterRecord) -> None:
+    save(paths.dask_file("cluster.json"), record)
 
 
-def settle_job(paths: RunDir, found: Cluster) -> Cluster:
-    """Of a cluster that a job owns, and that can't be seen: what the batch system says. Asks it once."""
-    if found.state not in ("queued", "unknown") or not found.record.get("job"):
-        return found
-    job = scheduler(str(found.record["kind"])).query(str(found.record["job"]))
-    if job.state not in OVER:
-        return Cluster(found.state, found.record | {"reason": job.reason or job.word})
-    why = f"job {job.id}, which owned it, is over: {job.reason or job.word or 'it is gone from the queue'}"
-    note_end(paths, found, why)
-    return look(paths)
+# --- plan.json -------------------------------------------------------------------------------
 
 
-def note_end(paths: RunDir, found: Cluster, why: str) -> None:
-    told = {"state": "ended", "reason": why, "host": found.record.get("host"), "updated": store.utc_now()}
-    store.write_record(paths.dask_file("cluster.json"), found.record | told)
-    paths.dask_published.unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """0: any."""
+
+    scheduler: int = 0
+    dashboard: int = 0
 
 
-def _state_of(record: Record) -> str:
-    alive = process.Process(record["host"], record["pid"], record["start"]).alive()
-    if alive is None:
-        if time.time() - seconds(record["updated"]) < FRESH_S:
-            return str(record["state"])
-        return "ended" if _refuses(record["address"]) else "unknown"
-    return str(record["state"]) if alive else "ended"
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The owner's: its record, what it is asked for, where it publishes the address and notes it."""
+
+    record: str
+    wanted: str
+    published: str
+    addresses: str
 
 
-def _refuses(address: str) -> bool:
-    host, _, port = address.partition("://")[2].rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
-    except ConnectionRefusedError:
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Terms):
+    """What the owner of a cluster is told.
+
+    `made`: seconds since 1970. `tls`: the file of key and certificate. `prefix`: the secret part of its pages' address.
+    `worker`, `options`: words for dask-jobqueue's class or Dask's LocalCluster, as those have them. `host`: the address
+    to listen on; "" as Dask chooses. `life_s`: when workers may leave, see `config.life_s`. `query`: the command that
+    tells of jobs.
+
+    Of a cluster of jobs alone, else None: `class_name`, of dask-jobqueue; `in_job`, whether its owner is a job as well,
+    `job`, then its id; `named`, whether the profile says which network interface is to be used.
+    """
+
+    made: float = 0.0
+    tls: str = ""
+    prefix: str = ""
+    logs: str = ""
+    idle_worker_s: int = 60
+    ports: Ports = Ports()
+    files: Files | None = None
+    worker: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    host: str = ""
+    life_s: float | None = None
+    query: tuple[str, ...] | None = None
+    wanted: Wanted | None = None
+    class_name: str | None = None
+    in_job: bool | None = None
+    named: bool | None = None
+    job: str | None = None
+
+    def record(self, host: str | None = None) -> ClusterRecord:
+        """The cluster's record as long as its owner has told nothing. `host`: where its owner begins."""
+        terms = {term.name: getattr(self, term.name) for term in fields(Terms)}
+        return ClusterRecord(**terms, job=self.job, host=self.host if host is None else host, wanted=self.wanted)
 
 
-def goes_on(site: str) -> bool:
-    """Whether a cluster of the site is up, as far as this home tells: `gears stop` leaves it alone."""
-    paths = RunDir(gears_home(), site, Path("/nonexistent"))
-    return paths.dask_file("cluster.json").exists() and look(paths).state == "up"
+CLASS = "class"
+"""What `class_name` is called on disk: in Python a word of the language."""
+
+OF_JOBS = (CLASS, "in_job", "named", "job")
+"""Keys that a plan without them does not have."""
 
 
-def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
-    """A cluster that has ended is published no more, whatever ended it; and other hosts, which can't see its process,
-    are told."""
-    loop, now = process.read(paths.dask_file("loop")), look(paths)
-    if now.state not in ("ended", "stopped"):
-        return
-    if loop and loop.alive() and not by_loop:
-        return  # it sees to that itself, and a record may have been shown by half
-    paths.dask_published.unlink(missing_ok=True)
-    if now.record and now.record.get("state") != "ended":
-        why = now.record.get("reason") or "its owner was killed"
-        told = {"state": "ended", "reason": why, "updated": store.utc_now()}
-        store.write_record(paths.dask_file("cluster.json"), now.record | told)
+def load_plan(paths: RunDir) -> Plan | None:
+    values = store.read_record(paths.dask_file("plan.json"))
+    return parse(Plan, values | {"class_name": values.get(CLASS)})
 
 
-def ask_owner(paths: RunDir, cluster: Cluster, wanted: Record) -> Record:
-    """Let the owner know, on whatever host it is: its record once it has taken that up. Raises NotReachable."""
-    wanted = {"id": cluster.record["id"], "number": secrets.token_hex(4), **wanted}
-    store.write_record(paths.dask_file("wanted.json"), wanted)
-
-    def obeyed() -> bool:
-        now = look(paths)
-        return now.record.get("wanted") == wanted or now.state in ("ended", "stopped")
-
-    if not wait_for(obeyed, timeout_s=OBEY_S, every_s=0.1):
-        host = cluster.record.get("host")
-        raise NotReachable(f"the cluster's owner on {host} does not answer", next=f"gears dask status {paths.site}")
-    return look(paths).record
+def save_plan(paths: RunDir, plan: Plan) -> None:
+    values = as_values(plan)
+    values[CLASS] = values.pop("class_name")
+    told = {name: value for name, value in values.items() if value is not None or name not in OF_JOBS}
+    store.write_record(paths.dask_file("plan.json"), told)
 
 
-def seconds(utc: str) -> float:
-    """Since 1970, of a time as records have it; 0 for none."""
-    try:
-        return float(calendar.timegm(time.strptime(utc, "%Y-%m-%dT%H:%M:%SZ")))
-    except (TypeError, ValueError):
-        return 0.0
-
-
-# --- the jobs that may be left ---------------------------------------------------------------
-
-
-def note_name(paths: RunDir, name: str, kind: str) -> None:
-    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess. A file each,
-    for several commands may note and forget names at once."""
-    store.ensure_private(paths.dask_names)
-    store.write_private(paths.dask_names / name, kind)
-
-
-def noted_names(paths: RunDir) -> dict[str, str]:
-    return {file.name: store.read_text(file) for file in sorted(paths.dask_names.glob("dask-*"))}
-
-
-def reap(paths: RunDir, say: Say) -> bool:
-    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
-    the batch system can't be asked, or does not let them go; then the next command tries again."""
-    names = [name for name in noted_names(paths) if name not in _in_use(paths)]
-    done = [reap_one(paths, name, say) for name in names]
-    return all(done)
-
-
-def reap_one(paths: RunDir, name: str, say: Say) -> bool:
-    kind = noted_names(paths).get(name)
-    if kind and not _cancel_all(name, kind, say):
-        return False
-    (paths.dask_names / name).unlink(missing_ok=True)
-    return True
-
-
-def _in_use(paths: RunDir) -> list[object]:
-    """The names of the cluster that lives, and of one that is just being started."""
-    now, plan = look(paths), store.read_record(paths.dask_file("plan.json"))
-    starting = plan.get("id") != now.record.get("id") and time.time() - plan.get("made", 0) < FRESH_S
-    return [now.record.get("id")] * now.lives + [plan.get("id")] * starting
-
-
-def _cancel_all(name: str, kind: str, say: Say) -> bool:
-    batch, deadline, told = scheduler(kind), time.monotonic() + 60, False
-    pause_s = 0.5
-    while ids := batch.find(name):
-        if time.monotonic() > deadline:
-            return False
-        if not told:
-            say(f"cancelling {len(ids)} jobs that a Dask cluster left: {' '.join(ids)}")
-            told = True
-        with contextlib.suppress(CommandFailed, MissingProgram):
-            for id in ids:
-                batch.cancel(id)
-        time.sleep(pause_s)
-        pause_s = min(8.0, 2 * pause_s)  # administrators ban who asks all the time
-    return ids is not None
+def forget_plan(paths: RunDir) -> None:
+    paths.dask_file("plan.json").unlink(missing_ok=True)

@@ -14,13 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from gears import process, store, tmux
-from gears.dask import in_job, records
+from gears.dask import in_job
 from gears.dask.address import scheduler_host
 from gears.dask.anywhere import gears_dask_limits as limits
 from gears.dask.certificate import ensure_certificate
+from gears.dask.cluster import check_workers, look
 from gears.dask.config import CLUSTERS, life_s, plan_jobqueue
 from gears.dask.environment import plan_worker, python_of
+from gears.dask.leftovers import note_name, reap
 from gears.dask.place import ensure_config
+from gears.dask.records import (
+    ClusterRecord,
+    ClusterState,
+    Counts,
+    Files,
+    Plan,
+    Ports,
+    Wanted,
+    forget_wanted,
+    load_cluster,
+    save_plan,
+)
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.jobs.environment import SCHEDULERS, chosen, kept_pattern
@@ -30,7 +44,6 @@ from gears.route import Route
 from gears.rundir import RunDir
 from gears.shell import session_name
 from gears.sites import Site
-from gears.store import Record
 
 OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
@@ -53,7 +66,7 @@ class Request:
     in_job: bool = False
 
 
-def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Record:
+def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> ClusterRecord:
     """The record of the cluster that is up, started now if there was none. Ten at once start one.
 
     Raises UsageError, ProfileError, NotReachable, CommandFailed, and GearsError with its owner's own words where that
@@ -61,15 +74,15 @@ def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Record:
     """
     with _locked(paths):
         ensure_config(route.site, paths)
-        now = records.look(paths)
+        now = look(paths)
         if not now.lives:
-            if not records.reap(paths, say):
+            if not reap(paths, say):
                 say("jobs of a former cluster may still be in the queue: the batch system can't be asked")
             ensure_certificate(paths, renew=True)
             plan = make_plan(route, paths, request)
             _start(route, paths, plan, say)
-        elif request.environment and request.environment != now.record.get("environment"):
-            there = now.record.get("environment") or "gears' own"
+        elif request.environment and request.environment != now.record.environment:
+            there = now.record.environment or "gears' own"
             again = f"gears dask down {paths.site}; gears dask up {paths.site} --env {request.environment}"
             raise UsageError(f"a cluster of {there} environment is up", next=again)
     return _await_up(paths, say)
@@ -97,153 +110,126 @@ def leave(paths: RunDir) -> None:
         paths.local.rmdir()
 
 
-def make_plan(route: Route, paths: RunDir, request: Request) -> Record:
+def make_plan(route: Route, paths: RunDir, request: Request) -> Plan:
     """What the owner is told; see `anywhere/gears_dask_owner.py`. Asks the batch system for its nodes."""
-    site = route.site
+    site, id = route.site, f"dask-{secrets.token_hex(5)}"
     settings = _settings(site, request)
-    plan: Record = {
-        "id": f"dask-{secrets.token_hex(5)}",
-        "site": site.name,
-        "made": time.time(),
-        "kind": site.scheduler.kind if site.scheduler else None,
-        "environment": request.environment,
-        "tls": str(paths.dask_tls),
-        "prefix": store.ensure_secret(paths.dask_file("prefix")),
-        "logs": str(paths.dask / "logs"),
-        "idle_timeout_s": settings.idle_timeout_s,
-        "idle_worker_s": settings.idle_worker_s,
-        "ports": {"scheduler": settings.scheduler_port, "dashboard": settings.dashboard_port},
-        "files": {
-            "record": str(paths.dask_file("cluster.json")),
-            "wanted": str(paths.dask_file("wanted.json")),
-            "published": str(paths.dask_published),
-            "addresses": str(paths.dask_file("addresses")),
-        },
-    }
-    plan["worker"] = plan_worker(request.environment, paths) if site.scheduler else {}
-    if request.in_job and not site.scheduler:
-        raise UsageError(f"{site.name} has no batch system", next=f"gears dask up {site.name}")
-    plan |= _batch_plan(site, paths, settings, request) if site.scheduler else _local_plan(paths, settings, request)
-    most = plan["maximum_jobs"] * plan["processes"]
-    minimum = settings.minimum if request.minimum is None else request.minimum
-    maximum = (settings.maximum or most) if request.maximum is None else request.maximum
-    maximum = max(maximum, minimum) if request.maximum is None else maximum
-    check_workers(plan, minimum, maximum)
-    return plan | {"wanted": {"id": plan["id"], "number": "", "minimum": minimum, "maximum": maximum}}
-
-
-def check_workers(record: Record, minimum: int, maximum: int) -> None:
-    """UsageError for numbers that can't be, or that ask for more jobs than there may be."""
-    if minimum > maximum:
-        raise UsageError(f"the least, {minimum}, is more than the most, {maximum}", next="gears dask adapt --help")
-    processes, most = record["processes"], record["maximum_jobs"]
-    jobs = -(-max(minimum, maximum) // processes)
-    if jobs <= most:
-        return
-    site = record["site"]
-    if record["kind"] is None:
-        bounds = record["bounds"]
-        raise UsageError(
-            f"{maximum} workers are more than the {most} that this machine has room for: {bounds['cores']} cores "
-            f"({bounds['why_cores']}) and {bounds['memory'] / 1e9:.1f} GB ({bounds['why_memory']})",
-            next=f"gears dask scale {most} {site}",
-        )
-    raise UsageError(
-        f"{maximum} workers are {jobs} jobs of {processes}, and dask.maximum_jobs is {most}",
-        next=f"gears dask scale {most * processes} {site}   (or raise it in ~/.config/gears/sites/{site}.toml)",
+    plan = Plan(
+        id=id,
+        site=site.name,
+        made=time.time(),
+        environment=request.environment,
+        tls=str(paths.dask_tls),
+        prefix=store.ensure_secret(paths.dask_file("prefix")),
+        logs=str(paths.dask / "logs"),
+        idle_timeout_s=settings.idle_timeout_s,
+        idle_worker_s=settings.idle_worker_s,
+        ports=Ports(settings.scheduler_port, settings.dashboard_port),
+        files=Files(
+            record=str(paths.dask_file("cluster.json")),
+            wanted=str(paths.dask_file("wanted.json")),
+            published=str(paths.dask_published),
+            addresses=str(paths.dask_file("addresses")),
+        ),
     )
+    if site.scheduler:
+        plan = _batch_plan(plan, site, paths, settings, request)
+    elif request.in_job:
+        raise UsageError(f"{site.name} has no batch system", next=f"gears dask up {site.name}")
+    else:
+        plan = _local_plan(plan, paths, settings, request)
+    minimum = settings.minimum if request.minimum is None else request.minimum
+    most = settings.maximum or plan.maximum_jobs * plan.processes
+    maximum = max(most, minimum) if request.maximum is None else request.maximum
+    check_workers(plan, minimum, maximum)
+    return replace(plan, wanted=Wanted(id, "", minimum, maximum))
 
 
 def _settings(site: Site, request: Request) -> Settings:
     settings = read_settings(site)
-    given: dict[str, Any] = {"cores": request.cores} if request.cores else {}
+    if request.cores:
+        settings = replace(settings, cores=request.cores)
     if request.memory:
         try:
             bytes_of(request.memory)
         except ValueError as exc:
             raise UsageError(f"--memory: {exc}", next=f"gears dask up {site.name} --memory 8GB") from exc
-        given["memory"] = request.memory
-    return replace(settings, **given)
+        settings = replace(settings, memory=request.memory)
+    return settings
 
 
-def _batch_plan(site: Site, paths: RunDir, settings: Settings, request: Request) -> Record:
-    assert site.scheduler
+def _batch_plan(plan: Plan, site: Site, paths: RunDir, settings: Settings, request: Request) -> Plan:
+    batch = site.scheduler
+    assert batch
     if not settings.cores or not settings.memory:
         key = "dask.memory" if settings.cores else "dask.cores"
         reason = "is missing: how much of a node a job of workers takes"
-        raise ProfileError(f"~/.config/gears/sites/{site.name}.toml", key, reason)
-    processes = settings.processes or processes_of(settings.cores)
-    return {
-        "class": CLUSTERS[site.scheduler.kind],
-        "options": {"cores": settings.cores, "memory": settings.memory},
-        "processes": processes,
-        "maximum_jobs": settings.maximum_jobs,
-        "host": "" if settings.interface or request.in_job else scheduler_host(site, site.scheduler),
-        "in_job": request.in_job,
-        "named": bool(settings.interface),
-        "life_s": life_s(plan_jobqueue(site.scheduler, settings, paths)["worker-extra-args"]),
-        "bounds": None,
-        "query": [this_gears(), "_dask", "jobs", site.scheduler.kind],  # then the jobs' name, and their ids
-    }
+        raise ProfileError(f"~/.config/gears/sites/{plan.site}.toml", key, reason)
+    return replace(
+        plan,
+        kind=batch.kind,
+        worker=plan_worker(request.environment, paths),
+        class_name=CLUSTERS[batch.kind],
+        options={"cores": settings.cores, "memory": settings.memory},
+        processes=settings.processes or processes_of(settings.cores),
+        maximum_jobs=settings.maximum_jobs,
+        host="" if settings.interface or request.in_job else scheduler_host(site, batch),
+        in_job=request.in_job,
+        named=bool(settings.interface),
+        life_s=life_s(plan_jobqueue(batch, settings, paths)["worker-extra-args"]),
+        query=(this_gears(), "_dask", "jobs", batch.kind),  # then the jobs' name, and their ids
+    )
 
 
-def _local_plan(paths: RunDir, settings: Settings, request: Request) -> Record:
+def _local_plan(plan: Plan, paths: RunDir, settings: Settings, request: Request) -> Plan:
     memory = bytes_of(settings.memory) if settings.memory else None
     bounds = limits.bound(limits.read_machine(), share=settings.share, cores=settings.cores, memory=memory)
     if not request.oversubscribe:
         _check_room(paths, settings, bounds)
     options = limits.workers(bounds, settings.processes)
-    return {
-        "options": {name: value for name, value in options.items() if name != "n_workers"},
-        "processes": 1,
-        "maximum_jobs": options["n_workers"],
-        "life_s": None,
-        "host": "",
-        "bounds": {name: getattr(bounds, name) for name in ("cores", "memory", "why_cores", "why_memory")},
-        "query": None,
-    }
+    workers = options.pop("n_workers")
+    return replace(plan, options=options, maximum_jobs=workers, bounds=bounds)
 
 
 def _check_room(paths: RunDir, settings: Settings, bounds: limits.Bounds) -> None:
     """A second cluster on one machine must leave the first what it was promised. Raises UsageError, with numbers."""
     fair = limits.bound(limits.read_machine(), share=settings.share)
-    for name, record in _others(paths):
-        taken = record["bounds"]
-        if bounds.cores + taken["cores"] > fair.cores or bounds.memory + taken["memory"] > fair.memory:
+    for name, taken in _others(paths):
+        if bounds.cores + taken.cores > fair.cores or bounds.memory + taken.memory > fair.memory:
             raise UsageError(
                 f"{bounds.cores} cores and {bounds.memory / 1e9:.1f} GB more are too much: the cluster of {name} has "
-                f"{taken['cores']} cores and {taken['memory'] / 1e9:.1f} GB of the {fair.cores} cores "
+                f"{taken.cores} cores and {taken.memory / 1e9:.1f} GB of the {fair.cores} cores "
                 f"({fair.why_cores}) and {fair.memory / 1e9:.1f} GB ({fair.why_memory}) that you may have here",
                 next=f"gears dask down {name}   (or here fewer --cores and --memory, or --oversubscribe)",
             )
 
 
-def _others(paths: RunDir) -> Iterator[tuple[str, Record]]:
-    """Clusters of this person's whose workers are on this machine, by site."""
+def _others(paths: RunDir) -> Iterator[tuple[str, limits.Bounds]]:
+    """What this person's other clusters have whose workers are on this machine, by site."""
     for file in sorted(paths.run.glob("*/dask/cluster.json")):
         site = file.parent.parent.name
-        record = store.read_record(file)
-        running = record.get("bounds") and record.get("state") != "ended"
-        if site != paths.site and running and process.Process(record["host"], record["pid"], record["start"]).alive():
-            yield site, record
+        record = load_cluster(replace(paths, site=site))
+        if site == paths.site or not record or not record.bounds or record.state == ClusterState.ENDED:
+            continue
+        if record.owner and record.owner.alive():
+            yield site, record.bounds
 
 
-def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
+def _start(route: Route, paths: RunDir, plan: Plan, say: Say) -> None:
     from gears.render import render
 
-    as_job = bool(plan.get("in_job"))
-    if not as_job:
+    if not plan.in_job:
         tmux.check_tmux()
-    python = python_of(plan["environment"], paths.site, batch=bool(plan["kind"]))
-    paths.dask_file("wanted.json").unlink(missing_ok=True)
+    python = python_of(plan.environment, paths.site, batch=bool(plan.kind))
+    forget_wanted(paths)
     paths.dask_file("loop").unlink(missing_ok=True)
-    store.write_record(paths.dask_file("plan.json"), plan)
-    if plan["kind"]:
-        records.note_name(paths, plan["id"], plan["kind"])
+    save_plan(paths, plan)
+    if plan.kind:
+        note_name(paths, plan.id, plan.kind)
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
-    if as_job:
+    if plan.in_job:
         in_job.submit(route, paths, plan, say)
         return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
@@ -253,12 +239,12 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     wait_for(lambda: process.read(loop) is not None, timeout_s=LOOP_S)
 
 
-def _chosen(route: Route, plan: Record) -> list[str]:
+def _chosen(route: Route, plan: Plan) -> list[str]:
     """What of a person's variables decides where her workers' jobs go, and who pays."""
-    if not plan["kind"]:
+    if not plan.kind:
         return []
     kept = re.compile(_kept(route.site))
-    return [line for line in chosen(plan["kind"], os.environ) if kept.fullmatch(line.partition("=")[0])]
+    return [line for line in chosen(plan.kind, os.environ) if kept.fullmatch(line.partition("=")[0])]
 
 
 def _kept(site: Site) -> str:
@@ -266,19 +252,19 @@ def _kept(site: Site) -> str:
     return kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue))
 
 
-def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:
+def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, Any]:
     path = f"{Path(python).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     environment = {"PATH": path, "GEARS_SITE": paths.site, "DASK_CONFIG": str(paths.dask_config)}
     return {
         "site": paths.site,
-        "id": plan["id"],
+        "id": plan.id,
         "header": in_job.header(route, paths, plan),
-        "in_job": bool(plan.get("in_job")),
-        "named": bool(plan.get("named")),
+        "in_job": bool(plan.in_job),
+        "named": bool(plan.named),
         "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
         "directory": Path(route.site.lab.directory).expanduser(),
         "environment": environment,
-        "workers_here": plan["kind"] is None,
+        "workers_here": plan.kind is None,
         "umask": current_umask(),
         "python": python,
         "script": OWNER,
@@ -292,33 +278,34 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
     }
 
 
-def _await_up(paths: RunDir, say: Say) -> Record:
+def _await_up(paths: RunDir, say: Say) -> ClusterRecord:
     began = told = time.monotonic()
     asked = in_job.Asked()
     while True:
-        now = records.look(paths)
-        if now.state == "up" and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
+        now = look(paths)
+        if now.state == ClusterState.UP and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
             return now.record
-        if now.state == "queued":
+        if now.state == ClusterState.QUEUED:
             began = time.monotonic()
             now = in_job.ask_queue(paths, now, asked)
-        if now.state in ("ended", "stopped"):
-            said = _last_words(paths) or now.record.get("reason") or "it said nothing"
+        if not now.lives:
+            said = _last_words(paths) or now.record.reason or "it said nothing"
             raise GearsError(f"the cluster's owner ended: {said}", next=f"cat {shlex.quote(str(_log(paths)))}")
         if time.monotonic() - began > START_S:
             next_command = f"gears dask status {paths.site}"
             raise NotReachable(f"the cluster is {now.state} after {START_S:.0f} s", next=next_command)
         if time.monotonic() - told > SAY_EVERY_S:
             told = time.monotonic()
-            why = f": {now.record['reason']}" if now.state == "queued" and now.record.get("reason") else ""
+            why = f": {now.record.reason}" if now.state == ClusterState.QUEUED and now.record.reason else ""
             say(f"the cluster is {now.state}{why} … {told - asked.began:.0f} s")
         time.sleep(0.1)
 
 
-def _owes_workers(record: Record) -> bool:
+def _owes_workers(record: ClusterRecord) -> bool:
     """Whether it was asked for workers of whose jobs nothing is known yet."""
-    counts = record["counts"]
-    return bool(record["wanted"]["minimum"]) and not record["workers"] and not counts["submitted"] + counts["refused"]
+    minimum, _ = record.asked
+    counts = record.counts or Counts()
+    return bool(minimum) and not record.workers and not counts.submitted + counts.refused
 
 
 def _log(paths: RunDir) -> Path:
