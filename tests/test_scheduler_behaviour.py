@@ -118,10 +118,10 @@ def test_what_the_profile_names_is_dropped_for_a_cluster_too() -> None:
 
 def test_a_job_that_was_taken_all_the_same_is_found_by_its_name(says: Says) -> None:
     says("squeue", "8\n")
-    assert submit.find_taken("slurm", "gears-x", [0.0]) == "8"
+    assert submit.find_taken("slurm", "gears-x", "", [0.0]) == "8"
     calls = says("squeue", "")
     began = time.monotonic()
-    assert submit.find_taken("slurm", "gears-x", [0.0, 0.1, 0.2]) == ""
+    assert submit.find_taken("slurm", "gears-x", "", [0.0, 0.1, 0.2]) == ""
     assert time.monotonic() - began > 0.3
     assert len(calls.read_text().splitlines()) == 4
 
@@ -135,23 +135,29 @@ def test_a_job_of_another_cluster_is_asked_for_and_cancelled_there(says: Says, t
     says("sbatch", "8;other\n")
     job = slurm.submit(script)
     assert job == "8;other"
-    asked = says("squeue", "CLUSTER: other\n" + "".join(f"{'RUNNING' if n == 'state' else '':{w}}" for n, w in FIELDS))
+    asked = says("squeue", "".join(f"{'RUNNING' if n == 'state' else '':{w}}" for n, w in FIELDS))
     assert slurm.query(job).state == "RUNNING"
     assert "--clusters=other --jobs 8 " in asked.read_text()
     cancelled = says("scancel")
     slurm.cancel(job)
     assert cancelled.read_text() == "--clusters=other 8\n"
-    assert "#SBATCH --dependency=afterany:8" in slurm.header(SPEC)
+    assert {"#SBATCH --dependency=afterany:8", "#SBATCH --clusters=other"} < {*slurm.header(SPEC)}
 
 
 FIELDS = list(slurm._FIELDS.items())
 
 
-def test_a_job_is_found_in_whatever_cluster_it_is(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SBATCH_CLUSTERS", "all")
-    calls = says("squeue", "CLUSTER: one\nCLUSTER: other\n8\n")
-    assert slurm.find("gears-x") == ["8;other"]
-    assert f"--clusters=all --user {os.getuid()} --name gears-x" in calls.read_text()
+@pytest.mark.parametrize("clusters", ["all", "one,other"])
+def test_a_job_is_found_in_whatever_cluster_it_is(says: Says, clusters: str) -> None:
+    calls = says("squeue", "CLUSTER: one\nJOBID\n\nCLUSTER: other\nJOBID\n8\n")
+    assert slurm.find("gears-x", clusters) == ["8;other"]
+    assert f"--clusters={clusters} --user {os.getuid()} --name gears-x" in calls.read_text()
+
+
+def test_a_cluster_that_is_left_out_without_a_word_is_no_empty_queue(says: Says) -> None:
+    says("squeue", "CLUSTER: one\nJOBID\n")
+    assert slurm.find("gears-x", "one") == []
+    assert slurm.find("gears-x", "one,other") is None
 
 
 # --- states ----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from gears.dask.environment import plan_worker, python_of
 from gears.dask.place import ensure_config
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
-from gears.jobs.environment import SCHEDULERS, chosen, kept_pattern
+from gears.jobs.environment import SCHEDULERS, chosen, clusters, clusters_named, kept_pattern
 from gears.lab.launch import current_umask
 from gears.loop import Say, gears_words, this_gears, wait_for
 from gears.route import Route
@@ -239,7 +239,7 @@ def _start(route: Route, paths: RunDir, plan: Record, say: Say) -> None:
     paths.dask_file("loop").unlink(missing_ok=True)
     store.write_record(paths.dask_file("plan.json"), plan)
     if plan["kind"]:
-        records.note_name(paths, plan["id"], plan["kind"])
+        records.note_name(paths, plan["id"], plan["kind"], _clusters(route.site, plan))
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
@@ -263,7 +263,25 @@ def _chosen(route: Route, plan: Record) -> list[str]:
 
 def _kept(site: Site) -> str:
     wanted = site.scheduler
-    return kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue))
+    return kept_pattern(
+        account=bool(wanted and wanted.account),
+        queue=bool(wanted and wanted.queue),
+        clusters=bool(clusters_named(_directives(site))),
+    )
+
+
+def _clusters(site: Site, plan: Record) -> str:
+    """Among which clusters the workers' jobs go. Those of an owner that is a job are by itself of its own cluster."""
+    assert site.scheduler
+    theirs = clusters(site.scheduler.kind, _directives(site), os.environ)
+    own = clusters(site.scheduler.kind, site.scheduler.directives, os.environ)
+    return theirs or (own if plan["in_job"] else "")
+
+
+def _directives(site: Site) -> list[str]:
+    """Of the workers' jobs."""
+    found = read_settings(site).jobqueue.get("job-extra-directives") or []
+    return [str(directive) for directive in found] if isinstance(found, list) else []
 
 
 def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str, Any]:

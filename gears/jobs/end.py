@@ -40,7 +40,7 @@ def _ids(paths: RunDir, job: Record) -> list[str]:
     ids = [successor.get("id"), job["id"]]
     for record in (successor, job):
         if record and not record.get("id"):  # its submission was broken off: by its name
-            found = scheduler(job["kind"]).find(record["name"])
+            found = scheduler(job["kind"]).find(record["name"], record.get("clusters", ""))
             if found is None:
                 raise _unsure(paths, record["name"], "the scheduler can't be asked")
             ids += found

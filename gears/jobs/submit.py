@@ -15,7 +15,7 @@ from gears import checks, store
 from gears.dask.place import ensure_config
 from gears.errors import CommandFailed, NotReachable, SubmissionRefused
 from gears.jobs import batch, records, scheduler
-from gears.jobs.environment import chosen, of_submission
+from gears.jobs.environment import chosen, clusters, of_submission
 from gears.jobs.request import check_scheduler
 from gears.route import Route
 from gears.rundir import RunDir
@@ -60,7 +60,7 @@ def submit_successor(route: Route, paths: RunDir, record: Record) -> Record:
     if claimed is None:
         return record
     number, name = claimed
-    successor: Record = {"number": number, "name": name, "id": ""}
+    successor: Record = {"number": number, "name": name, "id": "", "clusters": record["id"].partition(";")[2]}
     records.write(paths, record | {"successor": successor})
     try:
         successor["id"] = _hand_in(route, paths, successor, after=record)
@@ -80,7 +80,7 @@ def promote(record: Record) -> Record:
 
 def settle(route: Route, record: Record) -> Record:
     """The record of a submission that was broken off: the job is found by its name, or was never taken."""
-    found = scheduler(record["kind"]).find(record["name"])
+    found = scheduler(record["kind"]).find(record["name"], record.get("clusters", ""))
     if found is None:
         return record | {"reason": "the scheduler can't be asked whether it took the job"}
     if found:
@@ -97,6 +97,7 @@ def _new_record(route: Route, number: int, name: str) -> Record:
     record |= {"starts": None, "ends": None, "submitted": store.utc_now(), "begun": time.time(), "asked": 0.0}
     record |= {"walltime_s": checks.walltime_s(wanted.walltime), "renew": wanted.renew, "successor": None}
     record["profile"] = to_json(route.site)
+    record["clusters"] = clusters(wanted.kind, wanted.directives, os.environ)
     record |= {"account": wanted.account, "queue": wanted.queue, "gone": 0, "trouble": ""}
     return record
 
@@ -115,7 +116,8 @@ def _hand_in(route: Route, paths: RunDir, job: Record, *, after: Record | None) 
     try:
         return scheduler(kind).submit(paths.job_script)
     except CommandFailed as exc:
-        if taken := find_taken(kind, job["name"], ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]):
+        pauses_s = ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
+        if taken := find_taken(kind, job["name"], job["clusters"], pauses_s):
             return taken
         raise _explained(exc, paths.site) from exc
 
@@ -124,12 +126,12 @@ ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
 """Before each question whether a job was taken all the same: a scheduler that is late shows it late."""
 
 
-def find_taken(kind: str, name: str, pauses_s: Sequence[float]) -> str:
+def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
     """The id of a job that the scheduler took although its submission failed: sbatch, say, may time out when the
     controller has the job. "" where there is none, or it can't be asked; such a job ends as it begins."""
     for pause_s in pauses_s:
         time.sleep(pause_s)
-        if found := scheduler(kind).find(name):
+        if found := scheduler(kind).find(name, where):
             return found[0]
     return ""
 
