@@ -271,11 +271,10 @@ def _kept(site: Site) -> str:
 
 
 def _clusters(site: Site, plan: Record) -> str:
-    """Among which clusters the workers' jobs go. Those of an owner that is a job are by itself of its own cluster."""
+    """Among which clusters the workers' jobs go: from an owner that is a job, to its own unless they say otherwise."""
     assert site.scheduler
-    theirs = clusters(site.scheduler.kind, _directives(site), os.environ)
-    own = clusters(site.scheduler.kind, site.scheduler.directives, os.environ)
-    return theirs or (own if plan["in_job"] else "")
+    owners = site.scheduler.directives if plan["in_job"] else ()
+    return clusters(site.scheduler.kind, [*owners, *_directives(site)], os.environ)
 
 
 def _directives(site: Site) -> list[str]:
