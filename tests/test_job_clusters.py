@@ -4,6 +4,7 @@ A number says little there: a job of hers in `centre` has the number of the one 
 """
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -78,13 +79,19 @@ def job_at(host: Host, site: str = "andes") -> tuple[str, str, str]:
 
 def test_the_centre_has_two_clusters_which_come_back_with_their_host(clusters: Centre) -> None:
     ids = {name: f"{sbatch(clusters, name)};{name}" for name in CLUSTERS}
-    assert jobs(clusters, *CLUSTERS) == [*ids.values()]
+
+    def both_run() -> None:
+        command = ["squeue", "-h", "--clusters=all", "-O", "state,nodelist"]
+        runs = ["RUNNING", "c1", "RUNNING", "c2"]
+        wait_until(lambda: clusters.login1.run(command).stdout.split() == runs, 60, "both run")
+
+    both_run()
+    files = [clusters.login2.path(f"/var/spool/{name}/job_state") for name in ("slurmctld", "slurmctld-other")]
+    began = time.time()
+    wait_until(lambda: all(file.exists() and file.stat().st_mtime > began for file in files), 60, "both are saved")
     clusters.login2.power_off()
     clusters.login2.boot()
-    running = "squeue -h --clusters=all -O state,nodelist"
-    wait_until(
-        lambda: clusters.login1.run(running).stdout.split() == ["RUNNING", "c1", "RUNNING", "c2"], 60, "both run again"
-    )
+    both_run()
     assert jobs(clusters, *CLUSTERS) == [*ids.values()]
 
 

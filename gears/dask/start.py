@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -273,8 +273,13 @@ def _kept(site: Site) -> str:
 def _clusters(site: Site, plan: Record) -> str:
     """Among which clusters the workers' jobs go: from an owner that is a job, to its own unless they say otherwise."""
     assert site.scheduler
-    owners = site.scheduler.directives if plan["in_job"] else ()
+    owners = _owners(site) if plan["in_job"] else ()
     return clusters(site.scheduler.kind, [*owners, *_directives(site)], os.environ)
+
+
+def _owners(site: Site) -> Sequence[str]:
+    """Directives of an owner that is a job."""
+    return site.scheduler.directives if site.scheduler else ()
 
 
 def _directives(site: Site) -> list[str]:
@@ -291,6 +296,7 @@ def _values(route: Route, paths: RunDir, plan: Record, python: str) -> dict[str,
         "id": plan["id"],
         "header": in_job.header(route, paths, plan),
         "in_job": bool(plan.get("in_job")),
+        "clusters": plan["kind"] and clusters(plan["kind"], _owners(route.site), os.environ),
         "named": bool(plan.get("named")),
         "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
         "directory": Path(route.site.lab.directory).expanduser(),
