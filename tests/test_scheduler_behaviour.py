@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gears.command import MOST_OUTPUT, run
-from gears.errors import CommandFailed
+from gears.errors import CommandFailed, SubmissionRefused
 from gears.jobs import JobSpec, pbs, scheduler, slurm, submit
-from gears.jobs.environment import clean, kept_pattern
+from gears.jobs.environment import clean, clusters, kept_pattern, of_submission
 from tests.scheduler_says import Says
 
 SPEC = JobSpec("gears-x", Path("/tmp/log"), after="8;other")
@@ -111,6 +111,12 @@ def test_what_the_profile_names_is_dropped_for_a_cluster_too() -> None:
     assert not kept.fullmatch("SBATCH_PARTITION")
     assert kept.fullmatch("SLURM_CONF")
     assert re.compile(kept_pattern(account=False, queue=True)).fullmatch("SBATCH_ACCOUNT")
+    assert kept.fullmatch("SLURM_CLUSTERS")
+    kept = re.compile(kept_pattern(account=False, queue=False, clusters=True))
+    assert [name for name in (*CLUSTER_VARIABLES, "SLURM_CONF", "SBATCH_QOS") if kept.fullmatch(name)] == [
+        "SLURM_CONF",
+        "SBATCH_QOS",
+    ]
 
 
 # --- submissions that fail, and have not failed -----------------------------------------------
@@ -118,10 +124,10 @@ def test_what_the_profile_names_is_dropped_for_a_cluster_too() -> None:
 
 def test_a_job_that_was_taken_all_the_same_is_found_by_its_name(says: Says) -> None:
     says("squeue", "8\n")
-    assert submit.find_taken("slurm", "gears-x", [0.0]) == "8"
+    assert submit.find_taken("slurm", "gears-x", "", [0.0]) == "8"
     calls = says("squeue", "")
     began = time.monotonic()
-    assert submit.find_taken("slurm", "gears-x", [0.0, 0.1, 0.2]) == ""
+    assert submit.find_taken("slurm", "gears-x", "", [0.0, 0.1, 0.2]) == ""
     assert time.monotonic() - began > 0.3
     assert len(calls.read_text().splitlines()) == 4
 
@@ -135,23 +141,69 @@ def test_a_job_of_another_cluster_is_asked_for_and_cancelled_there(says: Says, t
     says("sbatch", "8;other\n")
     job = slurm.submit(script)
     assert job == "8;other"
-    asked = says("squeue", "CLUSTER: other\n" + "".join(f"{'RUNNING' if n == 'state' else '':{w}}" for n, w in FIELDS))
+    asked = says("squeue", "".join(f"{'RUNNING' if n == 'state' else '':{w}}" for n, w in FIELDS))
     assert slurm.query(job).state == "RUNNING"
     assert "--clusters=other --jobs 8 " in asked.read_text()
     cancelled = says("scancel")
     slurm.cancel(job)
     assert cancelled.read_text() == "--clusters=other 8\n"
-    assert "#SBATCH --dependency=afterany:8" in slurm.header(SPEC)
+    assert {"#SBATCH --dependency=afterany:8", "#SBATCH --clusters=other"} < {*slurm.header(SPEC)}
 
 
 FIELDS = list(slurm._FIELDS.items())
 
 
-def test_a_job_is_found_in_whatever_cluster_it_is(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SBATCH_CLUSTERS", "all")
-    calls = says("squeue", "CLUSTER: one\nCLUSTER: other\n8\n")
-    assert slurm.find("gears-x") == ["8;other"]
-    assert f"--clusters=all --user {os.getuid()} --name gears-x" in calls.read_text()
+@pytest.mark.parametrize("clusters", ["all", "one,other"])
+def test_a_job_is_found_in_whatever_cluster_it_is(says: Says, clusters: str) -> None:
+    calls = says("squeue", "CLUSTER: one\nJOBID\n\nCLUSTER: other\nJOBID\n8\n")
+    assert slurm.find("gears-x", clusters) == ["8;other"]
+    assert f"--clusters={clusters} --user {os.getuid()} --name gears-x" in calls.read_text()
+
+
+def test_a_cluster_that_is_left_out_without_a_word_is_no_empty_queue(says: Says) -> None:
+    says("squeue", "CLUSTER: one\nJOBID\n")
+    assert slurm.find("gears-x", "one") == []
+    assert slurm.find("gears-x", "one,other") is None
+
+
+CLUSTER_VARIABLES = {"SLURM_CLUSTERS": "one", "SBATCH_CLUSTERS": "two"}
+
+
+@pytest.mark.parametrize(
+    ("directives", "meant"),
+    [
+        ([], "one"),
+        (["--clusters=a,b"], "a,b"),
+        (["--clusters a"], "a"),
+        (["#SBATCH -Ma"], "a"),
+        (["-N 2 -M 'a'", "--comment=no-M"], "a"),
+        (["-M a", "--cluster=b"], "b"),
+    ],
+)
+def test_where_a_job_goes(directives: list[str], meant: str) -> None:
+    assert clusters("slurm", directives, CLUSTER_VARIABLES) == meant
+    assert clusters("pbs", directives, CLUSTER_VARIABLES) == ""
+    script = "\n".join(slurm.header(JobSpec("gears-x", Path("/tmp/log"), directives=tuple(directives))))
+    assert of_submission(script, CLUSTER_VARIABLES) == ({} if directives else CLUSTER_VARIABLES)
+
+
+def test_a_job_that_follows_goes_where_the_one_before_it_is() -> None:
+    for after in ("8", "8;other"):
+        script = "\n".join(slurm.header(JobSpec("gears-x", Path("/tmp/log"), after=after)))
+        assert of_submission(script, CLUSTER_VARIABLES) == {}
+
+
+def test_a_cluster_that_can_not_be_reached_has_refused_nothing(says: Says, tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n")
+    says(
+        "sbatch",
+        error="sbatch: error: 'other' can't be reached now, or it is an invalid entry for --cluster.",
+        status=1,
+    )
+    with pytest.raises(CommandFailed) as failed:
+        slurm.submit(script)
+    assert not isinstance(failed.value, SubmissionRefused)
 
 
 # --- states ----------------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def jobs(kind: str, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
     One question tells which are there still; so it costs the batch system two or three, however many there are.
     """
     batch = scheduler(kind)
-    there = batch.find(name)
+    there = batch.find(name, ",".join(sorted({id.partition(";")[2] for id in ids} - {""})))
     if there is None:
         return []
     numbers = {_number(id) for id in there}

@@ -17,11 +17,11 @@ from gears.loop import Say
 from gears.rundir import RunDir
 
 
-def note_name(paths: RunDir, name: str, kind: str) -> None:
-    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess. A file each,
-    for several commands may note and forget names at once."""
+def note_name(paths: RunDir, name: str, kind: str, clusters: str) -> None:
+    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess, and among
+    which clusters of Slurm they go. A file each, for several commands may note and forget names at once."""
     store.ensure_private(paths.dask_names)
-    store.write_private(paths.dask_names / name, kind)
+    store.write_private(paths.dask_names / name, f"{kind} {clusters}".strip())
 
 
 def noted_names(paths: RunDir) -> dict[str, str]:
@@ -37,8 +37,8 @@ def reap(paths: RunDir, say: Say) -> bool:
 
 
 def reap_one(paths: RunDir, name: str, say: Say) -> bool:
-    kind = noted_names(paths).get(name)
-    if kind and not _cancel_all(name, kind, say):
+    kind, _, clusters = noted_names(paths).get(name, "").partition(" ")
+    if kind and not _cancel_all(name, kind, clusters, say):
         return False
     (paths.dask_names / name).unlink(missing_ok=True)
     return True
@@ -53,10 +53,10 @@ def _in_use(paths: RunDir) -> list[str]:
     return names
 
 
-def _cancel_all(name: str, kind: str, say: Say) -> bool:
+def _cancel_all(name: str, kind: str, clusters: str, say: Say) -> bool:
     batch, deadline, told = scheduler(kind), time.monotonic() + 60, False
     pause_s = 0.5
-    while ids := batch.find(name):
+    while ids := batch.find(name, clusters):
         if time.monotonic() > deadline:
             return False
         if not told:

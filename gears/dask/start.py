@@ -8,7 +8,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from gears.dask.records import (
 )
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
-from gears.jobs.environment import SCHEDULERS, chosen, kept_pattern
+from gears.jobs.environment import SCHEDULERS, chosen, clusters, clusters_named, kept_pattern
 from gears.lab.launch import current_umask
 from gears.loop import Say, gears_words, this_gears, wait_for
 from gears.route import Route
@@ -225,7 +225,7 @@ def _start(route: Route, paths: RunDir, plan: Plan, say: Say) -> None:
     paths.dask_file("loop").unlink(missing_ok=True)
     save_plan(paths, plan)
     if plan.kind:
-        note_name(paths, plan.id, plan.kind)
+        note_name(paths, plan.id, plan.kind, _clusters(route.site, plan))
     script = render("dask.sh.j2", **_values(route, paths, plan, python))
     store.write_private(paths.dask_file("owner.sh"), script)
     store.write_private(paths.dask_file("owner.log"), "")
@@ -249,7 +249,29 @@ def _chosen(route: Route, plan: Plan) -> list[str]:
 
 def _kept(site: Site) -> str:
     wanted = site.scheduler
-    return kept_pattern(account=bool(wanted and wanted.account), queue=bool(wanted and wanted.queue))
+    return kept_pattern(
+        account=bool(wanted and wanted.account),
+        queue=bool(wanted and wanted.queue),
+        clusters=bool(clusters_named(_directives(site))),
+    )
+
+
+def _clusters(site: Site, plan: Plan) -> str:
+    """Among which clusters the workers' jobs go: from an owner that is a job, to its own unless they say otherwise."""
+    assert site.scheduler
+    owners = _owners(site) if plan.in_job else ()
+    return clusters(site.scheduler.kind, [*owners, *_directives(site)], os.environ)
+
+
+def _owners(site: Site) -> Sequence[str]:
+    """Directives of an owner that is a job."""
+    return site.scheduler.directives if site.scheduler else ()
+
+
+def _directives(site: Site) -> list[str]:
+    """Of the workers' jobs."""
+    found = read_settings(site).jobqueue.get("job-extra-directives") or []
+    return [str(directive) for directive in found] if isinstance(found, list) else []
 
 
 def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, Any]:
@@ -260,6 +282,7 @@ def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, A
         "id": plan.id,
         "header": in_job.header(route, paths, plan),
         "in_job": bool(plan.in_job),
+        "clusters": plan.kind and clusters(plan.kind, _owners(route.site), os.environ),
         "named": bool(plan.named),
         "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
         "directory": Path(route.site.lab.directory).expanduser(),

@@ -82,8 +82,9 @@ class Scheduler(Protocol):
     def query(self, job: str) -> Job:
         """The job as it is now. Never raises for what a scheduler does: a failing command is UNKNOWN."""
 
-    def find(self, name: str) -> list[str] | None:
-        """The ids of my own jobs of that name that wait or run; None where the scheduler can't be asked."""
+    def find(self, name: str, clusters: str = "", /) -> list[str] | None:
+        """The ids of my own jobs of that name that wait or run; None where the scheduler can't be asked. `clusters`:
+        where they may have gone, see `environment.clusters`."""
 
     def cancel(self, job: str) -> None:
         """End the job, in the queue or running. One that is over is no error. Raises CommandFailed, CommandTimeout."""

@@ -40,7 +40,7 @@ def _ids(paths: RunDir, job: JobRecord) -> list[str]:
     ids = [one.id for one in both]
     for one in both:
         if not one.id:  # its submission was broken off: by its name
-            found = scheduler(job.kind).find(one.name)
+            found = scheduler(job.kind).find(one.name, one.clusters)
             if found is None:
                 raise _unsure(paths, one.name, "the scheduler can't be asked")
             ids += found

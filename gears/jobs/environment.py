@@ -33,6 +33,11 @@ CHOSEN = {
 }
 """Of those kept, what decides where a job goes and who pays: a person is told."""
 
+CLUSTER_VARIABLES = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
+"""The first wins, over the lines of a job script as well (seen with Slurm 22.05)."""
+
+_NAMES_CLUSTERS = re.compile(r"(?:^|\s)(?:--clusters?(?:=|\s+)|-M\s*)[\"']?([^\s\"']+)")
+
 
 def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, str]:
     """`environ` without what changes our commands; `named`: variables that a job script has words of its own for."""
@@ -40,9 +45,27 @@ def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, 
 
 
 def of_submission(script: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without SBATCH_ACCOUNT and its like where the job script says the same: they would win (sbatch(1))."""
+    """`environ` without SBATCH_ACCOUNT and its like where the job script says the same: they would win (sbatch(1)).
+    A job that waits for one of the own cluster goes there too."""
     named = re.findall(r"^#SBATCH --([a-z-]+)=", script, re.MULTILINE)
-    return clean(environ, {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"})
+    dropped = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
+    follows = re.search(r"^#SBATCH --dependency=afterany:\d+$", script, re.MULTILINE)
+    if follows or clusters_named(re.findall(r"^#SBATCH\s(.*)$", script, re.MULTILINE)):
+        dropped |= {*CLUSTER_VARIABLES}
+    return clean(environ, dropped)
+
+
+def clusters(kind: str, directives: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Among which clusters a job with these directives goes, as Slurm's --clusters has them; "": to the own one."""
+    if kind != "slurm":
+        return ""
+    return clusters_named(directives) or next(filter(None, map(environ.get, CLUSTER_VARIABLES)), "")
+
+
+def clusters_named(directives: Sequence[str]) -> str:
+    """The last word of directives on it, with or without their prefix."""
+    found = [name for directive in directives for name in _NAMES_CLUSTERS.findall(directive)]
+    return found[-1] if found else ""
 
 
 def chosen(kind: str, environ: Mapping[str, str]) -> list[str]:
@@ -54,9 +77,9 @@ def is_dropped(name: str) -> bool:
     return bool(re.fullmatch(SCHEDULERS, name)) and not KEPT.fullmatch(name)
 
 
-def kept_pattern(*, account: bool, queue: bool) -> str:
-    """KEPT for grep -E, less the variables of what the profile itself names: an account, a queue."""
-    less = ["ACCOUNT|"] * account + ["PARTITION|"] * queue
+def kept_pattern(*, account: bool, queue: bool, clusters: bool = False) -> str:
+    """KEPT for grep -E, less the variables of what the profile itself names: an account, a queue, clusters."""
+    less = ["ACCOUNT|"] * account + ["PARTITION|"] * queue + ["|CLUSTERS"] * 2 * clusters
     pattern = KEPT.pattern
     for part in less:
         pattern = pattern.replace(part, "", 1)

@@ -92,7 +92,7 @@ def query(job: str) -> Job:
     return _parse(job, said)
 
 
-def find(name: str) -> list[str] | None:
+def find(name: str, _clusters: str = "") -> list[str] | None:
     """bjobs shows my own jobs that are not over, unless asked for others."""
     try:
         return run(["bjobs", "-noheader", "-o", "jobid", "-J", name], timeout_s=QUERY_S).split()

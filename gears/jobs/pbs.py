@@ -92,7 +92,7 @@ def query(job: str) -> Job:
         return unanswered(job, failure, _GONE)
 
 
-def find(name: str) -> list[str] | None:
+def find(name: str, _clusters: str = "") -> list[str] | None:
     """qselect leaves jobs out that are over, unless asked for them."""
     try:
         return _ask("qselect", "-N", name, "-u", pwd.getpwuid(os.getuid()).pw_name).split()

@@ -43,6 +43,7 @@ class Successor:
     name: str = ""
     id: str = ""
     variables: tuple[str, ...] | None = None
+    clusters: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ class JobRecord:
     gone: float = 0.0  # when the scheduler first did not know it
     trouble: str = ""  # why no job will take over
     variables: tuple[str, ...] | None = None  # of the person's, that counted when it was submitted; None: not yet
+    clusters: str = ""  # of Slurm, among which it goes; empty: that which is asked by itself
     requeued: float | None = None  # the start that was undone, where the scheduler put it back into its queue
 
     @property

@@ -77,7 +77,7 @@ def query(job: str) -> Job:
     return _parse(job, values) if values else _ended(job)
 
 
-def find(name: str) -> list[str] | None:
+def find(name: str, _clusters: str = "") -> list[str] | None:
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram):

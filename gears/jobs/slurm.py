@@ -9,7 +9,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.jobs import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.jobs.answers import Plain, explain, submit_by, unanswered, utc
-from gears.jobs.environment import clean, of_submission, run
+from gears.jobs.environment import CLUSTER_VARIABLES, clean, of_submission, run
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
@@ -82,6 +82,7 @@ _BLAME = {
     # slurm_errno.c, and what its parts say when there is no configuration or no munged
     "scheduler": r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode"
     r"|not respond|Protocol authentication|Munge|configuration source|Can't find an address"
+    r"|can't be reached|talking to (the )?database"
     r"|Communication|Message (send|receive)|Unexpected message|Insane message"
     r"|temporarily|Rate limit|try again|Job creation|queue full|submissions disabled",
     "account": r"account\b",
@@ -91,15 +92,16 @@ _BLAME = {
 
 def header(spec: JobSpec) -> list[str]:
     """Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a
-    job that is requeued keeps its words."""
+    job that is requeued keeps its words. A dependency holds within one cluster, whatever a directive says."""
     lines = [f"#SBATCH --job-name={spec.name}"]
     lines += [f"#SBATCH --account={spec.account}"] if spec.account else []
     lines += [f"#SBATCH --partition={spec.queue}"] if spec.queue else []
     lines += [f"#SBATCH --nodes={spec.nodes}"] if spec.nodes else []
     lines += [f"#SBATCH --time={clock(spec.walltime_s)}"]
     lines += [f"#SBATCH --output={spec.log}", "#SBATCH --open-mode=append"]
-    lines += [f"#SBATCH --dependency=afterany:{spec.after.partition(';')[0]}"] if spec.after else []
-    return lines + directive_lines("#SBATCH", spec.directives)
+    after, clusters = _split(spec.after)
+    lines += [f"#SBATCH --dependency=afterany:{after}"] if after else []
+    return lines + directive_lines("#SBATCH", (*spec.directives, *clusters))
 
 
 def submit(script: Path) -> str:
@@ -122,28 +124,30 @@ def query(job: str) -> Job:
     return _parse(job, said)
 
 
-def find(name: str) -> list[str] | None:
-    """squeue shows, unless asked for others, the jobs that are not over. It heads those of each of several clusters."""
-    clusters = os.environ.get("SBATCH_CLUSTERS") or os.environ.get("SLURM_CLUSTERS")
+def find(name: str, clusters: str = "") -> list[str] | None:
+    """squeue shows, unless asked for others, the jobs that are not over. It heads those of each cluster, with its other
+    headings only; and leaves a cluster that is down out without a word."""
     where = [f"--clusters={clusters}"] if clusters else []
     try:
-        said = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A")
+        said = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A", headings=True)
     except (CommandFailed, MissingProgram):
         return None
-    found, cluster = [], ""
+    found, cluster, seen = [], "", set()
     for line in said.split("\n"):
         if line.startswith(_CLUSTER):
-            cluster = f";{line.removeprefix(_CLUSTER).strip()}"
+            cluster = line.removeprefix(_CLUSTER).strip()
+            seen.add(cluster)
         elif line.strip().isdigit():
-            found.append(line.strip() + cluster)
-    return found
+            found.append(f"{line.strip()};{cluster}" if cluster else line.strip())
+    all_seen = clusters.lower() in ("", "all") or {*clusters.lower().split(",")} <= seen
+    return found if found or all_seen else None
 
 
 def cancel(job: str) -> None:
     """scancel(1) ends with 0 for a job that is over, in most versions."""
     try:
         number, clusters = _split(job)
-        run(["scancel", *clusters, number], timeout_s=QUERY_S)
+        run(["scancel", *clusters, number], timeout_s=QUERY_S, env=_environment())
     except CommandFailed as failure:
         if not re.search(r"Invalid job id|already completing or completed", failure.stderr):
             raise
@@ -158,11 +162,17 @@ def _split(job: str) -> tuple[str, list[str]]:
     return number, [f"--clusters={cluster}"] if cluster else []
 
 
-def _squeue(*options: str) -> str:
+def _environment() -> dict[str, str]:
+    """A job's id says of which cluster it is, whatever a person's variables say now."""
+    return clean(os.environ, CLUSTER_VARIABLES)
+
+
+def _squeue(*options: str, headings: bool = False) -> str:
     """`--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well.
     With %s times are told in seconds since 1970, so no hour is told twice when summer ends."""
-    env = clean(os.environ) | {"SLURM_TIME_FORMAT": "%s"}
-    return run(["squeue", "--noheader", "--all", *options], timeout_s=QUERY_S, env=env)
+    bare = [] if headings else ["--noheader"]
+    env = _environment() | {"SLURM_TIME_FORMAT": "%s"}
+    return run(["squeue", *bare, "--all", *options], timeout_s=QUERY_S, env=env)
 
 
 def _parse(job: str, said: str) -> Job:

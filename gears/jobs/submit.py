@@ -16,7 +16,7 @@ from gears import checks, store
 from gears.dask.place import ensure_config
 from gears.errors import CommandFailed, NotReachable, SubmissionRefused
 from gears.jobs import JobState, batch, records, scheduler
-from gears.jobs.environment import chosen, of_submission
+from gears.jobs.environment import chosen, clusters, of_submission
 from gears.jobs.records import JobRecord, Successor
 from gears.jobs.request import check_scheduler
 from gears.route import Route
@@ -44,7 +44,7 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
     record = _new_record(route, *claimed)
     records.write(paths, record)
     try:
-        id, variables = _hand_in(route, paths, record.number, record.name, after=None)
+        id, variables = _hand_in(route, paths, record, after=None)
     except CommandFailed:
         paths.job_life(record.number).unlink(missing_ok=True)
         records.write(paths, before) if before else records.forget(paths)
@@ -61,13 +61,14 @@ def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecor
     if claimed is None:
         return record
     number, name = claimed
-    records.write(paths, replace(record, successor=Successor(number, name)))
+    successor = Successor(number, name, clusters=record.id.partition(";")[2])
+    records.write(paths, replace(record, successor=successor))
     try:
-        id, variables = _hand_in(route, paths, number, name, after=record)
+        id, variables = _hand_in(route, paths, successor, after=record)
     except CommandFailed as exc:
         paths.job_life(number).unlink(missing_ok=True)
         return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
-    return replace(record, successor=Successor(number, name, id, variables))
+    return replace(record, successor=replace(successor, id=id, variables=variables))
 
 
 def promote(record: JobRecord, successor: Successor) -> JobRecord:
@@ -77,6 +78,7 @@ def promote(record: JobRecord, successor: Successor) -> JobRecord:
         number=successor.number,
         name=successor.name,
         id=successor.id,
+        clusters=successor.clusters,
         variables=record.variables if successor.variables is None else successor.variables,
         state=JobState.PENDING,
         known=JobState.PENDING,
@@ -93,7 +95,7 @@ def promote(record: JobRecord, successor: Successor) -> JobRecord:
 
 def settle(route: Route, record: JobRecord) -> JobRecord:
     """The record of a submission that was broken off: the job is found by its name, or was never taken."""
-    found = scheduler(record.kind).find(record.name)
+    found = scheduler(record.kind).find(record.name, record.clusters)
     if found is None:
         return replace(record, reason="the scheduler can't be asked whether it took the job")
     if found:
@@ -120,13 +122,15 @@ def _new_record(route: Route, number: int, name: str) -> JobRecord:
         profile=to_json(route.site),
         account=wanted.account,
         queue=wanted.queue,
+        clusters=clusters(wanted.kind, wanted.directives, os.environ),
     )
 
 
 def _hand_in(
-    route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None
+    route: Route, paths: RunDir, job: JobRecord | Successor, *, after: JobRecord | None
 ) -> tuple[str, tuple[str, ...]]:
     """Submit a job: its id, and the person's variables that counted."""
+    number, name = job.number, job.name
     spec = batch.plan_job(route, paths, number, name, after=after)
     before = after.number if after else None
     ensure_config(route.site, paths)
@@ -140,7 +144,8 @@ def _hand_in(
     try:
         return scheduler(kind).submit(paths.job_script), variables
     except CommandFailed as exc:
-        if taken := find_taken(kind, name, ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]):
+        pauses_s = ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
+        if taken := find_taken(kind, name, job.clusters, pauses_s):
             return taken, variables
         raise _explained(exc, paths.site) from exc
 
@@ -149,12 +154,12 @@ ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
 """Before each question whether a job was taken all the same: a scheduler that is late shows it late."""
 
 
-def find_taken(kind: str, name: str, pauses_s: Sequence[float]) -> str:
+def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
     """The id of a job that the scheduler took although its submission failed: sbatch, say, may time out when the
     controller has the job. "" where there is none, or it can't be asked; such a job ends as it begins."""
     for pause_s in pauses_s:
         time.sleep(pause_s)
-        if found := scheduler(kind).find(name):
+        if found := scheduler(kind).find(name, where):
             return found[0]
     return ""
 

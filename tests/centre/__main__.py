@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--separate-homes", type=names, default=(), metavar="HOST,…", help="with homes of their own")
     scheduler = parser.add_mutually_exclusive_group()
     scheduler.add_argument("--slurm", action="store_true", help="with Slurm on the login nodes, jobs on c1 and c2")
+    scheduler.add_argument("--slurm-clusters", action="store_true", help="with two clusters of Slurm: centre, other")
     scheduler.add_argument("--sge", action="store_true", help="with Grid Engine")
     options = parser.parse_args()
     print(

@@ -17,6 +17,7 @@ from tests.centre.provision import ensure_template
 from tests.centre.requirements import check_requirements
 from tests.centre.room import Room, end_process, expect_line
 from tests.centre.slurm import Slurm
+from tests.centre.slurmclusters import SlurmClusters
 
 if TYPE_CHECKING:
     from tests.centre.browser import Browser
@@ -34,6 +35,7 @@ class Centre:
     profiles        site profiles of every user, by site; the default one is `andes` through these hosts
     home_mode       mode of home directories
     slurm, sge      with that scheduler: controller on login2, nodes c1 and c2, clients there and on the login nodes
+    slurm_clusters  with two clusters of Slurm instead: `centre`, that of the login nodes, has c1, `other` has c2
     """
 
     laptop: Host
@@ -53,16 +55,17 @@ class Centre:
         profiles: Mapping[str, str] | None = None,
         home_mode: int = 0o700,
         slurm: bool = False,
+        slurm_clusters: bool = False,
         sge: bool = False,
     ) -> None:
-        if slurm and sge:
+        if slurm + slurm_clusters + sge > 1:
             raise ValueError("a centre has one scheduler")
         self._totp = totp
         self._max_sessions = dict(max_sessions or {})
         self._sshd_extra = dict(sshd_extra or {})
         self._own_homes = {"laptop", *separate_homes}
         self._home_mode = home_mode
-        self._batch_class = Slurm if slurm else GridEngine if sge else None
+        self._batch_class = SlurmClusters if slurm_clusters else Slurm if slurm else GridEngine if sge else None
         self._batch: BatchSystem | None = None
         kind = self._batch_class.kind if self._batch_class else ""
         self._profiles = default_profiles(kind) if profiles is None else profiles

@@ -1,22 +1,26 @@
 """Real Slurm, whose times are short enough for tests. Formats: slurm.conf(5), cgroup.conf(5), sdiag(1)."""
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 from tests.centre.batch import CONTROLLER, NODES, BatchSystem
+from tests.centre.host import Host
 
+CLUSTER = "centre"
 CONFIGURATION = """\
-ClusterName=centre
+ClusterName={cluster}
 SlurmctldHost={controller}
+SlurmctldPort={port}
 SlurmUser=root
 AuthType=auth/munge
 MailProg=/bin/true
 MpiDefault=none
-StateSaveLocation=/var/spool/slurmctld
+StateSaveLocation=/var/spool/{controllers}
 SlurmdSpoolDir=/var/spool/slurmd
-SlurmctldPidFile=/run/slurmctld.pid
+SlurmctldPidFile=/run/{controllers}.pid
 SlurmdPidFile=/run/slurmd.pid
-SlurmctldLogFile=/var/log/slurmctld.log
+SlurmctldLogFile=/var/log/{controllers}.log
 SlurmdLogFile=/var/log/slurmd.log
 # No cgroups: those of the machine are not ours. An orphan of a job is met by the epilog alone.
 Epilog=/etc/slurm/epilog
@@ -59,6 +63,13 @@ SLURMD = "mkdir -p /var/spool/slurmd\nexec slurmd -b\n"
 PER_USER = re.compile(r"^\t(\S+)\s+\(\s*\d+\) count:(\d+)", re.MULTILINE)
 
 
+def configuration(cluster: str, nodes: Sequence[str], *, port: int = 6817, controllers: str = "slurmctld") -> str:
+    """slurm.conf. `controllers`: what the controller's own files are called, on a host that may have two."""
+    return CONFIGURATION.format(
+        cluster=cluster, controller=CONTROLLER, port=port, controllers=controllers, nodes=",".join(nodes)
+    )
+
+
 class Slurm(BatchSystem):
     kind = "slurm"
     programs: ClassVar = {
@@ -72,16 +83,18 @@ class Slurm(BatchSystem):
     end_signal = "TERM"  # it saves its state every five seconds, and then
 
     def prepare(self) -> None:
-        configuration = CONFIGURATION.format(controller=CONTROLLER, nodes=",".join(NODES))
         for name, host in self._hosts.items():
-            host.write("etc/slurm/slurm.conf", configuration)
-            host.write("etc/slurm/cgroup.conf", CGROUP)
+            self._configure(host, configuration(CLUSTER, NODES))
             host.write("etc/slurm/epilog", EPILOG, 0o755)
             host.write(KEY.lstrip("/"), self._secret, 0o400)
             host.add_service("10-munged", MUNGED)
             if name in NODES:
                 host.add_service("20-slurmd", SLURMD)
         self._controller.add_service(self.service, SLURMCTLD)
+
+    def _configure(self, host: Host, text: str, directory: str = "etc/slurm") -> None:
+        host.write(f"{directory}/slurm.conf", text)
+        host.write(f"{directory}/cgroup.conf", CGROUP)
 
     def is_ready(self) -> bool:
         """A node is idle once it has registered; "idle*" is one that does not answer."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +96,16 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
 
 
 def watched(job_class: Any, scaling: Scaling) -> Any:
-    """The class of dask-jobqueue, whose submissions and refusals are told: it only logs them itself."""
+    """The class of dask-jobqueue, whose submissions and refusals are told: it only logs them itself.
+
+    Of what sbatch says it takes the number only. A job of another cluster has it behind its own, as gears has it
+    ("8;other"), and is cancelled there; else a job of the same number would be.
+    """
 
     class WatchedJob(job_class):  # type: ignore[misc]
+        job_id: Any
+        cancel_command: Any
+
         async def start(self) -> None:
             try:
                 await super().start()
@@ -107,8 +116,16 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
             scaling.submitted(self.name, str(self.job_id))
 
         async def close(self) -> None:
+            number, _, cluster = str(self.job_id or "").partition(";")
+            if cluster:
+                self.job_id, self.cancel_command = number, f"{self.cancel_command} --clusters={shlex.quote(cluster)}"
             await super().close()
             self._set("closed")
+
+        def _job_id_from_submit_output(self, out: str) -> str:
+            cluster = re.search(r"^Submitted batch job \d+ on cluster (\S+)", out, re.MULTILINE)
+            number = str(super()._job_id_from_submit_output(out))
+            return f"{number};{cluster[1]}" if cluster else number
 
         def _set(self, name: str) -> None:
             self.status: Any = import_module("distributed").Status[name]
