@@ -17,7 +17,7 @@ from gears.keeper.probe import Answer, connects, get_json, probe
 from gears.report import HopReport, read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import Lab, Up, load_lab, load_up
+from gears.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
 from gears.store import Record
 
 if TYPE_CHECKING:  # read only where there is a job
@@ -36,7 +36,7 @@ class Facts:
 
     loop_alive: bool
     loop_begins: bool  # its first turn is decided, and it is just being started
-    turn: Record
+    turn: Turn
     up: Up
     leads_to: str | None  # wait, hop, job, lab; None: nowhere
     answer: Answer
@@ -50,14 +50,13 @@ class Facts:
     @property
     def was_up(self) -> bool:
         """Whether the turn of now has led to JupyterLab."""
-        number = self.turn.get("number")
-        return number is not None and self.up.number == number
+        return self.turn.number > 0 and self.up.number == self.turn.number
 
 
 def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
     loop = process.read(paths.loop)
-    turn = store.read_record(paths.turn)
-    dialled = route.role == "front" and turn.get("plan") == "dial"
+    turn = load_turn(paths)
+    dialled = route.role == "front" and turn.plan == Plan.DIAL
     report = read_hop(paths) if dialled else None
     silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
     lab = _newest_lab(route, paths, report)
@@ -72,7 +71,7 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
         answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
-        starting_up=silent and connects(paths.socket("hop", int(turn.get("number", 0)))),
+        starting_up=silent and connects(paths.socket("hop", turn.number)),
         lab=lab,
         lab_alive=lab.process.alive() if lab else False,
         job=_job(paths, report, answer, shared=shared),

@@ -19,7 +19,7 @@ from gears.command import run
 from gears.errors import CommandFailed, MissingProgram
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
-from gears.state import Pin
+from gears.state import Ended, Pin
 
 ENDED = 4
 """Exit status of the remote command when the lab was stopped on purpose."""
@@ -69,18 +69,6 @@ class Hop:
     options: tuple[str, ...]
     forward: str
     remote: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Why an ssh ended. kind: login, refused, hostkey, unknown-host, network, forward, remote, config or stopped.
-
-    Only `network` is dialled again by itself; the others want a person, or nobody.
-    """
-
-    kind: str
-    reason: str
-    next: str | None = None
 
 
 def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forward: str = "", control: str = "") -> Hop:

@@ -16,7 +16,7 @@ from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.locate import open_paths, save_route
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import load_lab
+from gears.state import Plan, load_lab, load_turn
 from gears.status import observe
 from gears.typed import typed
 
@@ -34,7 +34,7 @@ def start_loop(
     """
     for _ in range(5):
         with contextlib.suppress(NothingRunning), store.locked(paths.start_lock):
-            if store.read_record(paths.turn).get("plan") == "stop":
+            if load_turn(paths).plan == Plan.STOP:
                 wait_for(lambda: not loop_alive(paths), timeout_s=10)
             if loop_alive(paths) or lab_without_loop(route, paths) or lab_without_socket(route, paths):
                 return False

@@ -1,12 +1,89 @@
-"""What a lab and the way to it have on disk: who JupyterLab is, and whether a way has led to it."""
+"""What a lab and the way to it have on disk: the turn of their loop, who JupyterLab is, whether a way has led to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from gears import process, records, store
 from gears.rundir import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why an ssh ended. kind: login, refused, hostkey, unknown-host, network, forward, remote, config or stopped.
+
+    Only `network` is dialled again by itself; the others want a person, or nobody.
+    """
+
+    kind: str
+    reason: str
+    next: str | None = None
+
+
+class Plan(StrEnum):
+    """What a loop does next: dial a host, run JupyterLab, wait for the job (queue) or for the end of its tunnel (meet),
+    ask a person, or stop."""
+
+    DIAL = "dial"
+    RUN = "run"
+    QUEUE = "queue"
+    MEET = "meet"
+    ASK = "ask"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A turn of a loop: what it does between two decisions. `number` is 0 where there has been none.
+
+    what: hop, lab or job. ended: why what ran in the turn before has ended. pause_s: before it begins. ever_up: a turn
+    of this loop has led to JupyterLab. failures: dials in a row that did not.
+
+    Of a hop and of a job that is dialled: how (batch, asked or person), by (address or name; forced: by name, as the
+    address refused). Of a lab: crashes (when, seconds since 1970), never_up (how many in a row). Of a job: job and
+    socket (its number, and that of the socket where it is not this turn's), lines (of what it wrote), polls, node, pid
+    and start of its JupyterLab, lost (the pid of one that is gone), ended_meeting, why it stops.
+    """
+
+    number: int = 0
+    what: str = ""
+    plan: Plan | None = None
+    ended: Ended | None = None
+    pause_s: float = 0.0
+    ever_up: bool = False
+    failures: int = 0
+    how: str | None = None
+    by: str | None = None
+    forced: bool = False
+    crashes: tuple[float, ...] = ()
+    never_up: int = 0
+    job: int | None = None
+    socket: int | None = None
+    lines: int = 0
+    polls: int = 0
+    node: str | None = None
+    pid: str | None = None
+    start: str | None = None
+    lost: str | None = None
+    ended_meeting: bool = False
+    why: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why what ran before has ended."""
+        return self.ended.reason if self.ended else None
+
+    @property
+    def next(self) -> str | None:
+        """What to type then."""
+        return self.ended.next if self.ended else None
+
+    @property
+    def asks_person(self) -> bool:
+        """Whether it dials with a person at the prompt."""
+        return self.plan == Plan.DIAL and self.how == "person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +168,28 @@ def load_pin(paths: RunDir) -> Pin:
 def save_pin(paths: RunDir, pin: Pin) -> None:
     """Write down which node the lab is on. Raises OSError."""
     records.save(paths.pin, pin)
+
+
+def load_turn(paths: RunDir) -> Turn:
+    """Read the loop's turn; number 0 where there has been none."""
+    return records.load(Turn, paths.turn) or Turn()
+
+
+def save_turn(paths: RunDir, turn: Turn) -> None:
+    """Write down the turn that comes. Raises OSError."""
+    records.save(paths.turn, turn)
+
+
+def was_up(paths: RunDir, turn: Turn) -> bool:
+    """Whether that turn has led to JupyterLab."""
+    return turn.number > 0 and load_up(paths).number == turn.number
+
+
+def load_given_up(paths: RunDir) -> Ended | None:
+    """Read why the keeper ended this turn's ssh, if it did."""
+    return records.load(Ended, paths.given_up)
+
+
+def save_given_up(paths: RunDir, ended: Ended) -> None:
+    """Write down why this turn's ssh is ended. Raises OSError."""
+    records.save(paths.given_up, ended)

@@ -14,7 +14,7 @@ from gears.keeper.probe import Answer
 from gears.report import HopReport
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import Lab
+from gears.state import Ended, Lab, Plan
 from gears.store import Record
 from gears.typed import typed
 
@@ -88,7 +88,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
         title=route.site.title,
         host=route.here,
         steps=_steps(route, facts, state),
-        turn=facts.turn.get("number"),
+        turn=facts.turn.number or None,
     )
 
 
@@ -135,16 +135,16 @@ def _hops(route: Route, facts: Facts) -> list[Record]:
 def _lab_state(route: Route, facts: Facts) -> Verdict:
     site = route.site.name
     again = f"gears lab {site}"
-    ended = record_in(facts.turn.get("ended"))
+    ended = facts.turn.ended
     if facts.answer.kind == "jupyter":
         return "up", None, None
-    if facts.loop_alive and facts.turn.get("plan") == "ask":
-        following = ended.get("next") if ended.get("kind") == "refused" else f"gears logs {site}; {again}"
-        return "failed", ended.get("reason"), following
+    if facts.loop_alive and facts.turn.plan == Plan.ASK:
+        following = facts.turn.next if ended and ended.kind == "refused" else f"gears logs {site}; {again}"
+        return "failed", facts.turn.reason, following
     if facts.answer.kind == "silent":
         return "unknown", "JupyterLab does not answer", f"gears logs {site}"
     if facts.loop_alive:
-        return "starting", ended.get("reason"), None
+        return "starting", facts.turn.reason, None
     if facts.lab_alive:
         return "unknown", "JupyterLab runs, but does not answer at the fixed path", again
     if facts.lab and not facts.lab.ended and facts.lab_alive is None:
@@ -164,31 +164,31 @@ def _elsewhere_state(route: Route, facts: Facts) -> Verdict:
 def _front_state(route: Route, facts: Facts) -> Verdict:
     site = route.site.name
     again = f"gears lab {site}"
-    ended = record_in(facts.turn.get("ended"))
+    ended = facts.turn.ended
     host = (facts.report and facts.report.host) or route.lab
     if facts.answer.kind == "jupyter":
         return "up", None, None
     if not facts.loop_alive:
         return _without_hop(route, facts)
-    if facts.turn.get("plan") == "ask":
-        return _refusal(ended), ended.get("reason"), ended.get("next")
+    if facts.turn.plan == Plan.ASK:
+        return _refusal(ended), facts.turn.reason, facts.turn.next
     if facts.report:
         return _behind_hop(route, facts, host, again)
-    if ended and facts.turn.get("ever_up"):
+    if ended and facts.turn.ever_up:
         return (
             "unknown",
-            ended.get("reason"),
+            facts.turn.reason,
             f"{again}   (it is tried again by itself; this starts a lab elsewhere if need be)",
         )
     if facts.starting_up:
         reason = f"{route.lab} has let us in, and still runs your start-up files there (~/.bashrc, ~/.ssh/rc …)"
         return "connecting", reason, f"ssh {route.lab} echo works   (it takes as long; if it prints nothing, mend them)"
-    return "connecting", ended.get("reason"), again if ended else None
+    return "connecting", facts.turn.reason, again if ended else None
 
 
-def _refusal(ended: Record) -> str:
+def _refusal(ended: Ended | None) -> str:
     """The state where a person is wanted."""
-    return "needs-login" if ended.get("kind") in ("login", "hostkey-unknown") else "failed"
+    return "needs-login" if ended and ended.kind in ("login", "hostkey-unknown") else "failed"
 
 
 CONCLUSIONS = {"lab": _lab_state, "front": _front_state, "elsewhere": _elsewhere_state}
@@ -235,7 +235,7 @@ def _page(facts: Facts) -> Record:
 def _own_page(route: Route, facts: Facts) -> Record:
     """What this host's keeper says of this very turn."""
     page = _page(facts)
-    return page if (page.get("host"), page.get("turn")) == (route.here, facts.turn.get("number")) else {}
+    return page if (page.get("host"), page.get("turn")) == (route.here, facts.turn.number or None) else {}
 
 
 def _forbidden(facts: Facts) -> bool:
@@ -265,8 +265,8 @@ def _lab_host(facts: Facts) -> object:
 def _hop_state(route: Route, facts: Facts) -> str:
     if not facts.loop_alive:
         return "stopped"
-    if facts.turn.get("plan") == "ask":
-        return _refusal(record_in(facts.turn.get("ended")))
+    if facts.turn.plan == Plan.ASK:
+        return _refusal(facts.turn.ended)
     if not facts.report and not facts.was_up:
         return "connecting"
     shown = [hop.get("state") for hop in _own_page(route, facts).get("hops", [])]

@@ -14,7 +14,6 @@ from gears.hop import (
     ELSEWHERE,
     ENDED,
     STOPPED,
-    Ended,
     Hop,
     before_gears,
     dial_again,
@@ -28,7 +27,7 @@ from gears.loop import Say, this_gears, wait_for
 from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import Pin, load_lab, load_pin, mark_ended
+from gears.state import Ended, Pin, Plan, load_lab, load_pin, load_turn, mark_ended
 from gears.status import Status, observe
 
 MOST_NODES, MOST_PASSCODES = 4, 2
@@ -159,10 +158,10 @@ def clear_loop(route: Route, paths: RunDir) -> None:
         leave(paths)
 
 
-def _turned(paths: RunDir, number: object) -> bool:
+def _turned(paths: RunDir, number: int) -> bool:
     """Whether the loop goes on with another turn than that of `number`; its last one, after a stop, is none."""
-    turn = store.read_record(paths.turn)
-    return turn.get("number") not in (None, number) and turn.get("plan") != "stop"
+    turn = load_turn(paths)
+    return turn.number not in (0, number) and turn.plan != Plan.STOP
 
 
 def _told(paths: RunDir) -> bool:
@@ -188,7 +187,7 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
     connected = status.hops[0]["state"] in ("up", "failed")
     if connected and loop and store.write_fifo(paths.hop_in, "stop"):
         say(f"{status.hops[0]['to']}: stopping the lab")
-        number = store.read_record(paths.turn).get("number")
+        number = load_turn(paths).number
         wait_for(lambda: not loop.alive() or _turned(paths, number) or _told(paths), timeout_s=STOPPING_S, every_s=0.05)
         if not loop.alive() or _told(paths):
             return True

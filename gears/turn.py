@@ -17,16 +17,27 @@ import random
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from gears import process, store
 from gears.errors import CommandFailed
-from gears.hop import NOT_AT_AN_ADDRESS, Ended, before_gears, effective_options, way_back, why_ended
+from gears.hop import NOT_AT_AN_ADDRESS, before_gears, effective_options, way_back, why_ended
 from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import load_lab, load_pin, load_up, mark_ended
-from gears.store import Record
+from gears.state import (
+    Ended,
+    Plan,
+    Turn,
+    load_given_up,
+    load_lab,
+    load_pin,
+    load_turn,
+    mark_ended,
+    save_turn,
+    was_up,
+)
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
 """Before the next dial while only the network is missing. ssh's own ConnectTimeout comes on top."""
@@ -57,95 +68,90 @@ def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
         from gears.jobs.turn import next_job_turn
 
         return _carry_out(route, paths, what, next_job_turn(route, paths, word))
-    last = store.read_record(paths.turn)
+    last = load_turn(paths)
     ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
-    was_up = bool(last) and load_up(paths).number == last.get("number")
+    up = was_up(paths, last)
     if what == "hop":
-        turn = _aim(route, paths, plan_hop_turn(last, word, ended, was_up), last)
+        turn = _aim(route, paths, plan_hop_turn(last, word, ended, up), last)
     else:
-        turn = plan_lab_turn(last, ended, was_up, now=time.time())
-    store.write_record(paths.turn, turn)
+        turn = plan_lab_turn(last, ended, up, now=time.time())
+    save_turn(paths, turn)
     return _carry_out(route, paths, what, turn)
 
 
 # --- deciding: pure --------------------------------------------------------------------------
 
 
-def plan_hop_turn(last: Record, word: str, ended: Ended | None, was_up: bool) -> Record:
+def plan_hop_turn(last: Turn, word: str, ended: Ended | None, was_up: bool) -> Turn:
     """The next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
-    number = int(last.get("number", 0)) + 1
-    ever_up = was_up or (bool(last.get("ever_up")) and word != "start")
-    turn: Record = {"number": number, "what": "hop", "ever_up": ever_up, "failures": 0, "ended": _record(ended)}
+    ever_up = was_up or (last.ever_up and word != "start")
+    turn = Turn(number=last.number + 1, what="hop", ever_up=ever_up, ended=ended)
     if ended is None:
-        return turn | {"plan": "dial", "how": "person" if word == "person" else "asked", "pause_s": 0.0}
+        return replace(turn, plan=Plan.DIAL, how="person" if word == "person" else "asked")
     if ended.kind == "stopped":
-        return turn | {"plan": "stop"}
+        return replace(turn, plan=Plan.STOP)
     if ended.kind == "network" or (ended.kind == "unknown-host" and ever_up):
-        failures = 0 if was_up else int(last.get("failures", 0)) + 1
+        failures = 0 if was_up else last.failures + 1
         pause_s = NETWORK_PAUSES_S[min(failures, len(NETWORK_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
         how = "batch" if ever_up else "asked"
-        return turn | {"plan": "dial", "how": how, "failures": failures, "pause_s": round(pause_s, 2)}
-    return turn | {"plan": "ask"}
+        return replace(turn, plan=Plan.DIAL, how=how, failures=failures, pause_s=round(pause_s, 2))
+    return replace(turn, plan=Plan.ASK)
 
 
-def plan_aim(turn: Record, last: Record, by: str, *, gssapi: bool) -> Record:
+def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
     """How the node of the last time is dialled: `by` address or by name, after two vain dials the other way once.
 
     Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
     """
-    ended = turn["ended"] or {}
-    kinds = (*NOT_AT_AN_ADDRESS, "login") if gssapi and last.get("how") != "person" else NOT_AT_AN_ADDRESS
-    if turn["plan"] == "ask" and last.get("by") == "address" and ended.get("kind") in kinds:
-        how = "batch" if turn["ever_up"] else "asked"
-        return turn | {"plan": "dial", "how": how, "pause_s": 0.0, "by": "name", "forced": True}
+    kinds = (*NOT_AT_AN_ADDRESS, "login") if gssapi and last.how != "person" else NOT_AT_AN_ADDRESS
+    refused = turn.ended is not None and turn.ended.kind in kinds
+    if turn.plan == Plan.ASK and last.by == "address" and refused:
+        how = "batch" if turn.ever_up else "asked"
+        return replace(turn, plan=Plan.DIAL, how=how, by="name", forced=True)
     other = "name" if by == "address" else "address"
-    return turn | {"by": other if turn["failures"] % 3 == 2 else by}
+    return replace(turn, by=other if turn.failures % 3 == 2 else by)
 
 
-def plan_lab_turn(last: Record, ended: Ended | None, was_up: bool, *, now: float) -> Record:
+def plan_lab_turn(last: Turn, ended: Ended | None, was_up: bool, *, now: float) -> Turn:
     """The next turn of a lab: one that was shut down is over, one that died is started again, within bounds."""
-    turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "lab", "ended": _record(ended)}
+    turn = Turn(number=last.number + 1, what="lab", ended=ended)
     if ended is None:
-        return turn | {"plan": "run", "pause_s": 0.0, "crashes": []}
+        return replace(turn, plan=Plan.RUN)
     if ended.kind == "stopped":
-        return turn | {"plan": "stop"}
+        return replace(turn, plan=Plan.STOP)
     if ended.kind == "refused":
-        return turn | {"plan": "ask"}
-    crashes = [when for when in last.get("crashes", []) if when > now - CRASH_WINDOW_S] + [now]
-    never_up = 0 if was_up else int(last.get("never_up", 0)) + 1
-    turn |= {"crashes": crashes, "never_up": never_up}
+        return replace(turn, plan=Plan.ASK)
+    crashes = (*(when for when in last.crashes if when > now - CRASH_WINDOW_S), now)
+    never_up = 0 if was_up else last.never_up + 1
+    turn = replace(turn, crashes=crashes, never_up=never_up)
     if len(crashes) > MOST_CRASHES or never_up >= 3:
-        return turn | {"plan": "ask"}
-    return turn | {"plan": "run", "pause_s": float(2 ** (len(crashes) - 1) - 1)}
-
-
-def _record(ended: Ended | None) -> Record | None:
-    return None if ended is None else {"kind": ended.kind, "reason": ended.reason, "next": ended.next}
+        return replace(turn, plan=Plan.ASK)
+    return replace(turn, plan=Plan.RUN, pause_s=float(2 ** (len(crashes) - 1) - 1))
 
 
 # --- carrying out ----------------------------------------------------------------------------
 
 
-def _aim(route: Route, paths: RunDir, turn: Record, last: Record) -> Record:
+def _aim(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
     pin, host = load_pin(paths), str(route.site.lab.host)
-    if not (pin.address and pin.host) or turn["plan"] == "stop":
+    if not (pin.address and pin.host) or turn.plan == Plan.STOP:
         return turn
     try:
         by = pin.by or way_back(host, pin)
-        gssapi = turn["plan"] == "ask" and effective_options(host).get("gssapiauthentication") == "yes"
+        gssapi = turn.plan == Plan.ASK and effective_options(host).get("gssapiauthentication") == "yes"
     except CommandFailed:  # ssh itself will say so
         by, gssapi = "name", False
     return plan_aim(turn, last, str(by), gssapi=gssapi)
 
 
-def _why(route: Route, paths: RunDir, what: str, status: int, last: Record) -> Ended:
+def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Ended:
     site = route.site.name
     if what == "lab":
         return why_lab_ended(status, paths, site)
     host = str(route.site.lab.host)
-    if given_up := store.read_record(paths.given_up):
-        return Ended(**given_up)
-    asked = last.get("how") == "person"
+    if given_up := load_given_up(paths):
+        return given_up
+    asked = last.how == "person"
     if status == 0:
         return why_session_ended(host, site, answered=read_hop(paths) is not None)
     return why_ended(status, store.read_text(paths.hop_err), site=site, host=host, asked=asked)
@@ -177,22 +183,22 @@ def why_refused(words: str, site: str) -> Ended:
     return Ended("refused", reason, f"gears lab {site}   (after that file was mended; more: gears logs {site})")
 
 
-def _carry_out(route: Route, paths: RunDir, what: str, turn: Record) -> str:
-    if turn["plan"] == "stop":
-        finish(paths, what, moved=turn.get("why") == "moved")
+def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
+    if turn.plan == Plan.STOP:
+        finish(paths, what, moved=turn.why == "moved")
         return "stop"
     paths.given_up.unlink(missing_ok=True)
     for fifo in (paths.ask, paths.hop_in):
         store.ensure_fifo(fifo)
     from gears.keeper.keep import start_keeper
 
-    if turn["plan"] != "ask":
+    if turn.plan != Plan.ASK:
         _make_ready(route, paths, what, turn)
     start_keeper(route, paths)
-    return "ask" if turn["plan"] == "ask" else _line(route, paths, what, turn)
+    return "ask" if turn.plan == Plan.ASK else _line(route, paths, what, turn)
 
 
-def _make_ready(route: Route, paths: RunDir, what: str, turn: Record) -> None:
+def _make_ready(route: Route, paths: RunDir, what: str, turn: Turn) -> None:
     """Nothing of the turn before is in the way of this one."""
     if what == "job":
         from gears.jobs.turn import clear_sockets
@@ -207,16 +213,16 @@ def _make_ready(route: Route, paths: RunDir, what: str, turn: Record) -> None:
     begin_log(paths.log(what), f"{LOG_MARK}, {store.utc_now()}\n" if what == "lab" else "")
 
 
-def _line(route: Route, paths: RunDir, what: str, turn: Record) -> str:
+def _line(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
     if what == "job":
         from gears.jobs.turn import line
 
         return line(turn)
     if what == "lab":
-        return f"run {turn['number']} {turn['pause_s']} {route.site.lab.port or choose_port(paths)}"
-    pin, by = load_pin(paths), turn.get("by")
+        return f"run {turn.number} {turn.pause_s} {route.site.lab.port or choose_port(paths)}"
+    pin, by = load_pin(paths), turn.by
     aim = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"
-    return f"dial {turn['number']} {turn['pause_s']} {turn['how']} {aim}"
+    return f"dial {turn.number} {turn.pause_s} {turn.how} {aim}"
 
 
 def choose_port(paths: RunDir) -> int:

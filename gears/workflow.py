@@ -24,7 +24,7 @@ from gears.loop import REBIND_S, Say, loop_alive, start_loop, wait_for
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import from_json
-from gears.state import load_lab, load_pin
+from gears.state import Plan, load_lab, load_pin, load_turn
 from gears.status import Status, observe
 from gears.stop import clear_loop, end_loop, undo_start
 
@@ -131,7 +131,7 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     known = records.read(paths)
     if known and known.host != route.here:
         known = records.read_settled(paths)
-    if known and asked and store.read_record(paths.turn).get("plan") == "ask":
+    if known and asked and load_turn(paths).plan == Plan.ASK:
         end_loop(route, paths)  # it waits for a person, and here is one
     if known and (known.live or not asked):
         site = from_json(known.profile) if known.profile else route.site
@@ -253,7 +253,7 @@ class Waiting:
         """A person came back to what had failed: here, or behind a hop that is up."""
 
         def asks() -> bool:
-            return store.read_record(self.paths.turn).get("plan") == "ask"
+            return load_turn(self.paths).plan == Plan.ASK
 
         hop = status.hops[0]["state"] if status.hops else ""
         if hop == "up" and store.write_fifo(self.paths.hop_in, "again"):
@@ -274,10 +274,10 @@ class Waiting:
 
     def _wake(self, word: str) -> bool:
         """Tell the waiting loop that somebody came, and let the new turn begin before looking again."""
-        number = store.read_record(self.paths.turn).get("number")
+        number = load_turn(self.paths).number
 
         def turned() -> bool:
-            return store.read_record(self.paths.turn).get("number") != number
+            return load_turn(self.paths).number != number
 
         wait_for(lambda: turned() or store.write_fifo(self.paths.ask, word), timeout_s=5)  # it is about to listen
         return wait_for(turned, timeout_s=10)
@@ -302,9 +302,8 @@ class Waiting:
 
     def _at_prompt(self) -> bool:
         """Whether an ssh that may ask a person is dialling now."""
-        turn = store.read_record(self.paths.turn)
-        asking = turn.get("plan") == "dial" and turn.get("how") == "person"
-        return asking and not connects(self.paths.socket("hop", int(turn["number"])))
+        turn = load_turn(self.paths)
+        return turn.asks_person and not connects(self.paths.socket("hop", turn.number))
 
     def _move_on(self, status: Status) -> None:
         """Where the recorded login node stays out of reach, let the alias lead to another."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from gears.hop import Ended
 from gears.jobs import JobState
 from gears.jobs.records import JobRecord, Life
 from gears.jobs.turn import (
@@ -21,6 +20,7 @@ from gears.jobs.turn import (
 )
 from gears.jobs.watch import GONE
 from gears.lab.ending import plan_warnings
+from gears.state import Ended, Turn
 
 JOB = JobRecord(number=1, id="7", host="login1", state=JobState.RUNNING, known=JobState.RUNNING, node="c1")
 WAITS = replace(JOB, state=JobState.PENDING, known=JobState.PENDING, node=None)
@@ -30,16 +30,16 @@ REFUSED = Ended("refused", "c1 refused the login key (publickey)", "gears stop a
 
 
 def seen(job: JobRecord | None, word: str, life: Life = RUNS, **others: Any) -> Seen:
-    values = {"last": {}, "ended": None, "was_up": False, "reach": "ssh"} | others
+    values = {"last": Turn(), "ended": None, "was_up": False, "reach": "ssh"} | others
     return Seen(word=word, job=job, life=life, **values)
 
 
 def test_a_waiting_job_is_asked_about_with_growing_pauses() -> None:
     turn, pauses = plan_job_turn(seen(WAITS, "submit", Life())), []
     for _ in range(10):
-        pauses.append(turn["pause_s"])
+        pauses.append(turn.pause_s)
         turn = plan_job_turn(seen(WAITS, "tick", Life(), last=turn))
-    assert all(turn["pause_s"] >= 10 for turn in [turn])
+    assert all(turn.pause_s >= 10 for turn in [turn])
     for pause_s, least in zip(pauses, (*QUEUE_PAUSES_S, *QUEUE_PAUSES_S[-1:] * 2), strict=True):
         assert least <= pause_s <= 1.2 * least + 0.1
 
@@ -65,12 +65,12 @@ def test_the_end_of_the_job_is_asked_about_at_once() -> None:
 def test_a_jupyterlab_that_is_gone_is_not_dialled_again_but_the_next_one() -> None:
     """Else each dial would end at once, and ask the scheduler."""
     dial = plan_job_turn(seen(JOB, "news"))
-    assert (dial["plan"], dial["pid"], dial["pause_s"]) == ("dial", "40", 0.0)
+    assert (dial.plan, dial.pid, dial.pause_s) == ("dial", "40", 0.0)
     wait = plan_job_turn(seen(JOB, str(GONE), last=dial, ended=NETWORK, was_up=True))
-    assert (wait["plan"], wait["pause_s"]) == ("queue", RUNNING_PAUSE_S)
-    assert plan_job_turn(seen(JOB, "tick", last=wait))["plan"] == "queue"
+    assert (wait.plan, wait.pause_s) == ("queue", RUNNING_PAUSE_S)
+    assert plan_job_turn(seen(JOB, "tick", last=wait)).plan == "queue"
     restarted = Life("c1", 1000.0, ("55", "120"))
-    assert plan_job_turn(seen(JOB, "news", restarted, last=wait))["pid"] == "55"
+    assert plan_job_turn(seen(JOB, "news", restarted, last=wait)).pid == "55"
 
 
 def test_a_missing_network_is_dialled_for_ever_and_a_refusal_is_not() -> None:
@@ -78,28 +78,28 @@ def test_a_missing_network_is_dialled_for_ever_and_a_refusal_is_not() -> None:
     for failures in range(1, 20):
         turn = plan_job_turn(seen(JOB, "255", last=turn, ended=NETWORK))
         longest = DIAL_PAUSES_S[min(failures, len(DIAL_PAUSES_S) - 1)]
-        assert (turn["plan"], turn["pause_s"] <= 1.2 * longest + 0.01) == ("dial", True)
+        assert (turn.plan, turn.pause_s <= 1.2 * longest + 0.01) == ("dial", True)
     turn = plan_job_turn(seen(JOB, "news"))
     plans = []
     for _ in range(MOST_REFUSALS + 1):
         turn = plan_job_turn(seen(JOB, "255", last=turn, ended=REFUSED))
-        plans.append(turn["plan"])
+        plans.append(turn.plan)
     assert plans == ["dial"] * MOST_REFUSALS + ["ask"]
 
 
 def test_a_job_that_is_over_asks_for_a_person_unless_a_person_ended_it() -> None:
     over = replace(JOB, state=JobState.ENDED)
     ended = Ended("job", "job 7: cancelled", "gears lab andes --job")
-    assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 143, "TERM"), ended=ended))["plan"] == "ask"
-    assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 0)))["plan"] == "stop"
-    assert plan_job_turn(seen(None, "news", Life()))["why"] == "stopped"
-    assert plan_job_turn(seen(None, "news", Life(), moved=True))["why"] == "moved"
+    assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 143, "TERM"), ended=ended)).plan == "ask"
+    assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 0))).plan == "stop"
+    assert plan_job_turn(seen(None, "news", Life())).why == "stopped"
+    assert plan_job_turn(seen(None, "news", Life(), moved=True)).why == "moved"
 
 
 def test_a_tunnel_is_waited_for_with_the_scheduler_in_reach() -> None:
     waits = plan_job_turn(seen(JOB, "news", reach="reverse"))
-    assert (waits["plan"], waits["socket"]) == ("queue", 1)
-    assert plan_job_turn(seen(JOB, "news", reach="reverse", tunnel=True))["plan"] == "meet"
+    assert (waits.plan, waits.socket) == ("queue", 1)
+    assert plan_job_turn(seen(JOB, "news", reach="reverse", tunnel=True)).plan == "meet"
 
 
 def test_what_a_job_wrote_before_it_was_put_back_does_not_count() -> None:

@@ -11,7 +11,7 @@ import pytest
 from gears.process import Process
 from gears.records import as_values, load, parse, save
 from gears.rundir import RunDir
-from gears.state import load_lab, load_up, note_up, save_lab
+from gears.state import Turn, load_lab, load_turn, load_up, note_up, save_lab, save_turn
 
 
 class State(StrEnum):
@@ -105,3 +105,30 @@ def test_how_often_a_way_was_up(tmp_path: Path) -> None:
     paths.up.write_text('{"number": 3, "since": "2026-11-27T02:19:37Z", "times": 2}')
     note_up(paths, 4)
     assert (load_up(paths).number, load_up(paths).reconnects) == (4, 2)
+
+
+TURNS = {
+    "hop": """{"number": 4, "what": "hop", "ever_up": true, "failures": 2, "plan": "dial", "how": "batch",
+               "ended": {"kind": "network", "reason": "login1: timed out", "next": "gears lab andes"},
+               "pause_s": 1.07, "by": "address"}""",
+    "lab": """{"number": 2, "what": "lab", "ended": null, "plan": "run", "pause_s": 0.0,
+               "crashes": [], "never_up": 0}""",
+    "job": """{"number": 3, "what": "job", "ever_up": true, "failures": 0, "lines": 4, "job": 1, "pause_s": 0.0,
+               "ended_meeting": false, "ended": null, "lost": null, "plan": "dial", "how": "batch", "node": "c1",
+               "pid": "40", "start": "99"}""",
+}
+"""As version 0.1.0 wrote them, each with the keys it needed."""
+
+
+@pytest.mark.parametrize("what", TURNS)
+def test_a_loop_of_an_earlier_version_goes_on(what: str, tmp_path: Path) -> None:
+    paths = RunDir(tmp_path, "andes", tmp_path)
+    paths.turn.parent.mkdir(parents=True, exist_ok=True)
+    paths.turn.write_text(TURNS[what])
+    turn = load_turn(paths)
+    save_turn(paths, turn)
+    before, now = json.loads(TURNS[what]), json.loads(paths.turn.read_text())
+    assert {key: now[key] for key in before} == before
+    assert load_turn(paths) == turn
+    paths.turn.write_text("")
+    assert load_turn(paths) == Turn()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gears.hop import Ended
 from gears.rundir import RunDir
+from gears.state import Ended, Plan, Turn
 from gears.stop import _turned
 from gears.store import write_record
 from gears.turn import MOST_CRASHES, NETWORK_PAUSES_S, plan_hop_turn, plan_lab_turn
@@ -16,70 +16,70 @@ DIED = Ended("died", "JupyterLab was killed by signal 9", "gears logs andes")
 
 
 def test_a_new_loop_dials_without_a_prompt_and_may_start_a_lab() -> None:
-    turn = plan_hop_turn({}, "start", None, False)
-    assert (turn["plan"], turn["how"], turn["pause_s"], turn["number"]) == ("dial", "asked", 0.0, 1)
+    turn = plan_hop_turn(Turn(), "start", None, False)
+    assert (turn.plan, turn.how, turn.pause_s, turn.number) == ("dial", "asked", 0.0, 1)
 
 
 def test_only_a_person_brings_a_prompt() -> None:
-    assert plan_hop_turn({"number": 4}, "person", None, False)["how"] == "person"
-    assert plan_hop_turn({"number": 4}, "again", None, False)["how"] == "asked"
-    after_a_prompt = {"number": 5, "how": "person", "plan": "dial"}
-    assert plan_hop_turn(after_a_prompt, "255", NETWORK, True)["how"] == "batch"
-    assert plan_hop_turn(after_a_prompt, "255", LOGIN, False)["plan"] == "ask"
+    assert plan_hop_turn(Turn(number=4), "person", None, False).how == "person"
+    assert plan_hop_turn(Turn(number=4), "again", None, False).how == "asked"
+    after_a_prompt = Turn(number=5, how="person", plan=Plan.DIAL)
+    assert plan_hop_turn(after_a_prompt, "255", NETWORK, True).how == "batch"
+    assert plan_hop_turn(after_a_prompt, "255", LOGIN, False).plan == "ask"
 
 
 def test_a_hop_that_was_up_is_dialled_again_at_once() -> None:
-    turn = plan_hop_turn({"number": 7, "failures": 3, "ever_up": True}, "255", NETWORK, True)
-    assert (turn["plan"], turn["failures"], turn["pause_s"], turn["how"]) == ("dial", 0, 0.0, "batch")
+    turn = plan_hop_turn(Turn(number=7, failures=3, ever_up=True), "255", NETWORK, True)
+    assert (turn.plan, turn.failures, turn.pause_s, turn.how) == ("dial", 0, 0.0, "batch")
 
 
 def test_pauses_grow_while_the_network_is_missing_and_stop_growing() -> None:
-    turn: dict[str, object] = {"number": 1}
+    turn = Turn(number=1)
     for failures in range(1, 12):
         turn = plan_hop_turn(turn, "255", NETWORK, False)
         longest = NETWORK_PAUSES_S[min(failures, len(NETWORK_PAUSES_S) - 1)]
-        assert turn["failures"] == failures
-        assert 0.8 * longest - 0.01 <= float(str(turn["pause_s"])) <= 1.2 * longest + 0.01
+        assert turn.failures == failures
+        assert 0.8 * longest - 0.01 <= turn.pause_s <= 1.2 * longest + 0.01
 
 
 @pytest.mark.parametrize("kind", ["login", "refused", "hostkey", "hostkey-unknown", "forward", "config", "remote"])
 def test_what_the_network_is_not_to_blame_for_waits_for_a_person(kind: str) -> None:
-    assert plan_hop_turn({"number": 1, "ever_up": True}, "255", Ended(kind, "why"), True)["plan"] == "ask"
+    assert plan_hop_turn(Turn(number=1, ever_up=True), "255", Ended(kind, "why"), True).plan == "ask"
 
 
 def test_a_name_that_stops_resolving_is_an_outage_only_where_it_once_resolved() -> None:
     unknown = Ended("unknown-host", "no host is known by the name andes")
-    assert plan_hop_turn({"number": 1}, "255", unknown, False)["plan"] == "ask"
-    assert plan_hop_turn({"number": 1, "ever_up": True}, "255", unknown, False)["plan"] == "dial"
+    assert plan_hop_turn(Turn(number=1), "255", unknown, False).plan == "ask"
+    assert plan_hop_turn(Turn(number=1, ever_up=True), "255", unknown, False).plan == "dial"
 
 
 def test_a_lab_that_was_shut_down_is_over() -> None:
     stopped = Ended("stopped", "JupyterLab was shut down")
-    assert plan_lab_turn({"number": 1}, stopped, True, now=1000.0)["plan"] == "stop"
-    assert plan_hop_turn({"number": 1}, "4", stopped, True)["plan"] == "stop"
+    assert plan_lab_turn(Turn(number=1), stopped, True, now=1000.0).plan == "stop"
+    assert plan_hop_turn(Turn(number=1), "4", stopped, True).plan == "stop"
 
 
 def test_a_lab_that_was_up_and_died_is_started_again_at_once_within_bounds() -> None:
-    turn = plan_lab_turn({"number": 1}, DIED, True, now=1000.0)
-    assert (turn["plan"], turn["pause_s"]) == ("run", 0.0)
+    turn = plan_lab_turn(Turn(number=1), DIED, True, now=1000.0)
+    assert (turn.plan, turn.pause_s) == ("run", 0.0)
     plans = []
     for crash in range(1, MOST_CRASHES + 1):
         turn = plan_lab_turn(turn, DIED, True, now=1000.0 + crash)
-        plans.append(turn["plan"])
+        plans.append(turn.plan)
     assert plans == ["run"] * (MOST_CRASHES - 1) + ["ask"]
 
 
 def test_crashes_long_ago_do_not_count() -> None:
-    old = {"number": 9, "crashes": [1.0] * MOST_CRASHES}
-    assert plan_lab_turn(old, DIED, True, now=10_000.0)["crashes"] == [10_000.0]
+    old = Turn(number=9, crashes=(1.0,) * MOST_CRASHES)
+    assert plan_lab_turn(old, DIED, True, now=10_000.0).crashes == (10_000.0,)
 
 
 def test_a_lab_that_never_comes_up_is_tried_three_times() -> None:
-    turn: dict[str, object] = {"number": 1}
+    turn = Turn(number=1)
     plans = []
     for second in range(3):
         turn = plan_lab_turn(turn, DIED, False, now=1000.0 + second)
-        plans.append(turn["plan"])
+        plans.append(turn.plan)
     assert plans == ["run", "run", "ask"]
 
 

@@ -20,7 +20,6 @@ from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import cure_for
 from gears.hop import (
     FORBIDDING,
-    Ended,
     dial_again,
     may_enter_by_name,
     plan_hop,
@@ -33,7 +32,7 @@ from gears.report import BEGIN, read
 from gears.route import Route
 from gears.rundir import RunDir
 from gears.sites import Site, to_json
-from gears.state import Pin, load_pin
+from gears.state import Ended, Pin, load_pin
 from gears.status import Status
 
 ALIVE = b"alive\n"

@@ -14,9 +14,10 @@ from gears.command import Conversation, run
 from gears.doctor.far import dial, far_command, judge, judge_end
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.here import port_is_free, this_host
-from gears.hop import Ended, ssh_options, why_ended
+from gears.hop import ssh_options, why_ended
 from gears.route import Route
 from gears.stanza import alias, assumed_root
+from gears.state import Ended
 from gears.way import own_proxy, remote_gears
 
 FRONT_S = 16.0

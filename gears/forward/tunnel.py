@@ -19,9 +19,10 @@ from gears.command import Conversation
 from gears.errors import GearsError, LoginNeeded, NotReachable
 from gears.forward import find, records
 from gears.forward.servers import Server, read_servers
-from gears.hop import Ended, why_ended
+from gears.hop import why_ended
 from gears.report import BEGIN, read
 from gears.rundir import CONTROL_SUFFIX, MAX_FORWARD_PATH
+from gears.state import Ended
 from gears.way import way_to
 
 ASKED_S, ALONE_S = 120.0, 30.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import calendar
 import time
 
-from gears.facts import Facts, record_in
+from gears.facts import Facts
 from gears.hop import FORBIDDING
 from gears.jobs import JobState
 from gears.jobs.records import JobRecord, from_values, to_values
 from gears.route import Route
+from gears.state import Plan
 from gears.store import Record
 
 Verdict = tuple[str, str | None, str | None]
@@ -18,25 +19,25 @@ Verdict = tuple[str, str | None, str | None]
 def job_state(route: Route, facts: Facts, job: JobRecord) -> Verdict:
     """On the login node. What the scheduler last said stands in the job's record."""
     site = route.site.name
-    ended = record_in(facts.turn.get("ended"))
+    ended = facts.turn.ended
     if facts.answer.kind == "jupyter":
         return "up", warning(job), None
     if not (facts.loop_alive or facts.loop_begins):
         return _not_followed(route, job)
-    if facts.turn.get("plan") == "ask":
-        return "failed", ended.get("reason"), ended.get("next") or f"gears lab {site} --job"
+    if facts.turn.plan == Plan.ASK:
+        return "failed", facts.turn.reason, facts.turn.next or f"gears lab {site} --job"
     if job.known != JobState.RUNNING:
         return ("unknown" if job.state == JobState.UNKNOWN else "queued"), in_queue(job), None
-    if facts.turn.get("plan") == "queue":
+    if facts.turn.plan == Plan.QUEUE:
         return "starting", f"job {job.id} runs on {job.node}: JupyterLab is being started there", None
-    if facts.answer.kind == "silent" or (ended and facts.turn.get("ever_up")):
-        return "unknown", ended.get("reason") or f"{job.node} does not answer", None
+    if facts.answer.kind == "silent" or (ended and facts.turn.ever_up):
+        return "unknown", facts.turn.reason or f"{job.node} does not answer", None
     if _closed_for_good(facts, job):
         reason = (
             f"sshd on {job.node} forbids forwarding to sockets ({FORBIDDING}), or its {route.site.local} is private"
         )
         return "failed", reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
-    return "starting", ended.get("reason"), None
+    return "starting", facts.turn.reason, None
 
 
 def _not_followed(route: Route, job: JobRecord) -> Verdict:
@@ -94,7 +95,7 @@ def seconds_left(job: JobRecord) -> int | None:
 def _closed_for_good(facts: Facts, job: JobRecord) -> bool:
     """JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
     serves = facts.lab is not None and facts.lab.job == job.number and not facts.was_up
-    return facts.turn.get("plan") == "dial" and facts.answer.kind == "closed" and serves
+    return facts.turn.plan == Plan.DIAL and facts.answer.kind == "closed" and serves
 
 
 def shown(job: JobRecord) -> Record:
@@ -125,7 +126,7 @@ JOB_KEYS = (
 def job_hop(route: Route, facts: Facts, job: JobRecord) -> Record:
     """The way from the login node to the job's node."""
     up = facts.was_up and facts.loop_alive
-    state = "up" if up else "connecting" if facts.turn.get("plan") in ("dial", "meet") else "stopped"
+    state = "up" if up else "connecting" if facts.turn.plan in (Plan.DIAL, Plan.MEET) else "stopped"
     return {
         "from": route.here,
         "to": job.node,

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, replace
 
 from gears import store
-from gears.hop import Ended, why_ended
+from gears.hop import why_ended
 from gears.jobs import WAITING, JobState, records, scheduler, submit
 from gears.jobs.records import JobRecord, Life
 from gears.jobs.request import check_scheduler
@@ -24,8 +24,7 @@ from gears.jobs.watch import GONE
 from gears.keeper.probe import connects
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import load_up
-from gears.store import Record
+from gears.state import Ended, Plan, Turn, load_given_up, load_turn, save_turn, was_up
 
 QUEUE_PAUSES_S = (3.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
 """Between two questions to the scheduler while the job waits. The first comes soon: it tells why the job waits."""
@@ -47,7 +46,7 @@ class Seen:
     """All that a decision looks at. `ended`: why the last ssh ended, if one did. `job`: None where there is none, or
     none of this host's."""
 
-    last: Record
+    last: Turn
     word: str
     job: JobRecord | None
     life: Life
@@ -59,11 +58,11 @@ class Seen:
     moved: bool = False  # another login node sees to the job
 
 
-def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
+def next_job_turn(route: Route, paths: RunDir, word: str) -> Turn:
     """Decide after `word`: submit (a person asks for a job), adopt (there is one), tick, news, or the exit status of
     what the loop ran. The records of the turn and of the job are written. Raises what `submit.submit` raises.
     """
-    last = store.read_record(paths.turn)
+    last = load_turn(paths)
     job = records.read(paths)
     elsewhere = job.host != route.here if job else word != "submit"
     if elsewhere:
@@ -76,32 +75,32 @@ def next_job_turn(route: Route, paths: RunDir, word: str) -> Record:
         job = follow(route, paths, job, word)
         records.write(paths, job)
     turn = plan_job_turn(_look(route, paths, last, word, job))
-    store.write_record(paths.turn, turn)
+    save_turn(paths, turn)
     return turn
 
 
-def _look(route: Route, paths: RunDir, last: Record, word: str, job: JobRecord | None) -> Seen:
+def _look(route: Route, paths: RunDir, last: Turn, word: str, job: JobRecord | None) -> Seen:
     reach = check_scheduler(route.site).reach
-    was_up = bool(last) and load_up(paths).number == last.get("number")
+    up = was_up(paths, last)
     if not job or job.host != route.here:
-        return Seen(last, word, None, Life(), None, was_up, reach, moved=job is not None)
+        return Seen(last, word, None, Life(), None, up, reach, moved=job is not None)
     life, ended = records.read_life(paths, job.number), _why(paths, last, word)
     if not job.live:
-        ended = why_over(paths, job, life, answered=was_up or bool(last.get("ever_up")))
+        ended = why_over(paths, job, life, answered=up or last.ever_up)
     lines, tunnel = count_lines(paths, job.number), connects(paths.socket("job", job.number))
-    return Seen(last, word, job, life, ended, was_up, reach, lines=lines, tunnel=tunnel)
+    return Seen(last, word, job, life, ended, up, reach, lines=lines, tunnel=tunnel)
 
 
 def count_lines(paths: RunDir, number: int) -> int:
     return store.read_text(paths.job_life(number)).count("\n")
 
 
-def _why(paths: RunDir, last: Record, word: str) -> Ended | None:
-    if not word.lstrip("-").isdigit() or last.get("plan") != "dial":
+def _why(paths: RunDir, last: Turn, word: str) -> Ended | None:
+    if not word.lstrip("-").isdigit() or last.plan != Plan.DIAL:
         return None
-    if given_up := store.read_record(paths.given_up):
-        return Ended(**given_up)
-    node = str(last.get("node"))
+    if given_up := load_given_up(paths):
+        return given_up
+    node = str(last.node)
     if int(word) == GONE:
         return Ended("network", f"JupyterLab on {node} has ended", None)
     ended = why_ended(int(word), store.read_text(paths.hop_err), site=paths.site, host=node, asked=False)
@@ -204,26 +203,32 @@ def on_purpose(life: Life) -> bool:
 # --- deciding: pure --------------------------------------------------------------------------
 
 
-def plan_job_turn(seen: Seen) -> Record:
+def plan_job_turn(seen: Seen) -> Turn:
     """The next turn. A job that is over is not submitted again but by its successor or by a person."""
-    last, job, ended = seen.last, seen.job, seen.ended
-    ever_up = seen.was_up or (bool(last.get("ever_up")) and seen.word != "submit")
-    turn: Record = {"number": int(last.get("number", 0)) + 1, "what": "job", "ever_up": ever_up, "failures": 0}
-    met = last.get("plan") == "meet" and seen.word.isdigit()
-    turn |= {"lines": seen.lines, "job": job.number if job else None, "pause_s": 1.0 if met else 0.0}
-    turn["ended_meeting"] = met
-    turn["ended"] = None if ended is None else {"kind": ended.kind, "reason": ended.reason, "next": ended.next}
+    last, job = seen.last, seen.job
+    met = last.plan == Plan.MEET and seen.word.isdigit()
+    turn = Turn(
+        number=last.number + 1,
+        what="job",
+        ended=seen.ended,
+        pause_s=1.0 if met else 0.0,
+        ever_up=seen.was_up or (last.ever_up and seen.word != "submit"),
+        lines=seen.lines,
+        job=job.number if job else None,
+        ended_meeting=met,
+    )
     if not job:
-        return turn | {"plan": "stop", "why": "moved" if seen.moved else "stopped"}
+        return replace(turn, plan=Plan.STOP, why="moved" if seen.moved else "stopped")
     if not job.live:
-        return turn | ({"plan": "stop", "why": "shut down"} if on_purpose(seen.life) else {"plan": "ask"})
-    turn["lost"] = last.get("pid") if seen.word == str(GONE) else last.get("lost")
-    ready = seen.tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn["lost"])
+        over = on_purpose(seen.life)
+        return replace(turn, plan=Plan.STOP, why="shut down") if over else replace(turn, plan=Plan.ASK)
+    turn = replace(turn, lost=last.pid if seen.word == str(GONE) else last.lost)
+    ready = seen.tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn.lost)
     if seen.reach == "reverse" and job.known == JobState.RUNNING:
-        turn["socket"] = job.number  # in place of the turn's: it does not change while the job lives
+        turn = replace(turn, socket=job.number)  # in place of the turn's: it does not change while the job lives
     if job.known != JobState.RUNNING or not ready:
-        return turn | _wait(seen, job)
-    return turn | (_dial(seen, job) if seen.reach == "ssh" else {"plan": "meet"})
+        return _wait(turn, seen, job)
+    return _dial(turn, seen, job) if seen.reach == "ssh" else replace(turn, plan=Plan.MEET)
 
 
 def _new_lab(life: Life, lost: str | None) -> bool:
@@ -231,35 +236,37 @@ def _new_lab(life: Life, lost: str | None) -> bool:
     return life.lab is not None and life.lab[0] != lost
 
 
-def _wait(seen: Seen, job: JobRecord) -> Record:
+def _wait(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
     """In the queue, or until JupyterLab is started in the job, its tunnel is here, or what is left of it is gone."""
     last = seen.last
-    waited = last.get("plan") == "queue" and last.get("job") == job.number
-    polls = int(last.get("polls", 0)) + (seen.word == "tick") if waited else 0
+    waited = last.plan == Plan.QUEUE and last.job == job.number
+    polls = last.polls + (seen.word == "tick") if waited else 0
+    turn = replace(turn, plan=Plan.QUEUE, polls=polls)
     if job.known == JobState.ENDING:
-        return {"plan": "queue", "polls": polls, "pause_s": ENDING_PAUSE_S}
+        return replace(turn, pause_s=ENDING_PAUSE_S)
     if job.known == JobState.RUNNING:
-        return {"plan": "queue", "polls": polls, "pause_s": RUNNING_PAUSE_S}
+        return replace(turn, pause_s=RUNNING_PAUSE_S)
     pause_s = QUEUE_PAUSES_S[min(polls, len(QUEUE_PAUSES_S) - 1)]
-    return {"plan": "queue", "polls": polls, "pause_s": math.ceil(pause_s * random.uniform(1.0, 1.2) * 10) / 10}
+    return replace(turn, pause_s=math.ceil(pause_s * random.uniform(1.0, 1.2) * 10) / 10)
 
 
-def _dial(seen: Seen, job: JobRecord) -> Record:
-    failures = 0 if seen.was_up or seen.ended is None else int(seen.last.get("failures", 0)) + 1
+def _dial(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
+    failures = 0 if seen.was_up or seen.ended is None else seen.last.failures + 1
     refused = seen.ended is not None and seen.ended.kind != "network"
     if refused and failures > MOST_REFUSALS:
-        return {"plan": "ask"}
+        return replace(turn, plan=Plan.ASK)
     pause_s = DIAL_PAUSES_S[min(failures, len(DIAL_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
     pid, start = seen.life.lab or ("", "")
-    return {
-        "plan": "dial",
-        "how": "batch",
-        "failures": failures,
-        "pause_s": round(pause_s, 2),
-        "node": job.node,
-        "pid": pid,
-        "start": start,
-    }
+    return replace(
+        turn,
+        plan=Plan.DIAL,
+        how="batch",
+        failures=failures,
+        pause_s=round(pause_s, 2),
+        node=job.node,
+        pid=pid,
+        start=start,
+    )
 
 
 # --- saying why ------------------------------------------------------------------------------
@@ -288,28 +295,29 @@ def _by_life(job: JobRecord, life: Life) -> str:
 # --- carrying out ----------------------------------------------------------------------------
 
 
-def line(turn: Record) -> str:
+def line(turn: Turn) -> str:
     """What the loop is told."""
-    match turn["plan"]:
-        case "queue":
-            return f"queue {turn['pause_s']}"
-        case "dial":
-            words = (turn["number"], turn["pause_s"], turn["node"], turn["pid"], turn["start"], turn["job"])
+    match turn.plan:
+        case Plan.QUEUE:
+            return f"queue {turn.pause_s}"
+        case Plan.DIAL:
+            words = (turn.number, turn.pause_s, turn.node, turn.pid, turn.start, turn.job)
             return "dial " + " ".join(map(str, words))
-    return f"meet {turn['number']} {turn['pause_s']}"
+    return f"meet {turn.number} {turn.pause_s}"
 
 
-def clear_sockets(route: Route, paths: RunDir, turn: Record) -> None:
+def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
     """Before the loop waits or dials: no socket of a connection that ended is in the way of the next.
 
     sshd leaves the socket of a reverse tunnel behind, and would not bind it again; one that lives is kept, since the
     job need not notice that a loop was started anew.
     """
     store.ensure_fifo(paths.meet_fifo)
-    lives = paths.socket("job", turn["job"]) if turn["plan"] != "dial" and not turn["ended_meeting"] else None
+    assert turn.job is not None
+    lives = paths.socket("job", turn.job) if turn.plan != Plan.DIAL and not turn.ended_meeting else None
     for stale in paths.local.glob(f"{paths.site}.job.*.sck"):
         if stale != lives or not connects(stale):
             stale.unlink(missing_ok=True)
-    aim = paths.job_meet(turn["job"])
+    aim = paths.job_meet(turn.job)
     if store.read_text(aim).strip() != route.here:
         store.write_private(aim, route.here + "\n")

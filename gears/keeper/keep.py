@@ -12,19 +12,30 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from gears import process, store
 from gears.errors import GearsError
-from gears.hop import Ended, way_back
+from gears.hop import way_back
 from gears.keeper.hold import HELD_FD
 from gears.keeper.probe import Answer, probe
 from gears.keeper.serve import WaitingServer
 from gears.report import read_hop
 from gears.route import Route
 from gears.rundir import RunDir
-from gears.state import Pin, load_pin, note_up, save_lab, save_pin
+from gears.state import (
+    Ended,
+    Pin,
+    Plan,
+    Turn,
+    load_pin,
+    load_turn,
+    note_up,
+    save_given_up,
+    save_lab,
+    save_pin,
+)
 from gears.status import observe
 
 PROMPT_S = 100.0
@@ -117,7 +128,7 @@ def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
             number = _keep_turn(route, paths, listener)
         finally:
             os.close(lock)
-        if number is None or store.read_record(paths.turn).get("number") == number:
+        if number is None or load_turn(paths).number == number:
             return
 
 
@@ -137,30 +148,30 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
     born = began = time.monotonic()
     number, closed_since = -1, math.inf
     while _loop_alive(paths, patient=time.monotonic() - born < 5):
-        turn = store.read_record(paths.turn)
-        if turn.get("number") != number:
-            began, number = time.monotonic(), int(turn.get("number", 0))
-        candidate = paths.socket(str(turn.get("what")), int(turn.get("socket", number)))
+        turn = load_turn(paths)
+        if turn.number != number:
+            began, number = time.monotonic(), turn.number
+        candidate = paths.socket(turn.what, turn.socket or number)
         answer = probe(candidate)
         if answer.kind == "jupyter" and _switch_over(route, paths, candidate, number):
             return number
         store.ensure_link(paths.link, server.path)
         _show(route, paths, server, answer)
-        if turn.get("plan") == "queue":
+        if turn.plan == Plan.QUEUE:
             _tell_news(paths, turn, tunnel=answer.kind != "refused")
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
-        if turn.get("how") == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
+        if turn.how == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
             _give_up(paths, _unanswered(route))
         if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
             _give_up(paths, Ended("forward", server.status["reason"], server.status["next"]))
         pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
-        time.sleep(min(pause_s, NEWS_EVERY_S) if turn.get("what") == "job" else pause_s)
+        time.sleep(min(pause_s, NEWS_EVERY_S) if turn.what == "job" else pause_s)
     return None
 
 
-def _tell_news(paths: RunDir, turn: store.Record, *, tunnel: bool) -> None:
+def _tell_news(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
     """The loop waits for a job: wake it once that has written something (`jobs.records.Life`), or its tunnel came."""
-    if tunnel or store.read_text(paths.job_life(turn["job"])).count("\n") != turn.get("lines"):
+    if tunnel or store.read_text(paths.job_life(turn.job or 0)).count("\n") != turn.lines:
         store.write_fifo(paths.ask, "news")
 
 
@@ -226,8 +237,8 @@ def _note_report(route: Route, paths: RunDir) -> None:
 def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
     """Which host of an alias answered, and whether it is to be dialled by its address or by name: found out here, when
     nobody waits for it."""
-    turn, known = store.read_record(paths.turn), load_pin(paths)
-    if turn.get("forced"):
+    turn, known = load_turn(paths), load_pin(paths)
+    if turn.forced:
         pin = replace(pin, by="name")
     elif known.by and replace(known, by=None) == pin:
         return
@@ -262,5 +273,5 @@ def _give_up(paths: RunDir, ended: Ended) -> None:
     loop = process.read(paths.loop)
     for child in process.children(loop) if loop else []:
         if process.name(child.pid) == "ssh":
-            store.write_record(paths.given_up, asdict(ended))
+            save_given_up(paths, ended)
             child.signal(signal.SIGTERM)

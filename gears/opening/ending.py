@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from gears.errors import GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
-from gears.hop import ENDED, Ended, why_ended
+from gears.hop import ENDED, why_ended
 from gears.opening.connection import Connection, Report
 from gears.opening.dial import front_root
 from gears.route import Route
+from gears.state import Ended
 
 ERRORS = {kind.exit_code: kind for kind in (GearsError, UsageError, LoginNeeded, NothingRunning, NotReachable)}
 

@@ -14,7 +14,6 @@ from gears import checks, store
 from gears.command import run
 from gears.errors import CommandFailed, GearsError, LoginNeeded
 from gears.here import source_towards
-from gears.hop import Ended
 from gears.keeper.keep import prompt_s
 from gears.keeper.probe import probe
 from gears.opening import screen
@@ -26,6 +25,7 @@ from gears.opening.screen import Desk
 from gears.opening.waiting import status
 from gears.route import Route
 from gears.rundir import MAX_FORWARD_PATH, RunDir
+from gears.state import Ended
 from gears.turn import NETWORK_PAUSES_S
 
 TICK_S = 0.5
