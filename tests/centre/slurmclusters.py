@@ -42,10 +42,11 @@ if [ ! -d $data ]; then
     {{ printf 'create database mysql;\\nuse mysql;\\n'; cat /usr/share/mysql/mysql_system_tables.sql; }} |
         database --bootstrap
 fi
-database > /var/log/mariadb.log 2>&1 &
-until [ -S /run/mysqld/mysqld.sock ]; do sleep 0.05; done
+database &
+until [ -S /run/mysqld/mysqld.sock ]; do kill -0 $!; sleep 0.05; done
 slurmdbd
-until sacctmgr --noheader list cluster; do sleep 0.1; done
+tries=100
+until sacctmgr --noheader list cluster; do tries=$((tries - 1)); [ $tries != 0 ]; sleep 0.2; done
 [ -z "$new" ] || sacctmgr --immediate add cluster {CLUSTER} {OTHER}
 """
 
