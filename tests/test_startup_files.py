@@ -6,6 +6,7 @@ import pytest
 
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, fixed_path, gears, home, lab_at, status, wait_until
+from tests.opening import await_up, type_open
 
 TMOUT = "TMOUT=2; readonly TMOUT; export TMOUT\n"
 TMUX = """\
@@ -34,6 +35,10 @@ def begin_bashrc(hub: Host, text: str) -> None:
     hub.run("cat - ~/bashrc.kept > ~/.bashrc", input=text, check=True)
 
 
+def logins(host: Host) -> int:
+    return host.path("/var/log/sshd.log").read_text().count("Accepted ")
+
+
 def test_slow_start_up_files_only_cost_time(hub: Host) -> None:
     begin_bashrc(hub, "sleep 12; printf 'loading modules …'\n")
     done = gears(hub, "lab andes", timeout_s=120)
@@ -55,6 +60,11 @@ def test_a_readonly_time_out_ends_no_wait_of_ours(centre: Centre, hub: Host) -> 
         hub.run("sleep 4", check=True)
         found = status(hub)
         assert (found["state"], found["hops"][0]["reconnects"]) == ("up", 0)
+        opened = await_up(centre.laptop, type_open(centre.laptop, "andes --no-browser"))
+        before = logins(hub)
+        hub.run("sleep 4", check=True)
+        assert logins(hub) == before, "each could cost a passcode"
+        opened.close()
     finally:
         for host in hosts:
             host.run("umount -l /usr/bin/dash", "root", check=True)
