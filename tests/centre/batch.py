@@ -49,8 +49,10 @@ class BatchSystem(ABC):
 
     def fail(self, *, silent: bool) -> None:
         """End the controller, which keeps what it knows; or, `silent`, stop it: it takes connections, never answers."""
-        self._controller.kill(*self._pids(), signal="STOP" if silent else self.end_signal, check=True)
-        if not silent:
+        if silent:
+            self._controller.kill(*self._pids(), signal="STOP", check=True)
+        else:
+            self._controller.kill(*self._pids(), signal=self.end_signal)  # one may end by another's end
             await_condition(lambda: not self._pids(), 30, "the controller has ended")
 
     def mend(self) -> None:
