@@ -14,7 +14,7 @@ from gears.stanza import assumed_root, plan_stanza
 
 
 def with_token(site: str, url: str, lab: store.Record) -> str:
-    """The address with the token in it, for the person's own screen; without one where a password is set."""
+    """Return the address with the token in it, for the person's own screen; without one where a password is set."""
     if lab.get("login") == "password":
         return url
     token = store.read_text(gears_home() / "run" / site / "token").strip()
@@ -22,12 +22,18 @@ def with_token(site: str, url: str, lab: store.Record) -> str:
 
 
 def stanzas(site: str | None, *, port: int | None, user: str | None) -> str:
-    """The stanza of `site`; without one those of every site started from here, else the default one's."""
+    """Return the stanza of `site`; without one those of every site started from here, else the default one's.
+
+    `$GEARS_SITE` counts as `site`. Raises what `stanza` raises.
+    """
     return "\n".join(stanza(name, port=port, user=user) for name in _sites(site))
 
 
 def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> list[str]:
-    """Put the stanzas into ~/.ssh/config; one line for each, saying what became of it."""
+    """Put the stanzas into ~/.ssh/config. Return one line for each, saying what became of it.
+
+    Raises what `laptop.write_stanza` raises.
+    """
     from gears.laptop import write_stanza
 
     lines = []
@@ -39,12 +45,15 @@ def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> li
 
 
 def every_stanza(*, user: str | None) -> str:
-    """The stanzas of all sites that are known here, but for this machine's own."""
+    """Return the stanzas of all sites that are known here, but for this machine's own."""
     return "\n".join(stanza(name, port=None, user=user) for name in _far_sites())
 
 
 def include_stanzas(*, user: str | None) -> str:
-    """Put them into a file beside ~/.ssh/config, which is told to include it; a line that says what became of it."""
+    """Put the stanzas of all sites into a file beside ~/.ssh/config, which is told to include it.
+
+    Return a line that says what became of it. Raises what `laptop.write_include` raises.
+    """
     from gears.laptop import write_include
 
     names = _far_sites()
@@ -60,6 +69,11 @@ def _far_sites() -> list[str]:
 
 
 def stanza(name: str, *, port: int | None, user: str | None) -> str:
+    """Return the stanza of the site called `name`.
+
+    `port`: the laptop's; None: the profile's. `user`: the name on the front; None: the profile's, else the one here.
+    May ask the resolver. Raises UsageError, ProfileError, UnsafePath.
+    """
     site = load_site(name)
     here = this_host(full_name=site.lab.host is None)
     user = user or site.front.user or here.user
@@ -69,7 +83,7 @@ def stanza(name: str, *, port: int | None, user: str | None) -> str:
 
 
 def _is_front(site: Site, here: Here) -> bool:
-    """Whether gears' path here is its path on the front: this is the front, or a lab host that shares its home.
+    """Tell whether gears' path here is its path on the front: this is the front, or a lab host that shares its home.
 
     A host that one is logged in to by ssh is no laptop.
     """
@@ -83,12 +97,17 @@ def _is_front(site: Site, here: Here) -> bool:
 
 
 def is_at_front(site: Site) -> bool:
-    """Of a relay, on a host that is not its lab host: whether this is the front, and no laptop."""
+    """Tell of a relay, on a host that is not its lab host, whether this is the front, and no laptop.
+
+    True where one is logged in by ssh, where the site was started, or where the front's name leads to this machine. May
+    ask the resolver.
+    """
     front = str(site.front.host)
     return bool(os.environ.get("SSH_CONNECTION")) or started_here(site.name) or is_me(front, this_host())
 
 
 def started_here(name: str) -> bool:
+    """Tell whether the site was ever started from this home: a keeper left its status there."""
     return (gears_home() / "run" / name / "state.json").is_file()
 
 

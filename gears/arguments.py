@@ -13,6 +13,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Build the parser for all commands. Under `command` its answer has the name by which `cli` finds the function."""
     parser = argparse.ArgumentParser(
         prog="gears",
         description="A JupyterLab on an HPC centre, in your own browser, at an address that never changes.",
@@ -54,7 +55,7 @@ def _add_lab(commands: Commands) -> None:
 
 
 def _add_capabilities(commands: Commands) -> None:
-    """Each has its words beside it."""
+    """Add the commands that have their words beside them."""
     add_dask(commands, _command)
     add_env(commands, _command)
 
@@ -78,10 +79,12 @@ def _add_stanza(commands: Commands) -> None:
 
 
 def port_number(text: str) -> int:
+    """Read a port, from 1024 to 65535. Raises argparse.ArgumentTypeError."""
     return int(_checked(checks.port, int(text) if text.isdecimal() else text))
 
 
 def user_name(text: str) -> str:
+    """Check a user's name (`checks.user`). Raises argparse.ArgumentTypeError."""
     return str(_checked(checks.user, text))
 
 
@@ -110,7 +113,7 @@ def _add_job_options(lab: argparse.ArgumentParser) -> None:
 def _command(
     commands: Commands, name: str, help: str, *, site: bool = True, does: str | None = None
 ) -> argparse.ArgumentParser:
-    """A command, and under `command` the name by which `cli` finds its function: its own, or `does`."""
+    """Add a command, and under `command` the name by which `cli` finds its function: its own, or `does`."""
     parser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(command=does or name)
     if site:
@@ -129,7 +132,7 @@ def _add_sites(commands: Commands) -> None:
 
 
 def _add_laptop(commands: Commands) -> None:
-    """What a person types on the laptop; on the front or the lab host it does the same from there."""
+    """Add what a person types on the laptop; on the front or the lab host it does the same from there."""
     forward = _command(commands, "forward", "your Jupyter servers and Dask dashboards there, at ports here", site=False)
     forward.add_argument("words", nargs="*", metavar="HOST|SITE… | list | cancel [PORT]")
     shell = _command(commands, "shell", "a tmux session there, with gears' environment active; again: back in it")
@@ -152,7 +155,7 @@ def _add_session_options(shell: argparse.ArgumentParser, run: argparse.ArgumentP
 
 
 def _add_inner(commands: Commands) -> None:
-    """What the loops and the hops call; no person types these."""
+    """Add what the loops and the hops call; no person types these."""
     _add_inner_open(commands)
     turn = commands.add_parser("_turn")
     turn.set_defaults(command="_turn")
@@ -179,7 +182,7 @@ def _add_inner(commands: Commands) -> None:
 
 
 def _add_inner_open(commands: Commands) -> None:
-    """What `gears open` calls on the front."""
+    """Add what `gears open` calls on the front."""
     opened = commands.add_parser("_open")
     opened.set_defaults(command="_open")
     opened.add_argument("site")

@@ -21,7 +21,7 @@ _LONGEST_TEXT = 500
 
 
 def word(regex: str, meaning: str) -> Check:
-    """A check for text that is, whole, what `regex` says. `meaning` ends the sentence "… is not"."""
+    """Make a check for text that is, whole, what `regex` says. `meaning` ends the sentence "… is not"."""
 
     def check(value: object) -> str:
         if not isinstance(value, str):
@@ -34,6 +34,7 @@ def word(regex: str, meaning: str) -> Check:
 
 
 def one_of(*choices: str) -> Check:
+    """Make a check for a value that is one of `choices`."""
     def check(value: object) -> object:
         if value not in choices:
             raise ValueError(f"{_short(value)} is not one of {', '.join(choices)}")
@@ -43,7 +44,7 @@ def one_of(*choices: str) -> Check:
 
 
 def many(check_item: Check) -> Check:
-    """A check for a list; the value comes back as a tuple."""
+    """Make a check for a list, each item of which passes `check_item`; the value comes back as a tuple."""
 
     def check(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
@@ -54,15 +55,20 @@ def many(check_item: Check) -> Check:
 
 
 def optional(check_value: Check) -> Check:
-    """As `check_value`, and "" for absent: so a later profile can take back what an earlier one set."""
+    """Make a check as `check_value`, in which "" is absent (None).
+
+    So a later profile can take back what an earlier one set.
+    """
     return lambda value: None if value == "" else check_value(value)
 
 
 def or_empty(check_value: Check) -> Check:
+    """Make a check as `check_value` that lets "" pass as it is."""
     return lambda value: value if value == "" else check_value(value)
 
 
 def number(least: int, most: int, meaning: str = "number") -> Check:
+    """Make a check for a whole number from `least` to `most`. `meaning`: what the message calls it."""
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"must be a whole number, not {_kind(value)}")
@@ -74,7 +80,7 @@ def number(least: int, most: int, meaning: str = "number") -> Check:
 
 
 def text(value: object) -> str:
-    """One line a person reads or a scheduler gets verbatim: no control characters."""
+    """Check one line a person reads or a scheduler gets verbatim: no control characters, 500 characters at most."""
     if not isinstance(value, str):
         raise ValueError(f"must be text in quotes, not {_kind(value)}")
     if not value.isprintable():
@@ -85,6 +91,7 @@ def text(value: object) -> str:
 
 
 def walltime(value: object) -> str:
+    """Check a job's time limit, [D-]HH:MM:SS, longer than nothing. Days and hours have up to three digits."""
     clock: str = word(r"(?:\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d", "a time such as 01:30:00 or 2-00:00:00")(value)
     if not re.search("[1-9]", clock):
         raise ValueError("must be longer than nothing")
@@ -92,14 +99,17 @@ def walltime(value: object) -> str:
 
 
 def walltime_s(clock: str) -> int:
-    """Seconds in what `walltime` has let pass."""
+    """Return the seconds in what `walltime` has let pass."""
     days, _, rest = clock.rpartition("-")
     hours, minutes, seconds = (int(part) for part in rest.split(":"))
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def directive(value: object) -> str:
-    """A line of a job script for the scheduler, such as --gres=gpu:1: nothing a shell would run."""
+    """Check a line of a job script for the scheduler, such as --gres=gpu:1: nothing a shell would run.
+
+    It begins with - or with the scheduler's own prefix: #SBATCH, #PBS, #BSUB or #$, and - behind it.
+    """
     line = text(value)
     if not re.match(r"-|#(?:SBATCH|PBS|BSUB|\$)\s*-", line):
         raise ValueError(f"{_short(line)} is no directive: it must begin with - or with the scheduler's own prefix")
@@ -107,7 +117,10 @@ def directive(value: object) -> str:
 
 
 def setting(value: object) -> object:
-    """What other programs define: any value that TOML and JSON share, with text as strict as `text`."""
+    """Check what other programs define: any value that TOML and JSON share, with text as strict as `text`.
+
+    A list or tuple comes back as a list.
+    """
     match value:
         case bool() | int() | float():
             return value
@@ -121,16 +134,18 @@ def setting(value: object) -> object:
 
 
 def path(value: object) -> str:
+    """Check an absolute path, or one from ~, of letters, digits and ._+@,=- that does not go up with `..`."""
     return _no_way_up(word(_PATH, "an absolute path, or one from ~, of letters, digits and ._+@,=-")(value))
 
 
 def template_path(value: object) -> str:
-    """As `path`; `{user}` in it stands for the name of the person there."""
+    """Check as `path` does; `{user}` in it stands for the name of the person there."""
     meaning = "an absolute path, or one from ~, of letters, digits, ._+@,=- and {user}"
     return _no_way_up(word(_TEMPLATE_PATH, meaning)(value))
 
 
 def host_local(value: object) -> str:
+    """Check a path on a disk of the host's own: as `path` does, and not from ~, the home directory."""
     if isinstance(value, str) and value.startswith("~"):
         raise ValueError("must be on a disk of the host's own, so not in the home directory")
     return path(value)
@@ -156,7 +171,7 @@ port = number(1024, 65535, "port")
 
 
 def port_or_any(value: object) -> int:
-    """A port, or 0 for any that is free."""
+    """Check a port, or 0 for any that is free."""
     return 0 if value == 0 and not isinstance(value, bool) else int(port(value))
 
 

@@ -27,7 +27,10 @@ STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit statuses are those of `gears.errors`."""
+    """Run one command and return its exit status, one of those of `gears.errors`.
+
+    No GearsError and no Ctrl-C gets through; the message goes to standard error. `argv`: None for that of the process.
+    """
     args = build_parser().parse_args(argv)
     try:
         return COMMANDS[args.command](args)
@@ -43,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _of_disk(error: OSError) -> GearsError:
-    """A disk that takes nothing is for the person to mend, whichever file it was. Raises any other error again."""
+    """Translate the error of a disk that takes nothing, which is for the person to mend, whichever file it was.
+
+    Raises any other error again.
+    """
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         raise error
     where = f"{error.filename}: " if error.filename else ""
@@ -56,12 +62,17 @@ def _complain(error: GearsError) -> int:
 
 
 def site_name(args: argparse.Namespace) -> str:
+    """Return SITE as it was typed, else the default (`sites.default_site`)."""
     from gears.sites import default_site
 
     return args.site or default_site()
 
 
 def do_lab(args: argparse.Namespace) -> int:
+    """Make sure of the lab and print how to reach it, or its status where it is not up yet.
+
+    With `--json` the status always; with `--verbose` the job script, of a job that was refused too. Root is warned.
+    """
     from gears import workflow
     from gears.look import look
 
@@ -89,7 +100,7 @@ def do_lab(args: argparse.Namespace) -> int:
 
 
 def _lab_route(args: argparse.Namespace) -> Route:
-    """The site with what the command line says of its lab."""
+    """Find the site's route, with what the command line says of its lab."""
     from gears.locate import locate
 
     route = locate(site_name(args), directory=args.dir, env=args.env)
@@ -156,6 +167,7 @@ def _how_to_reach(route: Route, status: Status) -> str:
 
 
 def do_stop(args: argparse.Namespace) -> int:
+    """Stop the lab and its hop, and print whether anything ran. The site's Dask cluster goes on, which is said."""
     from gears.locate import locate
     from gears.stop import stop
 
@@ -174,6 +186,10 @@ def _say_of_cluster(name: str) -> None:
 
 
 def do_status(args: argparse.Namespace) -> int:
+    """Print the status; with `--watch` again at every change, looked for each 2 s.
+
+    The exit status tells it as well (STATUS_EXITS).
+    """
     import time
 
     from gears.locate import locate
@@ -193,6 +209,7 @@ def do_status(args: argparse.Namespace) -> int:
 
 
 def do_open(args: argparse.Namespace) -> int:
+    """Open the lab in this machine's browser; where it is on another one, keep the way there up until interrupted."""
     from gears.locate import locate
     from gears.opening import start
     from gears.opening.screen import Desk
@@ -210,7 +227,7 @@ def do_open(args: argparse.Namespace) -> int:
 
 
 def _lab_words(args: argparse.Namespace) -> list[str]:
-    """The options of the lab as they were typed, for gears on another host."""
+    """Return the options of the lab as they were typed, for gears on another host."""
     words = ["--job"] if args.job else []
     for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():
         values = getattr(args, key)
@@ -220,12 +237,14 @@ def _lab_words(args: argparse.Namespace) -> list[str]:
 
 
 def do_open_far(args: argparse.Namespace) -> int:
+    """Answer a `gears open` on a laptop: make sure of the lab on the front, and hold the connection."""
     from gears.opening import far_end
 
     return far_end.answer(lambda: _lab_route(args), start=args.start, ask=args.ask)
 
 
 def do_ssh_config(args: argparse.Namespace) -> int:
+    """Print the stanza of a site, or of all; with `--write` put it into ~/.ssh/config, and print what became of it."""
     from gears import addresses
 
     if args.all and (args.site or args.port):
@@ -243,6 +262,7 @@ def do_ssh_config(args: argparse.Namespace) -> int:
 
 
 def do_password(_args: argparse.Namespace) -> int:
+    """Ask for JupyterLab's password and store its hash. Wants a terminal. A lab that runs goes on with what it had."""
     from gears.lab.password import ask_password, set_password
 
     if not sys.stdin.isatty():
@@ -254,6 +274,7 @@ def do_password(_args: argparse.Namespace) -> int:
 
 
 def do_url(args: argparse.Namespace) -> int:
+    """Print the address to open, with its token. Raises NothingRunning where the site is not up."""
     from gears.addresses import with_token
     from gears.locate import locate
     from gears.look import look
@@ -269,6 +290,7 @@ def do_url(args: argparse.Namespace) -> int:
 
 
 def do_logs(args: argparse.Namespace) -> int:
+    """Print the last lines of a site's logs; with `--follow` go on as they grow, until interrupted."""
     from gears.logs import show_logs
 
     for line in show_logs(site_name(args), follow=args.follow):
@@ -277,6 +299,10 @@ def do_logs(args: argparse.Namespace) -> int:
 
 
 def do_attach(args: argparse.Namespace) -> int:
+    """Show the site's tmux session in this terminal, and return tmux's exit status.
+
+    Raises NothingRunning without a session on this host, UsageError without a terminal.
+    """
     from gears import tmux
     from gears.sites import load_site
 
@@ -289,6 +315,7 @@ def do_attach(args: argparse.Namespace) -> int:
 
 
 def do_doctor(args: argparse.Namespace) -> int:
+    """Print what `gears.doctor` finds. The exit status is 1 where anything has failed, else 0."""
     from gears import doctor
     from gears.locate import locate
 
@@ -298,6 +325,7 @@ def do_doctor(args: argparse.Namespace) -> int:
 
 
 def do_sites_list(_args: argparse.Namespace) -> int:
+    """Print a line for each known site: its name, and where its profile is."""
     from gears.sites import site_names
 
     for name, source in site_names():
@@ -306,6 +334,7 @@ def do_sites_list(_args: argparse.Namespace) -> int:
 
 
 def do_sites_show(args: argparse.Namespace) -> int:
+    """Print the profile in force as TOML, each key with its file."""
     from gears.sitefile import render_toml
     from gears.sites import load_site
 
@@ -314,6 +343,7 @@ def do_sites_show(args: argparse.Namespace) -> int:
 
 
 def do_sites_new(args: argparse.Namespace) -> int:
+    """Begin a new profile, and print where it is."""
     from gears.sitefile import new_site
 
     _show(f"Written: {new_site(args.name)}\n  next: edit it, then: gears sites show {args.name}")
@@ -321,6 +351,10 @@ def do_sites_new(args: argparse.Namespace) -> int:
 
 
 def do_forward(args: argparse.Namespace) -> int:
+    """Forward servers and dashboards of hosts or sites to this machine; list or cancel such forwards.
+
+    Tokens are shown only where standard output is a terminal.
+    """
     from gears.forward import commands
 
     match args.words:
@@ -340,30 +374,35 @@ def do_forward(args: argparse.Namespace) -> int:
 
 
 def do_shell(args: argparse.Namespace) -> int:
+    """Enter the tmux session on the site's lab host, and return its exit status."""
     from gears import shell
 
     return shell.enter(site_name(args), shell.Inside(args.ipython, args.env), say=_say)
 
 
 def do_shell_there(args: argparse.Namespace) -> int:
+    """Enter that session on the host one was sent to, whatever names it has."""
     from gears import shell
 
     return shell.enter_there(args.site, shell.Inside(args.ipython, args.env), stay=args.stay, say=_say)
 
 
 def do_run(args: argparse.Namespace) -> int:
+    """Carry out `gears run`, and return the exit status of a command that is followed to its end."""
     from gears import errands
 
     return errands.do(args.words, env=args.env, follow=args.follow, show=_show_part, say=_say)
 
 
 def do_run_there(args: argparse.Namespace) -> int:
+    """Carry out `gears run` on the lab host one was sent to, whatever names it has."""
     from gears import errands
 
     return errands.do(args.words, env=args.env, follow=args.follow, show=_show_part, say=_say, there=True)
 
 
 def do_dask(args: argparse.Namespace) -> int:
+    """Carry out a verb of `gears dask`, and print its answer, if it has one."""
     from gears.dask import answers
 
     text, status = answers.answer(args, _say)
@@ -373,6 +412,7 @@ def do_dask(args: argparse.Namespace) -> int:
 
 
 def do_dask_jobs(args: argparse.Namespace) -> int:
+    """Print, for the cluster's owner, what the scheduler says of its jobs that wait, as JSON."""
     from gears.dask import commands
 
     print(json.dumps(commands.jobs(args.kind, args.name, args.ids)))
@@ -380,6 +420,7 @@ def do_dask_jobs(args: argparse.Namespace) -> int:
 
 
 def do_dask_address(args: argparse.Namespace) -> int:
+    """Print, for an owner in a job, by which of its addresses other nodes know this one."""
     from gears.dask import commands
 
     print(commands.address(args.site))
@@ -387,6 +428,7 @@ def do_dask_address(args: argparse.Namespace) -> int:
 
 
 def do_dask_end(args: argparse.Namespace) -> int:
+    """Clear up after a cluster whose owner is gone: its address and its jobs."""
     from gears.dask import commands
 
     commands.end(args.site, args.id, _say)
@@ -394,6 +436,7 @@ def do_dask_end(args: argparse.Namespace) -> int:
 
 
 def do_env(args: argparse.Namespace) -> int:
+    """Carry out a verb of `gears env` or `gears kernel`, and print its answer."""
     from gears.envs.answers import ANSWERS
 
     text, status = ANSWERS[args.command](args, _say)
@@ -402,6 +445,7 @@ def do_env(args: argparse.Namespace) -> int:
 
 
 def do_env_export(args: argparse.Namespace) -> int:
+    """Print what is installed in an environment, in the words of the tool that made it."""
     from gears.envs import make
 
     print(make.export(args.name), end="")
@@ -409,12 +453,17 @@ def do_env_export(args: argparse.Namespace) -> int:
 
 
 def do_env_run(args: argparse.Namespace) -> int:
+    """Become the command, with the environment active. Never returns."""
     from gears.envs import use
 
     use.become(args.name, args.words)
 
 
 def do_turn(args: argparse.Namespace) -> int:
+    """Decide on a loop's next turn, and print it in one line.
+
+    Raises NothingRunning for a loop whose place another one has taken.
+    """
     from pathlib import Path
 
     from gears import loop, turn
@@ -427,6 +476,7 @@ def do_turn(args: argparse.Namespace) -> int:
 
 
 def do_serve(args: argparse.Namespace) -> int:
+    """Serve the lab host's end of a hop (`gears.remote`); with `--stop` end the lab there."""
     from pathlib import Path
 
     from gears import remote
@@ -444,6 +494,7 @@ def do_serve(args: argparse.Namespace) -> int:
 
 
 def do_examine(args: argparse.Namespace) -> int:
+    """Answer a doctor on another host with what is found on this one."""
     from pathlib import Path
 
     from gears.doctor import far_end
@@ -468,12 +519,12 @@ def _show_now(line: str) -> None:
 
 
 def _show_part(text: str) -> None:
-    """A part of another program's output, as it is."""
+    """Print a part of another program's output, as it is."""
     print(text, end="", flush=True)
 
 
 def _say(words: str) -> None:
-    """Progress and complaints: what is no answer goes to standard error."""
+    """Print progress and complaints: what is no answer goes to standard error."""
     from gears.typed import typed
 
     print(f"gears: {typed(words)}", file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> str:
-    """Standard output of `argv`, run without a terminal, on `input` or nothing.
+    """Run `argv` without a terminal, on `input` or nothing, and return its standard output.
 
     Raises MissingProgram, CommandTimeout (the program is killed), CommandFailed for one that prints MOST_OUTPUT, and
     with `check` CommandFailed with its standard error.
@@ -59,7 +59,10 @@ MOST_OUTPUT = 16_000_000
 
 
 def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> tuple[bytes, bytes]:
-    """Both outputs, and the program's end. Raises CommandTimeout, and CommandFailed for one that prints too much."""
+    """Read both outputs, and await the program's end.
+
+    Raises CommandTimeout, and CommandFailed for one that prints too much.
+    """
     assert program.stdout is not None
     assert program.stderr is not None
     deadline, total = time.monotonic() + timeout_s, 0
@@ -92,8 +95,10 @@ def run_logged(
     env: Mapping[str, str],
     keep: Sequence[int] = (),
 ) -> int:
-    """The exit status of `argv`, with all that it prints written to `log`, a descriptor. For as long as it takes:
-    `watch` is called ten times a second, and what it raises ends the program. `keep`: descriptors it is to have, too.
+    """Run `argv`, with all that it prints written to `log`, a descriptor, and return its exit status.
+
+    For as long as it takes: `watch` is called ten times a second, and what it raises ends the program. `keep`:
+    descriptors it is to have, too.
 
     Raises MissingProgram.
     """
@@ -113,8 +118,10 @@ def run_logged(
 
 
 def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
-    """The exit status of `argv`, run in the person's own terminal, where it may ask. 255 when its time is over; None:
-    it has all the time the person gives it."""
+    """Run `argv` in the person's own terminal, where it may ask, and return its exit status.
+
+    255 when its time is over; None: it has all the time the person gives it. Raises MissingProgram.
+    """
     try:
         return subprocess.run(argv, check=False, timeout=timeout_s).returncode
     except FileNotFoundError as exc:
@@ -135,7 +142,7 @@ def start_in_terminal(argv: Sequence[str], terminal: int) -> subprocess.Popen[by
 
 
 def end_program(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
-    """SIGTERM, then SIGKILL after `timeout_s`. May be repeated."""
+    """Send SIGTERM, then SIGKILL after `timeout_s`. May be repeated."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -168,7 +175,7 @@ class Conversation:
         self._process.communicate()
 
     def read_line(self, beginning: str, *, timeout_s: float) -> str:
-        """The first line that begins so; empty where none came in time, or before the output ended."""
+        """Read the first line that begins so; empty where none came in time, or before the output ended."""
         assert self._process.stdout is not None
         output, text, deadline = self._process.stdout.fileno(), b"", time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0 and select.select([output], [], [], left_s)[0]:
@@ -188,18 +195,21 @@ class Conversation:
             self._process.stdin.flush()
 
     def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Return its exit status; None while it runs."""
         return self._process.poll()
 
     def terminate(self, *, timeout_s: float) -> int | None:
-        """Ask it to end: its exit status, None where it did not in time."""
+        """Ask it to end: return its exit status, None where it did not in time."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout_s)
         return None
 
     def end(self, *, timeout_s: float) -> tuple[int | None, str]:
-        """Close its input and let it end: its exit status, None where it did not in time, and its standard error."""
+        """Close its input and let it end; return its exit status and its standard error.
+
+        The status is None where it did not end in time; then it is killed.
+        """
         try:
             _, errors = self._process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
@@ -209,13 +219,14 @@ class Conversation:
 
 
 def find_program(name: str) -> str:
-    """The path of a program, or MissingProgram."""
+    """Find the path of a program. Raises MissingProgram."""
     if path := shutil.which(name):
         return path
     raise missing(name)
 
 
 def missing(name: str) -> MissingProgram:
+    """Make the error for a program that is absent, with the package to install."""
     package = PACKAGES.get(name, name)
     return MissingProgram(
         f"{name} is not installed on this machine",

@@ -19,8 +19,10 @@ Show = Callable[[str], None]
 
 
 def do(words: list[str], *, env: str | None, follow: bool, show: Show, say: Show, there: bool = False) -> int:
-    """Its exit status: that of the command where it is followed to the end. `there`: this is the lab host, whatever
-    names it has. Raises UsageError, and what the steps raise."""
+    """Carry out `gears run` and return its exit status: that of the command where it is followed to the end.
+
+    `there`: this is the lab host, whatever names it has. Raises UsageError, and what the steps raise.
+    """
     verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
     if len(rest) != VERBS.get(verb, len(rest)) or len(rest) < (1 if verb else 2):
         raise UsageError("not a way to type it", next="gears run SITE -- COMMAND …   (or: gears run --help)")

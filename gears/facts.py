@@ -49,11 +49,15 @@ class Facts:
 
     @property
     def was_up(self) -> bool:
-        """Whether the turn of now has led to JupyterLab."""
+        """Tell whether the turn of now has led to JupyterLab."""
         return self.turn.number > 0 and self.up.number == self.turn.number
 
 
 def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
+    """Look at everything on this host that says something of the site. Makes nothing.
+
+    `answer`: what was found behind the fixed path's socket; None: it is probed.
+    """
     loop = process.read(paths.loop)
     turn = load_turn(paths)
     dialled = route.role == "front" and turn.plan == Plan.DIAL
@@ -79,7 +83,10 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
 
 
 def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:
-    """The record in the home, which without a shared one is what the keeper last saw; before that, what was told."""
+    """Find the job's record: in the home, which without a shared one has what the keeper last saw.
+
+    Before that, what was told.
+    """
     told = () if shared else (record_in(answer.content.get("gears")).get("job"), report and report.job)
     if not (any(told) or paths.job_record.exists()):
         return None
@@ -92,7 +99,7 @@ def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: boo
 
 
 def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
-    """A job that runs by the scheduler's last word may be suspended by now."""
+    """Ask the job's own file: one that runs by the scheduler's last word may be suspended by now."""
     from gears.jobs import JobState
     from gears.jobs.records import read_life
 
@@ -102,14 +109,19 @@ def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
 
 
 def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
-    """This host's record; the home's, which of a site that is each machine alone may be another one's; what the lab
-    host told of its own home."""
+    """Find the newest record of a lab: this host's; the home's; what the lab host told of its own home.
+
+    The home's may, of a site that is each machine alone, be another machine's.
+    """
     labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
     return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
 
 
 def leads_to(paths: RunDir) -> str | None:
-    """Where traffic through the fixed path goes on this host: the waiting page, a hop, the job's, or the lab itself."""
+    """Tell where traffic through the fixed path goes on this host: wait (the waiting page), hop, job, or lab itself.
+
+    None where the link is absent or leads to none of these.
+    """
     try:
         name = os.path.basename(os.readlink(paths.link))
     except OSError:
@@ -119,7 +131,7 @@ def leads_to(paths: RunDir) -> str | None:
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since the file was last written; 0 where there is none."""
+    """Return the seconds since the file was last written; 0 where there is none."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -127,12 +139,12 @@ def _age_s(path: Path) -> float:
 
 
 def record_in(value: object) -> Record:
-    """What was read where a record should be: that record, or an empty one."""
+    """Return what was read where a record should be: that record, or an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def count_kernels(paths: RunDir) -> int | None:
-    """How many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
+    """Ask how many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
     token = store.read_text(paths.token).strip()
     try:
         status, content = get_json(paths.link, "/api/status", token=token)

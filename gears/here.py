@@ -35,12 +35,12 @@ class Here:
 
     @property
     def full_name(self) -> str:
-        """The name by which other machines may know this one, as far as it was asked for."""
+        """Return the name by which other machines may know this one, as far as it was asked for."""
         return max(self.names, key=len)
 
 
 def this_host(*, full_name: bool = False) -> Here:
-    """Asks the kernel and the user database; with `full_name` also the resolver, for at most LOOKUP_TIMEOUT_S."""
+    """Ask the kernel and the user database; with `full_name` also the resolver, for at most LOOKUP_TIMEOUT_S."""
     hostname = socket.gethostname()
     names = [hostname.lower(), hostname.lower().partition(".")[0]]
     if full_name and not (canonical := _look_up(hostname).canonical.lower()).startswith("localhost"):
@@ -50,7 +50,7 @@ def this_host(*, full_name: bool = False) -> Here:
 
 
 def is_me(host: str, here: Here) -> bool:
-    """Whether `host` leads to this machine: one of its addresses is ours. Takes up to LOOKUP_TIMEOUT_S.
+    """Tell whether `host` leads to this machine: one of its addresses is ours. Takes up to LOOKUP_TIMEOUT_S.
 
     False where the name can't be resolved, unless it is our own. An alias for several hosts means each of them.
     Loopback addresses prove nothing about a name: Debian gives each machine's own name 127.0.1.1.
@@ -62,19 +62,21 @@ def is_me(host: str, here: Here) -> bool:
 
 
 def source_towards(host: str) -> str:
-    """This machine's own address on the way to `host`; empty where there is no way. Takes up to LOOKUP_TIMEOUT_S."""
+    """Find this machine's own address on the way to `host`; empty without a way. Takes up to LOOKUP_TIMEOUT_S."""
     addresses = _look_up(host).addresses
     return _source_towards(addresses[0]) if addresses else ""
 
 
 def port_is_free(number: int) -> bool:
-    """Whether nobody listens at this port of 127.0.0.1, nor beside it."""
+    """Tell whether nobody listens at this port of 127.0.0.1, nor beside it."""
     return _may_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
 
 
 def is_free_beside(number: int) -> bool:
-    """Whether nobody listens at this port of ::1: for a browser that may be localhost, too, and a token would be told
-    there. A machine without IPv6 has nobody there."""
+    """Tell whether nobody listens at this port of ::1. A machine without IPv6 has nobody there.
+
+    For a browser that may be localhost, too, and a token would be told there.
+    """
     return _may_listen(socket.AF_INET6, "::1", number)
 
 
@@ -97,7 +99,7 @@ def _account() -> tuple[str, str]:
 
 
 def _look_up(host: str) -> _Found:
-    """What the resolver says within LOOKUP_TIMEOUT_S; nothing on failure. A slow answer's thread is left behind."""
+    """Ask the resolver, for LOOKUP_TIMEOUT_S at most; nothing on failure. A slow answer's thread is left behind."""
     found: list[_Found] = []
     thread = Thread(target=lambda: found.append(_resolve(host)), daemon=True)
     thread.start()
@@ -114,7 +116,10 @@ def _resolve(host: str) -> _Found:
 
 
 def _is_ours(address: Address) -> bool:
-    """Only an own address can be bound to; where the kernel allows any (ip_nonlocal_bind), only one leads to itself."""
+    """Tell whether an address is this host's: only an own one can be bound to.
+
+    Where the kernel allows any (ip_nonlocal_bind), only an own one leads to itself.
+    """
     family, name = address
     if _can_bind(family, _NOBODYS[family]):
         return _source_towards(address) == name

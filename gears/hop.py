@@ -72,8 +72,9 @@ class Hop:
 
 
 def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forward: str = "", control: str = "") -> Hop:
-    """The hop from this host to the site's lab host. `gears`: the command on the lab host. `job`: a job is asked for.
-    `forward`, `control`: as `own_forward` has them.
+    """Plan the hop from this host to the site's lab host.
+
+    `gears`: the command on the lab host. `job`: a job is asked for. `forward`, `control`: as `own_forward` has them.
 
     Asks `ssh -G` what the person's configuration says of the host. Raises CommandFailed with ssh's words where that is
     wrong, MissingProgram without ssh.
@@ -96,8 +97,11 @@ ALONE = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no
 
 
 def own_forward(forward: str, control: str) -> dict[str, str]:
-    """A forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward. Without it
-    ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that ssh runs for her."""
+    """Plan a forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward.
+
+    Without it ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that ssh runs for
+    her.
+    """
     tell = f"ssh -F none -S {control} -O"
     ask = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
     return {
@@ -114,13 +118,16 @@ ANY_NODE = "gears-node"
 
 
 def has_forwards(host: str) -> bool:
-    """Whether a person's configuration adds forwards to every connection to this host."""
+    """Tell whether a person's configuration adds forwards to every connection to this host."""
     return any(re.match(r"(local|remote|dynamic)forward ", line) for line in effective_lines(host))
 
 
 def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clear: bool = True) -> tuple[str, ...]:
-    """What every ssh of ours is told. `ciphers`: those that the person's configuration allows; "": not told.
-    `forward`, `control`: as `own_forward` has them. Not `clear`: the command line's count."""
+    """Return what every ssh of ours is told.
+
+    `ciphers`: those that the person's configuration allows; "": not told. `forward`, `control`: as `own_forward` has
+    them. Not `clear`: the command line's count.
+    """
     options = {
         **nothing_of_hers(),
         CLEAR: "yes" if clear else "no",
@@ -142,7 +149,7 @@ def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clea
 
 @functools.cache
 def nothing_of_hers() -> dict[str, str]:
-    """NOTHING_OF_HERS, as far as this machine's ssh knows it."""
+    """Return NOTHING_OF_HERS, as far as this machine's ssh knows it. Asked of ssh once."""
     unknown = [name for group in YOUNG for name in group if not _knows(group)]
     return {name: value for name, value in NOTHING_OF_HERS.items() if name not in unknown}
 
@@ -156,8 +163,10 @@ def _knows(names: tuple[str, ...]) -> bool:
 
 
 def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> str:
-    """What the lab host runs. Where it does not share our home, and so our profiles, the resolved one is handed over;
-    with a job always, since the command line may have changed it.
+    """Return what the lab host runs.
+
+    Where it does not share our home, and so our profiles, the resolved one is handed over; with a job always, since the
+    command line may have changed it.
 
     Every word is safe in any login shell, and none is secret: processes' arguments can be read by all users of a host.
     """
@@ -170,12 +179,12 @@ def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) 
 
 
 def hand_over(site: Site) -> str:
-    """The resolved profile in one word, as `_serve --profile` takes it."""
+    """Return the resolved profile in one word, as `_serve --profile` takes it."""
     return base64.urlsafe_b64encode(to_json(site).encode()).decode()
 
 
 def remote_gears(site: Site, home: Path, executable: str) -> str:
-    """gears on the lab host: under the profile's `lab.root`, else at the same path as here (`executable`).
+    """Return gears on the lab host: under the profile's `lab.root`, else at the same path as here (`executable`).
 
     A leading ~ is left to the remote shell.
     """
@@ -186,12 +195,13 @@ def remote_gears(site: Site, home: Path, executable: str) -> str:
 
 
 def effective_options(host: str) -> dict[str, str]:
-    """What ssh's configuration says of a host; of a keyword that stands there several times, the last value."""
+    """Return what ssh's configuration says of a host; of a keyword that stands there several times, the last value."""
     pairs = (line.partition(" ") for line in effective_lines(host))
     return {name: value for name, _, value in pairs}
 
 
 def effective_lines(host: str, *options: str) -> list[str]:
+    """Return the lines of `ssh -G` for a host. Raises CommandFailed with ssh's words where it refuses."""
     try:
         return run(["ssh", "-G", *options, host], timeout_s=10).splitlines()
     except CommandFailed as exc:
@@ -199,14 +209,17 @@ def effective_lines(host: str, *options: str) -> list[str]:
 
 
 def known_as(effective: Mapping[str, str], host: str) -> str:
-    """The name by which known_hosts has a host's key (sshd(8)), wherever it is dialled."""
+    """Return the name by which known_hosts has a host's key (sshd(8)), wherever it is dialled."""
     name, port = effective.get("hostname") or host, effective.get("port", "22")
     return effective.get("hostkeyalias") or (name if port == "22" else f"[{name}]:{port}")
 
 
 def way_back(host: str, pin: Pin) -> str:
-    """How the node of `pin` is reached again behind `host`: `address`, unless the person's configuration would not
-    apply to that as it does to the name, or it is no way from here; else `name`, by which another node may answer."""
+    """Tell how the node of `pin` is reached again behind `host`: by "address", else by "name".
+
+    By name, by which another node may answer, where the person's configuration would not apply to the address as it
+    does to the name, or that is no way from here.
+    """
     address, port = str(pin.address), pin.port or ""
     named = effective_options(host)
     if port not in ("", named.get("port", port)):
@@ -221,7 +234,10 @@ def way_back(host: str, pin: Pin) -> str:
 
 
 def has_ticket() -> bool:
-    """Of Kerberos: one is good for a host's name alone. Debian's ssh would use one for every host."""
+    """Tell whether there is a ticket of Kerberos (`klist -s`): one is good for a host's name alone.
+
+    Debian's ssh would use one for every host.
+    """
     try:
         run(["klist", "-s"], timeout_s=2)
     except (CommandFailed, MissingProgram):
@@ -230,7 +246,7 @@ def has_ticket() -> bool:
 
 
 def same_configuration(host: str, other: str) -> bool:
-    """Whether a person's configuration says the same of both, but for their names."""
+    """Tell whether a person's configuration says the same of both, but for their names."""
     return _but_for_the_name(effective_lines(host)) == _but_for_the_name(effective_lines(other))
 
 
@@ -239,6 +255,7 @@ def _but_for_the_name(lines: list[str]) -> list[str]:
 
 
 def by_address(address: str, key_alias: str) -> tuple[str, ...]:
+    """Return the options by which ssh dials `address`, and looks up the host's key under `key_alias`."""
     return ("-o", f"HostName={address}", "-o", f"HostKeyAlias={key_alias}")
 
 
@@ -247,7 +264,10 @@ ON_NODE = f"""sh -c 'test "$(uname -n)" = "$0" || {{ echo "{ANOTHER_NODE}" >&2; 
 
 
 def dial_again(hop: Hop, pin: Pin) -> tuple[tuple[str, ...], str]:
-    """ssh's options, and what stands before the remote command, to reach the node of `pin`; any, where it is empty."""
+    """Return ssh's options, and what stands before the remote command, to reach the node of `pin`.
+
+    Any node, where the pin is empty.
+    """
     if not pin.address:
         return (), ""
     if (pin.by or way_back(hop.host, pin)) == "address":
@@ -260,14 +280,17 @@ NOT_AT_AN_ADDRESS = ("refused", "hostkey", "hostkey-unknown", "config")
 
 
 def may_enter_by_name(host: str, ended: Ended) -> bool:
-    """Whether a dial by address that ended so is worth another one by name. A ticket is good for names only."""
+    """Tell whether a dial by address that ended so is worth another one by name. A ticket is good for names only."""
     if ended.kind == "login":
         return effective_options(host).get("gssapiauthentication") == "yes"
     return ended.kind in NOT_AT_AN_ADDRESS
 
 
 def _prefer_fast(ciphers: str) -> str:
-    """The same ciphers, AES-GCM first: nothing is added to what the person's or the site's configuration allows."""
+    """Put AES-GCM first of the same ciphers.
+
+    Nothing is added to what the person's or the site's configuration allows.
+    """
     allowed = [cipher for cipher in ciphers.split(",") if cipher]
     fast = [cipher for cipher in FAST_CIPHERS if cipher in allowed]
     return ",".join(fast + [cipher for cipher in allowed if cipher not in fast])
@@ -297,7 +320,10 @@ def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, ag
 
 
 def _cause(stderr: str) -> tuple[str, str, str] | None:
-    """The last line that tells why: ssh goes on after what it says before, as of a name it could not canonicalize."""
+    """Find the last line that tells why; None where there is none.
+
+    ssh goes on after what it says before, as of a name it could not canonicalize.
+    """
     if re.search(_REASONS[0][0], stderr):  # further lines follow
         return _REASONS[0][1:]
     for line in reversed(stderr.splitlines()):
@@ -361,7 +387,10 @@ _REASONS: list[tuple[str, str, str, str]] = [
 
 
 def _denied(methods: str, host: str, again: str, asked: bool) -> Ended:
-    """`methods`: what the server would still take; without a key among them ours was accepted, or is not asked for."""
+    """Say why nobody was let in.
+
+    `methods`: what the server would still take; without a key among them ours was accepted, or is not asked for.
+    """
     wants_person = "keyboard-interactive" in methods or "password" in methods
     if wants_person and asked:
         return Ended("login", f"{host} did not accept the passcode (one try was made, none is made by itself)", again)
@@ -375,7 +404,10 @@ def _denied(methods: str, host: str, again: str, asked: bool) -> Ended:
 
 
 def _killed(signal: int, host: str, again: str, asked: bool) -> Ended:
-    """Once connected, ssh answers a signal with 255; before, at its prompt, it dies of what a person sends it."""
+    """Say what became of an ssh that a signal killed.
+
+    Once connected, ssh answers a signal with 255; before, at its prompt, it dies of what a person sends it.
+    """
     if asked and signal in (1, 2, 15):
         return Ended("login", f"the login to {host} was broken off", again)
     return Ended("network", f"{host}: ssh was killed by signal {signal}", again)
@@ -397,7 +429,7 @@ def _remote_ended(status: int, stderr: str, site: str, host: str) -> Ended:
 
 
 def before_gears(host: str, how: str, said: str = "") -> Ended:
-    """Of a session that ended without a word of gears in it. `said`: the last line of others."""
+    """Say of a session that it ended without a word of gears in it. `said`: the last line of others."""
     words = f" ({said})" if said else ""
     reason = f"{host}: {how} before gears began in it{words}, as by exit or exec in a start-up file of yours there"
     return Ended("remote", reason, f"ssh {host} echo works   (if it prints nothing: look into ~/.bashrc there)")

@@ -61,8 +61,10 @@ def write_stanza(stanza: str, site_name: str, config: Path | None = None) -> Wri
 
 
 def write_include(stanzas: str, site_names: list[str], config: Path | None = None) -> Written:
-    """Put `stanzas` into a file of gears' beside `config`, and one line that includes it on top of that: ssh_config(5),
-    Include, of OpenSSH 7.3. The blocks that `write_stanza` made for these sites are taken out. Raises as that does.
+    """Put `stanzas` into a file of gears' beside `config`, and one line that includes it on top of that.
+
+    ssh_config(5): Include, of OpenSSH 7.3. The blocks that `write_stanza` made for these sites are taken out. Raises as
+    that does.
     """
     config = config or Path("~/.ssh/config").expanduser()
     try:
@@ -97,7 +99,7 @@ def _write_include(stanzas: str, site_names: list[str], config: Path) -> Written
 
 
 def _with_include(text: str, site_names: list[str], config: Path) -> str:
-    """`text` with our Include on top, and without these sites' blocks, which it would shadow."""
+    """Return `text` with our Include on top, and without these sites' blocks, which it would shadow."""
     lines = text.splitlines(keepends=True)
     for name in site_names:
         first, behind = _find_block(lines, name, config)
@@ -112,7 +114,10 @@ def _with_include(text: str, site_names: list[str], config: Path) -> str:
 
 
 def _included(config: Path) -> str:
-    """As it stands in `config`: a home that is shared by several machines may have another path on each."""
+    """Return the included file as `config` names it.
+
+    A home that is shared by several machines may have another path on each.
+    """
     usual = config == Path("~/.ssh/config").expanduser()
     return f"~/.ssh/{INCLUDED}" if usual else f'"{config.with_name(INCLUDED)}"'
 
@@ -138,7 +143,7 @@ def _write_lines(config: Path, change: Callable[[str], str], stanza: str) -> Wri
 
 
 def _with_block(text: str, stanza: str, site_name: str, config: Path) -> str:
-    """`text` with the block of this site replaced, or put on top. Line ends are those of `text`."""
+    """Return `text` with the block of this site replaced, or put on top. Line ends are those of `text`."""
     end = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
     first, behind = _find_block(lines, site_name, config)
@@ -156,7 +161,7 @@ def _with_block(text: str, stanza: str, site_name: str, config: Path) -> str:
 
 
 def _find_block(lines: list[str], site_name: str, config: Path) -> tuple[int, int]:
-    """Where the block begins, and the line behind it; (0, 0) without one. GearsError if its marks are no pair."""
+    """Find where the block begins, and the line behind it; (0, 0) without one. GearsError if its marks are no pair."""
     any_mark = re.compile(r"# (?:>>> gears \S+ >>>|<<< gears \S+ <<<)")
     marks = [(number, line.strip()) for number, line in enumerate(lines) if any_mark.fullmatch(line.strip())]
     own = [place for place, (_, mark) in enumerate(marks) if mark in _marks(site_name)]
@@ -176,7 +181,10 @@ def _marks(site_name: str) -> tuple[str, str]:
 
 
 def _check_effect(stanza: str, draft: Path, config: Path) -> None:
-    """That ssh reads `draft`, and each setting of the stanza holds there. An ssh without -G (before 6.8) can't tell."""
+    """Check that ssh reads `draft`, and each setting of the stanza holds there.
+
+    Raises GearsError where not. An ssh without -G (before 6.8) can't tell.
+    """
     if config.exists():
         _effective(config, "any", config)  # what is wrong already is told with the file's own line numbers
     with tempfile.NamedTemporaryFile("w", prefix="gears-stanza-") as alone:
@@ -201,7 +209,7 @@ def _check_keyword(keyword: str, wanted: list[str], found: list[str], alias: str
 
 
 def _sections(stanza: str) -> dict[str, list[str]]:
-    """The keywords under each `Host`, in lower case as `ssh -G` prints them."""
+    """List the keywords under each `Host`, in lower case as `ssh -G` prints them."""
     sections: dict[str, list[str]] = {}
     for line in stanza.splitlines():
         if line.startswith("Host "):
@@ -231,7 +239,7 @@ def _effective(file: Path, alias: str, config: Path) -> Effective:
 
 
 def _back_up(config: Path, content: bytes) -> Path:
-    """A new file each time: the first one is how things were before gears."""
+    """Write the old content to a new file each time: the first one is how things were before gears."""
     for suffix in itertools.chain([""], (f".{number}" for number in itertools.count(2))):
         backup = config.with_name(f"{config.name}.gears-backup{suffix}")
         try:
@@ -246,7 +254,10 @@ def _back_up(config: Path, content: bytes) -> Path:
 
 @contextmanager
 def _draft(content: bytes, target: Path) -> Iterator[Path]:
-    """A file beside `target`, with its mode and owner (else 0600), removed afterwards unless it has taken its place."""
+    """Write `content` to a file beside `target`, with its mode and owner (else 0600).
+
+    It is removed afterwards unless it has taken its place.
+    """
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.gears-", dir=target.parent)
     draft = Path(name)
     try:
@@ -266,7 +277,10 @@ def _draft(content: bytes, target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """One of us at a time, for LOCK_TIMEOUT_S at most. The directory is locked: a lock file would stay behind."""
+    """Hold a lock: one of us at a time, for LOCK_TIMEOUT_S at most.
+
+    The directory is locked: a lock file would stay behind.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:

@@ -14,7 +14,7 @@ from gears.sites import Site, from_json, load_site, to_json
 
 
 def locate(name: str, *, directory: str | None = None, env: str | None = None) -> Route:
-    """The site's profile and the route as seen from this host. May ask the resolver, for 3 s at most.
+    """Find the site's profile and the route as seen from this host. May ask the resolver, for 3 s at most.
 
     `directory`: where the lab starts, `env`: the environment that new notebooks get, in place of the profile's. Raises
     UsageError, ProfileError.
@@ -25,7 +25,7 @@ def locate(name: str, *, directory: str | None = None, env: str | None = None) -
 
 
 def with_directory(site: Site, directory: str) -> Site:
-    """The site with another directory for its lab. UsageError where that can't be one."""
+    """Return the site with another directory for its lab. UsageError where that can't be one."""
     try:
         return replace(site, lab=replace(site.lab, directory=checks.path(directory)))
     except ValueError as exc:
@@ -33,7 +33,7 @@ def with_directory(site: Site, directory: str) -> Site:
 
 
 def with_env(site: Site, env: str) -> Site:
-    """The site with another environment for new notebooks. UsageError for a name that can't be one."""
+    """Return the site with another environment for new notebooks. UsageError for a name that can't be one."""
     try:
         return replace(site, envs=replace(site.envs, default=checks.setting_name(env)))
     except ValueError as exc:
@@ -41,6 +41,7 @@ def with_env(site: Site, env: str) -> Site:
 
 
 def route_of(site: Site) -> Route:
+    """Find the route to a site as seen from this host. May ask the resolver, unless a loop was started here."""
     here = this_host()
     if (known := _known_role(site, here)) is not None:
         at_lab = known == "lab"
@@ -50,7 +51,10 @@ def route_of(site: Site) -> Route:
 
 
 def _known_role(site: Site, here: Here) -> str | None:
-    """What this host was to the site when its loop was started: spares the resolver, which may be slow."""
+    """Return what this host was to the site when its loop was started; None where that is not known.
+
+    It spares the resolver, which may be slow.
+    """
     paths = store.find_rundir(gears_home(), site.name, site.local, here.user)
     record = store.read_record(paths.route) if paths else {}
     same = record.get("here") == here.hostname and record.get("lab_host") == site.lab.host
@@ -58,7 +62,7 @@ def _known_role(site: Site, here: Here) -> str | None:
 
 
 def lab_route(site: Site) -> Route:
-    """The route as a hop's remote command takes it: whatever names this host has, the lab is here."""
+    """Find the route as a hop's remote command takes it: whatever names this host has, the lab is here."""
     route = route_of(site)
     return replace(route, role="lab", lab=route.here)
 
@@ -69,12 +73,15 @@ def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
 
 
 def find_paths(route: Route) -> RunDir | None:
-    """The site's paths if it was ever started from this home; makes nothing."""
+    """Find the site's paths if it was ever started from this home; None else. Makes nothing."""
     return store.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
 def save_route(route: Route, paths: RunDir) -> None:
-    """What the loop on this host needs to know, whatever becomes of the profile meanwhile."""
+    """Write down what the loop on this host needs to know, whatever becomes of the profile meanwhile.
+
+    Raises OSError.
+    """
     record = {name: getattr(route, name) for name in ("kind", "role", "here", "front", "lab", "job")}
     record["lab_host"] = route.site.lab.host
     store.write_record(
@@ -83,7 +90,7 @@ def save_route(route: Route, paths: RunDir) -> None:
 
 
 def saved_route(here: Path) -> tuple[Route, RunDir]:
-    """The route and paths a loop was started with. Raises NothingRunning where they are gone."""
+    """Read the route and paths a loop was started with. Raises NothingRunning where they are gone."""
     record = store.read_record(here / "route.json")
     if not record:
         raise NothingRunning(f"{here}: no route is recorded here", next="gears status")

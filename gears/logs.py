@@ -16,9 +16,9 @@ TAIL_LINES = 40
 
 
 def show_logs(site: str, *, follow: bool) -> Iterator[str]:
-    """Lines of run/<site>/*.log; with `follow`, and whatever is added, until interrupted.
+    """Read the last TAIL_LINES lines of each run/<site>/*.log; with `follow`, and whatever is added, until interrupted.
 
-    Raises what `load_site` raises, and NothingRunning without logs.
+    Before each log stands a line with its path. Raises what `load_site` raises, and NothingRunning without logs.
     """
     directory = gears_home() / "run" / load_site(site).name
     logs = sorted(directory.glob("*.log"))
@@ -36,7 +36,7 @@ def show_logs(site: str, *, follow: bool) -> Iterator[str]:
 
 
 def _read_on(log: Path, seen: int) -> tuple[str, int]:
-    """What a log holds behind its first `seen` bytes, all of it where it was begun anew; and its size now."""
+    """Read what a log holds behind its first `seen` bytes, all of it where it was begun anew; and its size now."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -13,7 +13,7 @@ from gears.status import observe
 
 
 def look(route: Route) -> store.Record:
-    """The status as `--json` shows it. Makes nothing, and takes 3 s at most where something hangs."""
+    """Read the status as `--json` shows it. Makes nothing, and takes 3 s at most where something hangs."""
     paths = find_paths(route) or RunDir(gears_home(), route.site.name, Path("/nonexistent"))
     record = observe(route, paths).as_record()
     if record["state"] == "up" and record["lab"]:

@@ -31,6 +31,7 @@ def start_loop(
     `word`: what its first turn is decided after; of a job `submit` or `adopt`, whose errors are raised.
 
     A loop that is just ending is waited for; it may take the directories along, so they are made again under the lock.
+    Raises NotReachable where the site is being stopped again and again.
     """
     for _ in range(5):
         with contextlib.suppress(NothingRunning), store.locked(paths.start_lock):
@@ -46,6 +47,7 @@ def start_loop(
 
 
 def kind_of_loop(route: Route) -> str:
+    """Return what the loop of this host looks after: hop on the front, else job or lab."""
     return "hop" if route.role == "front" else "job" if route.job else "lab"
 
 
@@ -68,26 +70,32 @@ def _start(route: Route, paths: RunDir, say: Say | None, word: str) -> None:
 
 
 def loop_alive(paths: RunDir) -> bool:
+    """Tell whether the loop that wrote itself down on this host lives."""
     loop = process.read(paths.loop)
     return bool(loop and loop.alive())
 
 
 def check_loop(paths: RunDir, pid: int) -> None:
-    """Raise NothingRunning unless the shell `pid` is the loop of this site: a loop whose directory was taken from under
-    it must not act on what a later one has put there."""
+    """Raise NothingRunning unless the shell `pid` is the loop of this site.
+
+    A loop whose directory was taken from under it must not act on what a later one has put there.
+    """
     loop = process.read(paths.loop)
     if loop is None or loop.pid != pid:
         raise NothingRunning(f"{pid} is not the loop of {paths.site} any more", next=f"gears status {paths.site}")
 
 
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
-    """A lab whose loop was killed lives on by itself, and is as good as ever."""
+    """Tell whether a lab is up here: one whose loop was killed lives on by itself, and is as good as ever."""
     return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
 
 
 def lab_without_socket(route: Route, paths: RunDir) -> bool:
-    """A lab that lives here and can't be reached, as after a cleaner of /tmp: waits until it has made its socket anew
-    (`gears.lab.rebind`). Raises GearsError where it does not: no second one is started beside it."""
+    """Tell whether a lab lives here that can't be reached, as after a cleaner of /tmp.
+
+    Waits until it has made its socket anew (`gears.lab.rebind`), for REBIND_S at most. Raises GearsError where it does
+    not: no second one is started beside it.
+    """
     record = load_lab(paths.lab_record)
     if kind_of_loop(route) != "lab" or not record or record.ended or record.job or record.host != route.here:
         return False
@@ -105,7 +113,7 @@ REBIND_S = 20.0
 
 
 def _unreachable(route: Route, lab: process.Process, socket: Path) -> tuple[str, str]:
-    """Reason and cure. /proc/PID/root: files as that process sees them (proc(5))."""
+    """Return reason and cure. /proc/PID/root: files as that process sees them (proc(5))."""
     site = route.site.name
     if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
         reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"
@@ -227,16 +235,20 @@ VALUES = {"hop": _hop_values, "lab": _lab_values, "job": _job_values}
 
 
 def this_gears() -> str:
-    """The command that runs this very gears, by its absolute path."""
+    """Return the command that runs this very gears, by its absolute path."""
     return str(Path(sys.executable).with_name("gears"))
 
 
 def gears_words() -> list[str]:
-    """The same for a shell loop. `envs/init.sh` makes that command ignore PYTHONPATH, PYTHONHOME and the like."""
+    """Return the same for a shell loop.
+
+    `envs/init.sh` makes that command ignore PYTHONPATH, PYTHONHOME and the like.
+    """
     return [this_gears()]
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float, every_s: float = 0.02) -> bool:
+    """Wait until `condition` holds, looking every `every_s`. False where it does not within `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

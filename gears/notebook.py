@@ -62,7 +62,7 @@ class Dashboard:
         return self.text
 
     def _repr_html_(self) -> str | None:
-        """The link of a notebook has no host: the browser is at the right one."""
+        """Return the link for a notebook. It has no host: the browser is at the right one. Without a path, the text."""
         if not self.path:
             return f"<pre>{html.escape(self.text)}</pre>"
         path = html.escape(self.path)
@@ -73,7 +73,10 @@ class Dashboard:
 
 
 def link_of(what: Any) -> str:
-    """As Dask has it, or "". Its own way raises KeyError where the link's pattern names a variable that is not set."""
+    """Return the link as Dask has it, or "".
+
+    Dask's own way raises KeyError where the link's pattern names a variable that is not set.
+    """
     if isinstance(what, str):
         return what
     for one in (what, getattr(what, "cluster", None), getattr(what, "scheduler", None)):
@@ -99,7 +102,7 @@ def _by_services(what: Any) -> str:
 
 
 def scheduler_host(what: Any) -> str:
-    """Where the scheduler is, if that is another host than this one; else ""."""
+    """Tell where the scheduler is, if that is another host than this one; else ""."""
     known = (getattr(one, name, None) for one in (what, getattr(what, "scheduler", None)) for name in ADDRESSES)
     address = next((one for one in known if isinstance(one, str)), "")
     host = address.partition("://")[2].rpartition(":")[0].strip("[]")
@@ -107,13 +110,13 @@ def scheduler_host(what: Any) -> str:
 
 
 def parts_of(link: str) -> tuple[str, int, str]:
-    """Host, port and page of a link; port 0 where it has none."""
+    """Return host, port and page of a link; port 0 where it has none."""
     found = re.match(r"^https?://(\[[^]]*\]|[^:/]*):(\d+)(/.*)?$", link)
     return (found[1].strip("[]"), int(found[2]), found[3] or "/status") if found else ("", 0, "")
 
 
 def _is_here(host: str) -> bool:
-    """Whether a dashboard at that address of this host is to be found at its loopback as well."""
+    """Tell whether a dashboard at that address of this host is to be found at its loopback as well."""
     if host in LOOPBACK or host == socket.gethostname():
         return True
     try:
@@ -128,7 +131,7 @@ def _is_here(host: str) -> bool:
 
 
 def _in_jupyter() -> bool:
-    """Whether something other than a terminal shows what is displayed."""
+    """Tell whether something other than a terminal shows what is displayed."""
     try:
         from IPython import get_ipython
     except ImportError:
@@ -137,7 +140,10 @@ def _in_jupyter() -> bool:
 
 
 def proxy_base() -> str | None:
-    """The base path of this kernel's Jupyter if that has jupyter-server-proxy, else None. Nothing secret is sent."""
+    """Return the base path of this kernel's Jupyter if that has jupyter-server-proxy, else None.
+
+    Nothing secret is sent.
+    """
     server = this_server()
     base = str(server.get("base_url") or "/")
     try:
@@ -147,7 +153,7 @@ def proxy_base() -> str | None:
 
 
 def _ask(server: dict[str, Any], path: str) -> int:
-    """The status of an answer; where it wants a login, it is there."""
+    """Return the status of an answer; where it wants a login, it is there."""
     connection = http.client.HTTPConnection("127.0.0.1", int(server.get("port") or 0), timeout=TIMEOUT_S)
     if server.get("sock"):
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -161,7 +167,10 @@ def _ask(server: dict[str, Any], path: str) -> int:
 
 
 def this_server() -> dict[str, Any]:
-    """What the server that started this kernel has written down of itself (jupyter_server: jpserver-PID.json)."""
+    """Read what the server that started this kernel has written down of itself (jupyter_server: jpserver-PID.json).
+
+    Empty where there is none.
+    """
     if not _in_jupyter():
         return {}
     places = [os.environ.get("JUPYTER_RUNTIME_DIR"), os.path.dirname(_connection_file())]
@@ -196,13 +205,16 @@ def _read(file: str) -> dict[str, Any]:
 
 
 def address() -> str:
-    """What stands before the path in the browser, at a site of gears; "" where the path alone is known."""
+    """Return what stands before the path in the browser, at a site of gears; "" where the path alone is known."""
     site = _site()
     return f"http://localhost:{site.laptop.port}" if site and site.name != "local" else ""
 
 
 def forward_words(host: str, port: int, page: str) -> str:
-    """The command that brings a port of `host` to the person's machine, and what to open then."""
+    """Return the command that brings a port of `host` to the person's machine, and what to open then.
+
+    Where no command is known (`login_words`), the address on `host`.
+    """
     link = f"http://localhost:{port}{page}"
     target = "localhost" if _is_here(host) else host
     if login := login_words():
@@ -211,7 +223,10 @@ def forward_words(host: str, port: int, page: str) -> str:
 
 
 def login_words() -> str:
-    """How ssh gets from there to this host: by the site's profile, else as this login came. "" on one's own machine."""
+    """Return how ssh gets from there to this host: by the site's profile, else as this login came.
+
+    "" on one's own machine.
+    """
     user, site = getpass.getuser(), _site()
     if site and site.lab.host:
         jumps = ",".join([*site.front.jump, site.front.host] if site.front.host else site.front.jump)
@@ -227,7 +242,7 @@ def login_words() -> str:
 
 
 def _site() -> Any:
-    """The profile of $GEARS_SITE, where it can be read; None in an environment that is too old for it."""
+    """Return the profile of $GEARS_SITE, where it can be read; None in an environment that is too old for it."""
     name = os.environ.get("GEARS_SITE")
     try:
         from gears.sites import load_site

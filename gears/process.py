@@ -24,7 +24,7 @@ class Process:
     start: str
 
     def alive(self) -> bool | None:
-        """True or False for this host's processes, None for another host's: it can't be known from here."""
+        """Tell True or False for this host's processes, None for another host's: it can't be known from here."""
         if self.host != socket.gethostname():
             return None
         return start_time(self.pid) == self.start
@@ -48,7 +48,7 @@ class Process:
         return True
 
     def end(self, timeout_s: float = 10.0) -> bool:
-        """SIGTERM, then SIGKILL after `timeout_s`. True once it is gone."""
+        """Send SIGTERM, then SIGKILL after `timeout_s`, and wait 2 s more at most. True once it is gone."""
         for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 2.0)):
             if not self.signal(number):
                 return True
@@ -59,11 +59,12 @@ class Process:
 
 
 def this_process() -> Process:
+    """Return the process that asks."""
     return Process(socket.gethostname(), os.getpid(), start_time(os.getpid()) or "")
 
 
 def start_time(pid: int) -> str | None:
-    """Clock ticks since boot at which `pid` started; None when there is none, or only its corpse (a zombie)."""
+    """Read when `pid` started, in clock ticks since boot; None when there is none, or only its corpse (a zombie)."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -74,7 +75,7 @@ def start_time(pid: int) -> str | None:
 
 
 def parse(text: str) -> Process | None:
-    """A process from the one line `host pid start` that loops and keepers write; None for anything else."""
+    """Read a process from the one line `host pid start` that loops and keepers write; None for anything else."""
     words = text.split()
     if len(words) != 3 or not words[1].isdigit():
         return None
@@ -82,6 +83,7 @@ def parse(text: str) -> Process | None:
 
 
 def read(path: Path) -> Process | None:
+    """Read the process that a file names; None where there is no such file, or it names none."""
     try:
         return parse(path.read_text())
     except (OSError, UnicodeDecodeError):
@@ -89,6 +91,7 @@ def read(path: Path) -> Process | None:
 
 
 def line(process: Process) -> str:
+    """Return the line that `parse` reads, with its newline."""
     return f"{process.host} {process.pid} {process.start}\n"
 
 
@@ -100,7 +103,7 @@ def _is_ours(pid: int) -> bool:
 
 
 def children(parent: Process) -> list[Process]:
-    """The live children of a process of this host."""
+    """List the live children of a process of this host; none of one that is gone."""
     if not parent.alive():
         return []
     found = []
@@ -111,7 +114,7 @@ def children(parent: Process) -> list[Process]:
 
 
 def name(pid: int) -> str:
-    """The program's name as the kernel has it (at most 15 characters); empty when it is gone."""
+    """Read the program's name as the kernel has it (at most 15 characters); empty when it is gone."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -127,8 +130,11 @@ def _parent(pid: int) -> int | None:
 
 
 def before_boot(when: str) -> bool:
-    """Whether a time in UTC, as records have it, is before this host was booted: pids and start times begin anew then.
-    False where either can't be read (proc(5), /proc/stat: btime). A minute is left for clocks that were set since."""
+    """Tell whether a time in UTC, as records have it, is before this host was booted.
+
+    Pids and start times begin anew then. False where either can't be read (proc(5), /proc/stat: btime). A minute is
+    left for clocks that were set since.
+    """
     try:
         lines = dict(line.split(" ", 1) for line in Path("/proc/stat").read_text().splitlines() if " " in line)
         return calendar.timegm(time.strptime(when, "%Y-%m-%dT%H:%M:%SZ")) < int(lines["btime"]) - 60

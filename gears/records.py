@@ -43,7 +43,7 @@ def parse(kind: type[T], values: object) -> T | None:
 
 
 def as_values(record: Any) -> dict[str, Any]:
-    """What JSON can have of a record."""
+    """Return what JSON can have of a record."""
     values: dict[str, Any] = asdict(record, dict_factory=lambda pairs: {name: _plain(value) for name, value in pairs})
     return values
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """Name, type, and whether it must be there."""
+    """List name, type, and whether it must be there."""
     hints = get_type_hints(kind)
     return tuple(
         (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
@@ -62,7 +62,7 @@ def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """`value` as the type says. Raises TypeError or ValueError where it is none of that."""
+    """Return `value` as the type says. Raises TypeError or ValueError where it is none of that."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _first_of(get_args(hint), value)

@@ -32,7 +32,7 @@ from gears.workflow import choose_lab, prepare
 
 
 def read_profile(word: str) -> Site:
-    """The profile that the front handed over (`hop.remote_command`). UsageError where it can't be read."""
+    """Read the profile that the front handed over (`hop.remote_command`). UsageError where it can't be read."""
     try:
         return from_json(base64.urlsafe_b64decode(word).decode())
     except ValueError as exc:
@@ -67,7 +67,7 @@ def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool =
 
 
 def serve_stop(site: Site, local: Path, *, say: Say) -> int:
-    """The front's `gears stop`. Its exit status is what the front's loop takes as the end."""
+    """Carry out the front's `gears stop`. Return the exit status that the front's loop takes as the end: ENDED."""
     route = lab_route(site)
     paths = open_paths(route, local=local)
     (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
@@ -78,6 +78,10 @@ def serve_stop(site: Site, local: Path, *, say: Say) -> int:
 
 
 def ended_on_purpose(route: Route, *, job: bool) -> bool:
+    """Tell whether the lab was ended on purpose: no loop lives, no job is known, and its record says so.
+
+    With `job` the record need not: no job is submitted unasked.
+    """
     paths = open_paths(route)
     if loop_alive(paths) or paths.job_record.exists():
         return False
@@ -85,7 +89,7 @@ def ended_on_purpose(route: Route, *, job: bool) -> bool:
 
 
 def left_behind(route: Route, paths: RunDir) -> str | None:
-    """Another host on which a lab of this site was started and not stopped."""
+    """Return another host on which a lab of this site was started and not stopped; None where there is none."""
     lab = load_lab(paths.lab_record)
     if lab is None or lab.ended or lab.job or lab.host == route.here:
         return None
@@ -102,7 +106,10 @@ def note_end(paths: RunDir) -> None:
 
 
 def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
-    """One line of JSON for the front's keeper, found there by how it begins (`gears.report`)."""
+    """Send one line of JSON for the front's keeper, found there by how it begins (`gears.report`).
+
+    The lab's record is copied to the home first, where that has another one.
+    """
     status = observe(route, paths)
     lab = load_lab(paths.lab_here)
     if lab and not lab.ended and load_lab(paths.lab_record) != lab:

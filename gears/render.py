@@ -7,7 +7,7 @@ from typing import Any
 
 
 def render(template: str, /, **values: Any) -> str:
-    """The template of that name under `templates/`, filled in. Shell templates quote each value with `|q`."""
+    """Fill in the template of that name under `templates/`. Shell templates quote each value with `|q`."""
     import jinja2
 
     environment = jinja2.Environment(

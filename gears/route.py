@@ -31,7 +31,9 @@ class Route:
 
 
 def plan_route(site: Site, here: Here, *, here_is_lab: bool) -> Route:
-    """`here_is_lab`: what `here.is_me(site.lab.host)` said; not asked where `site.lab.match` names this host.
+    """Decide which way leads to the lab from this host.
+
+    `here_is_lab`: what `here.is_me(site.lab.host)` said; not asked where `site.lab.match` names this host.
 
     On a relay every host that is not the lab host is taken for the front: fronts are often many behind one name.
     """
@@ -44,7 +46,7 @@ def plan_route(site: Site, here: Here, *, here_is_lab: bool) -> Route:
 
 
 def matches(site: Site, here: Here) -> bool:
-    """Whether one of this host's names, short or full, is in `site.lab.match`."""
+    """Tell whether one of this host's names, short or full, is in `site.lab.match`."""
     return any(fnmatchcase(name, pattern.lower()) for name in here.names for pattern in site.lab.match)
 
 

@@ -51,7 +51,10 @@ class Run:
 
 
 def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> Run:
-    """`before`: what makes an environment active (`shell.run_in`).
+    """Start a command in tmux, on this host, and return its run.
+
+    `before`: what makes an environment active (`shell.run_in`). Waits for it to begin, START_S at most, and forgets
+    ended runs but for the newest KEPT.
 
     Raises MissingProgram, CommandFailed, and GearsError where it does not begin.
     """
@@ -70,7 +73,7 @@ def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> R
 
 
 def find(paths: RunDir, number: int) -> Run:
-    """Raises NothingRunning for a number that is none."""
+    """Find a run. Raises NothingRunning for a number that is none."""
     record = store.read_record(paths.run_file(number, "json"))
     if not record:
         raise NothingRunning(f"{paths.site} has no run {number}", next=f"gears run list {paths.site}")
@@ -87,11 +90,15 @@ def find(paths: RunDir, number: int) -> Run:
 
 
 def every(paths: RunDir) -> list[Run]:
+    """List the runs that have a record, by number."""
     return [find(paths, number) for number in _numbers(paths) if store.read_record(paths.run_file(number, "json"))]
 
 
 def output(paths: RunDir, number: int, *, follow: bool) -> Iterator[str]:
-    """What it has printed; with `follow` also what it prints until its end, or until this command's connection ends."""
+    """Yield what it has printed; with `follow` also what it prints until its end.
+
+    It ends with this command's connection, too.
+    """
     parent, seen = os.getppid(), 0
     decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
     while True:
@@ -121,7 +128,7 @@ def attach(paths: RunDir, number: int, here: str) -> int:
 
 
 def pass_on(route: Route, words: Sequence[str]) -> int:
-    """Let the next host do it, with a terminal if there is one here. Its exit status."""
+    """Let the next host do it, with a terminal if there is one here. Return its exit status."""
     place = place_of(route)
     command = "_run" if place == "front" or route.kind == "proxy" else "run"
     remote = f"{remote_gears(route.site, place)} {shlex.join([command, *words])}"
@@ -129,10 +136,12 @@ def pass_on(route: Route, words: Sequence[str]) -> int:
 
 
 def run_session(site: str, number: int) -> str:
+    """Return the name of a run's tmux session."""
     return session_name(f"run{number}", site)
 
 
 def open_runs(route: Route) -> RunDir:
+    """Make and check the site's directory for runs. Raises UnsafePath."""
     paths = open_records(route)
     store.ensure_private(paths.runs)
     return paths
@@ -154,7 +163,7 @@ def _script(route: Route, paths: RunDir, number: int, argv: Sequence[str]) -> st
 
 
 def _claim(paths: RunDir) -> int:
-    """The next number. Of several that want one at once, on whatever host, each gets its own."""
+    """Choose the next number. Of several that want one at once, on whatever host, each gets its own."""
     number = max(_numbers(paths), default=0) + 1
     while True:
         try:
@@ -177,7 +186,7 @@ def _forget_old(paths: RunDir) -> None:
 
 
 def _read_from(file: Path, seen: int) -> bytes:
-    """What is behind the first `seen` bytes."""
+    """Read what is behind the first `seen` bytes; nothing where there is no such file."""
     try:
         with file.open("rb") as opened:
             opened.seek(seen)

@@ -49,18 +49,20 @@ class Inside:
     env: str | None = None
 
     def words(self) -> str:
-        """As they are typed."""
+        """Return the options as they are typed."""
         return " --ipython" * self.ipython + (f" --env {shlex.quote(self.env)}" if self.env else "")
 
     def kind(self) -> str:
-        """The first part of the session's name; to tmux a point would be the end of one."""
+        """Return the first part of the session's name; to tmux a point would be the end of one."""
         kind = "ipython" if self.ipython else "shell"
         return f"{kind}-{self.env.replace('.', '_')}" if self.env else kind
 
 
 def enter(name: str, inside: Inside, *, say: Say) -> int:
-    """Show the session in the person's terminal until she leaves it. Raises UsageError without a terminal, NotReachable
-    where ssh ended."""
+    """Show the session in the person's terminal until she leaves it.
+
+    Raises UsageError without a terminal, NotReachable where ssh ended.
+    """
     route = locate(name)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("a shell wants a terminal", next=f"gears run {name} -- COMMAND   (needs none)")
@@ -74,12 +76,18 @@ def enter(name: str, inside: Inside, *, say: Say) -> int:
 
 
 def enter_there(name: str, inside: Inside, *, stay: bool, say: Say) -> int:
-    """The same on the lab host, whatever names that has. `stay`: on this one of several, where she was sent to."""
+    """Enter the session on the lab host, whatever names that has.
+
+    `stay`: on this one of several, where she was sent to.
+    """
     return enter_here(lab_route(locate(name).site), inside, say=say, stay=stay)
 
 
 def enter_here(route: Route, inside: Inside, *, say: Say, stay: bool = False) -> int:
-    """Becomes tmux; returns only where the session is on another login node."""
+    """Become tmux. Returns only where the session is on another login node: the exit status there.
+
+    Where that node can't be reached, a new session is made here, and said to be. `stay`: always here.
+    """
     paths, name = open_records(route), route.site.name
     tmux.check_tmux()
     other = str(store.read_record(paths.shell_record).get("host") or route.here)
@@ -95,12 +103,12 @@ def enter_here(route: Route, inside: Inside, *, say: Say, stay: bool = False) ->
 
 
 def session_name(kind: str, site: str) -> str:
-    """No site can be called so: the lab's session has the site's name."""
+    """Make a name that no site can have: the lab's session has the site's name."""
     return f"{kind}@{site}"
 
 
 def open_records(route: Route) -> RunDir:
-    """The site's directory for records, made if need be; nothing on local disk."""
+    """Open the site's directory for records, made if need be; nothing on local disk. Raises UnsafePath."""
     paths = RunDir(gears_home(), route.site.name, Path("/nonexistent"))
     store.ensure_private(paths.run, first_use=not (paths.run / "id").exists())
     store.ensure_private(paths.records)
@@ -108,8 +116,11 @@ def open_records(route: Route) -> RunDir:
 
 
 def recorded_way(route: Route) -> Way:
-    """From the front: to the login node on which the person's shell is, as far as the home tells. Where her
-    configuration says of that name what it says of the lab host's: else that leads to a node that goes on by itself."""
+    """Find the way from the front to the login node on which the person's shell is, as far as the home tells.
+
+    Where her configuration says of that name what it says of the lab host's: else that leads to a node that goes on by
+    itself.
+    """
     paths = open_records(route)
     host = str(store.read_record(paths.shell_record).get("host") or "")
     if not host or route.site.lab.home != "shared" or host == load_pin(paths).host:
@@ -118,7 +129,10 @@ def recorded_way(route: Route) -> Way:
 
 
 def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
-    """What activates gears' environment, and lets Dask find its configuration for the site, made here if need be."""
+    """Return what activates gears' environment, and lets Dask find its configuration for the site.
+
+    That configuration is made here if need be.
+    """
     ensure_config(site, paths)
     path = f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
     return {
@@ -132,7 +146,7 @@ def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
 
 
 def run_in(env: str | None) -> list[str]:
-    """What stands before a command that is to run in an environment. Raises UsageError, GearsError."""
+    """Return what stands before a command that is to run in an environment. Raises UsageError, GearsError."""
     if not env:
         return []
     from gears.envs.use import usable

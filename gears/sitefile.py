@@ -13,7 +13,7 @@ from gears.sites import Site
 
 
 def render_toml(site: Site) -> str:
-    """The effective profile, as TOML that says the same again; behind each key where it comes from."""
+    """Render the effective profile as TOML that says the same again; behind each key where it comes from."""
     lines: list[str] = []
     open_section = ""
     for key, value in sites.items(site):
@@ -27,7 +27,10 @@ def render_toml(site: Site) -> str:
 
 
 def new_site(name: str, path: Path | None = None, *, environ: sites.Environ = os.environ) -> Path:
-    """Begin a profile in ~/.config/gears/sites, or at `path`, with every key explained. Never overwrites."""
+    """Begin a profile in ~/.config/gears/sites, or at `path`, with every key explained. Never overwrites.
+
+    Returns its path. Raises UsageError for a name that is none or is taken, GearsError where it can't be written.
+    """
     sites.check_name(name)
     path = path or sites.own_directory(environ) / "sites" / f"{name}.toml"
     text = (sites.BUILT_IN / "_new.toml").read_text(encoding="utf-8").replace("NAME", name)

@@ -35,6 +35,8 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
+    """The host JupyterLab runs on, and how: the profile's [lab]."""
+
     host: str | None = None  # None: this machine
     match: tuple[str, ...] = ()
     listen: Literal["port", "socket"] = "port"
@@ -46,11 +48,18 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Laptop:
+    """The laptop's end: `port` is the one of its own loopback at which the browser finds the lab."""
+
     port: int = 38888
 
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
+    """How JupyterLab becomes a batch job. `walltime`: [D-]HH:MM:SS.
+
+    `reach`: how the login node gets to the compute node, by ssh or by a reverse tunnel from there.
+    """
+
     kind: Literal["slurm", "pbs", "lsf", "sge"]
     account: str = ""
     queue: str = ""
@@ -122,7 +131,7 @@ CHECKS: dict[str, checks.Check] = {
 
 
 def load_site(name: str, *, environ: Environ = os.environ) -> Site:
-    """The profile called `name`. UsageError where there is none, ProfileError where one of its files is wrong."""
+    """Read the profile called `name`. UsageError where there is none, ProfileError where one of its files is wrong."""
     check_name(name)
     settings: Settings = {}
     files = [file for directory in _directories(environ) if (file := directory / f"{name}.toml").is_file()]
@@ -134,7 +143,7 @@ def load_site(name: str, *, environ: Environ = os.environ) -> Site:
 
 
 def site_names(*, environ: Environ = os.environ) -> list[tuple[str, str]]:
-    """Every known name in alphabetical order, each with where its profile is, last file first."""
+    """List every known name in alphabetical order, each with where its profile is, last file first."""
     found: dict[str, list[str]] = {}
     for directory in _directories(environ):
         for file in directory.glob("*.toml"):
@@ -144,7 +153,10 @@ def site_names(*, environ: Environ = os.environ) -> list[tuple[str, str]]:
 
 
 def default_site(environ: Environ = os.environ) -> str:
-    """`$GEARS_SITE`, else `site` in ~/.config/gears/config.toml, else "local"."""
+    """Return `$GEARS_SITE`, else `site` in ~/.config/gears/config.toml, else "local".
+
+    Raises UsageError, ProfileError.
+    """
     if name := environ.get("GEARS_SITE"):
         return check_name(name)
     file = own_directory(environ) / "config.toml"
@@ -153,6 +165,7 @@ def default_site(environ: Environ = os.environ) -> str:
 
 
 def check_name(name: str) -> str:
+    """Return the name if it may be a site's (`checks.site_name`). Raises UsageError."""
     try:
         return str(checks.site_name(name))
     except ValueError as exc:
@@ -160,14 +173,14 @@ def check_name(name: str) -> str:
 
 
 def to_json(site: Site) -> str:
-    """What `from_json` reads: the effective profile in one line, for gears on another host."""
+    """Write what `from_json` reads: the effective profile in one line, for gears on another host."""
     import json
 
     return json.dumps({"name": site.name} | _nested(site))
 
 
 def from_json(line: str) -> Site:
-    """The site in `line`, checked as strictly as a file. ProfileError where it is wrong."""
+    """Read the site in `line`, checked as strictly as a file. ProfileError where it is wrong."""
     import json
 
     origin = "profile from the front"
@@ -182,7 +195,10 @@ def from_json(line: str) -> Site:
 
 
 def items(site: Site) -> Iterator[tuple[str, Any]]:
-    """Every key of the effective profile with its value, in the order of the dataclasses; None: not set."""
+    """Yield every key of the effective profile with its value, in the order of CHECKS; None: not set.
+
+    The keys of [dask] and [filesystem] come last.
+    """
     for key in CHECKS:
         section, name = split(key)
         owner = getattr(site, section) if section else site
@@ -206,6 +222,7 @@ def _directories(environ: Environ) -> tuple[Path, Path, Path]:
 
 
 def own_directory(environ: Environ) -> Path:
+    """Return the person's own directory for gears' settings: ~/.config/gears."""
     return Path(environ.get("HOME") or Path.home()) / ".config" / "gears"
 
 
@@ -237,7 +254,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _settings(tables: dict[str, Any], file: str) -> Settings:
-    """The file's settings by dotted key. Only sections are opened: tables under [dask] stay whole."""
+    """Return the file's settings by dotted key. Only sections are opened: tables under [dask] stay whole."""
     settings: Settings = {}
     for section, value in tables.items():
         if section not in SECTIONS and section not in OPEN_SECTIONS:
@@ -270,7 +287,7 @@ def _site(name: str, settings: Settings) -> Site:
 
 
 def _check_whole(values: dict[str, dict[str, Any]], sources: dict[str, str]) -> None:
-    """What no single key can tell."""
+    """Check what no single key can tell. Raises ProfileError."""
     if values["front"].get("host") and not values["lab"].get("host"):
         raise ProfileError(sources["front.host"], "lab.host", "is missing, though front.host is set")
     if values["scheduler"] and "kind" not in values["scheduler"]:
@@ -297,6 +314,6 @@ def _checked(key: str, value: object, file: str, check: checks.Check) -> Any:
 
 
 def split(key: str) -> tuple[str, str]:
-    """("lab", "host") for "lab.host"; ("", "title") for "title"."""
+    """Split "lab.host" into ("lab", "host"), "title" into ("", "title")."""
     section, dot, name = key.partition(".")
     return (section, name) if dot else ("", section)

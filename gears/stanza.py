@@ -32,11 +32,11 @@ class Block:
 def plan_stanza(
     site: Site, *, front_root: str, user: str, port: int | None = None, local_host: str = "", assumed: bool = False
 ) -> str:
-    """The text for ~/.ssh/config: comments, the site's block, and one for each jump host.
+    """Write the text for ~/.ssh/config: comments, the site's block, and one for each jump host.
 
-    `front_root` is where gears is on the front, `assumed` where nobody has looked there. `local_host` is what to
-    dial for a site without hosts, whose lab is on this machine. Raises UnsafePath for a path ssh would not
-    forward to, UsageError for a name or port that can't stand in the file.
+    `front_root` is where gears is on the front, `assumed` where nobody has looked there. `local_host` is what to dial
+    for a site without hosts, whose lab is on this machine. Raises UnsafePath for a path ssh would not forward to,
+    UsageError for a name or port that can't stand in the file.
     """
     _checked(checks.user, user, "--user NAME")
     port = _checked(checks.port, site.laptop.port if port is None else port, "--port N")
@@ -50,25 +50,28 @@ def plan_stanza(
 def plan_blocks(
     site: Site, *, host: str, user: str, forward: tuple[tuple[str, str], ...] = (), ssh: str = ""
 ) -> list[Block]:
-    """The site's block, then one for each jump host. `ssh`: the ssh within a ProxyCommand, if it is to be another."""
+    """Plan the site's block, then one for each jump host.
+
+    `ssh`: the ssh within a ProxyCommand, if it is to be another.
+    """
     jumps = _jumps(site, user, ssh)
     options = (("HostName", host), ("User", user), *_through(site, jumps, ssh), *forward, *_LOUD, *_LIVELY)
     return [Block(alias(site.name), options), *jumps]
 
 
 def alias(site_name: str) -> str:
-    """What a person types after `ssh`."""
+    """Return what a person types after `ssh`."""
     return f"{site_name}-jupyter"
 
 
 def assumed_root(site: Site, user: str) -> str:
-    """Where gears is on the front, as far as can be told from elsewhere; `~` is taken for /home/USER."""
+    """Tell where gears is on the front, as far as can be told from elsewhere; `~` is taken for /home/USER."""
     root = (site.front.root or "~/gears").replace("{user}", in_path(user))
     return f"/home/{in_path(user)}{root[1:]}" if root.startswith("~") else root
 
 
 def in_path(user: str) -> str:
-    """A name in a path: that of DOMAIN\\name is below its domain's (smb.conf(5): template homedir)."""
+    """Return a name as part of a path: that of DOMAIN\\name is below its domain's (smb.conf(5): template homedir)."""
     return user.replace("\\", "/")
 
 
@@ -79,7 +82,7 @@ _LIVELY = (("ServerAliveInterval", "5"), ("ServerAliveCountMax", "2"), ("Ciphers
 
 
 def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
-    """A block for each jump host, outermost first; each but the first goes through the one before it."""
+    """Plan a block for each jump host, outermost first; each but the first goes through the one before it."""
     blocks: list[Block] = []
     several = len(site.front.jump) > 1
     for number, jump in enumerate(site.front.jump, start=1):
@@ -92,7 +95,7 @@ def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
 
 
 def _through(site: Site, jumps: list[Block], ssh: str) -> tuple[tuple[str, str], ...]:
-    """How ssh gets through `jumps`, the last of which reaches the host itself."""
+    """Tell ssh how it gets through `jumps`, the last of which reaches the host itself."""
     if not jumps:
         return ()
     if site.front.proxy == "jump":

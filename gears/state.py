@@ -72,17 +72,17 @@ class Turn:
 
     @property
     def reason(self) -> str | None:
-        """Why what ran before has ended."""
+        """Say why what ran before has ended."""
         return self.ended.reason if self.ended else None
 
     @property
     def next(self) -> str | None:
-        """What to type then."""
+        """Say what to type then."""
         return self.ended.next if self.ended else None
 
     @property
     def asks_person(self) -> bool:
-        """Whether it dials with a person at the prompt."""
+        """Tell whether it dials with a person at the prompt."""
         return self.plan == Plan.DIAL and self.how == "person"
 
 
@@ -106,6 +106,7 @@ class Lab:
 
     @property
     def process(self) -> process.Process:
+        """Return the process that JupyterLab is, to be asked and signalled."""
         return process.Process(self.host, self.pid, self.start)
 
 
@@ -130,6 +131,7 @@ class Up:
 
     @property
     def reconnects(self) -> int:
+        """Count how often the way came up again after the first time."""
         return max(0, self.times - 1)
 
 
@@ -181,7 +183,7 @@ def save_turn(paths: RunDir, turn: Turn) -> None:
 
 
 def was_up(paths: RunDir, turn: Turn) -> bool:
-    """Whether that turn has led to JupyterLab."""
+    """Tell whether that turn has led to JupyterLab."""
     return turn.number > 0 and load_up(paths).number == turn.number
 
 

@@ -58,6 +58,7 @@ class Status:
     turn: int | None
 
     def as_record(self) -> Record:
+        """Return what JSON has of it, the job as `shown_job`."""
         return asdict(self) | {"job": shown_job(self.job)}
 
 
@@ -68,6 +69,7 @@ def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Sta
 
 
 def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
+    """Conclude the status from the facts. Looks at nothing of the site itself."""
     state, reason, following = _conclusion(route, facts)
     up = state == "up"
     return Status(
@@ -93,7 +95,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
 
 
 def address(route: Route, lab: Lab | None) -> str:
-    """What to open, without a secret: the laptop's port, or for the site of this machine alone its own port."""
+    """Return what to open, without a secret: the laptop's port, or for the site of this machine alone its own port."""
     own_port = lab.port if lab and route.kind == "local" else None
     return f"http://localhost:{own_port or route.site.laptop.port}/lab"
 
@@ -102,7 +104,7 @@ Verdict = tuple[str, str | None, str | None]
 
 
 def _conclusion(route: Route, facts: Facts) -> Verdict:
-    """The state, why it is not up or what should be known though it is, and what to type."""
+    """Conclude the state, why it is not up or what should be known though it is, and what to type."""
     if not facts.job:
         return CONCLUSIONS[route.role](route, facts)
     from gears.jobs import JobState
@@ -115,6 +117,7 @@ def _conclusion(route: Route, facts: Facts) -> Verdict:
 
 
 def shown_job(job: JobRecord | None) -> Record | None:
+    """Return what is shown of a job's record, DESIGN's `job`; None without a job."""
     if not job:
         return None
     from gears.jobs.conclude import shown
@@ -187,7 +190,7 @@ def _front_state(route: Route, facts: Facts) -> Verdict:
 
 
 def _refusal(ended: Ended | None) -> str:
-    """The state where a person is wanted."""
+    """Tell the state where a person is wanted."""
     return "needs-login" if ended and ended.kind in ("login", "hostkey-unknown") else "failed"
 
 
@@ -209,7 +212,10 @@ def _without_hop(route: Route, facts: Facts) -> Verdict:
 
 
 def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
-    """The hop is up, and JupyterLab does not answer through it. The page that answers is the lab host's or our own."""
+    """Conclude from a hop that is up, where JupyterLab does not answer through it.
+
+    The page that answers is the lab host's or our own.
+    """
     page, own, told = _page(facts), _own_page(route, facts), facts.report or HopReport()
     state = str(page.get("state") or told.state)
     if own.get("state") == "failed":
@@ -233,13 +239,13 @@ def _page(facts: Facts) -> Record:
 
 
 def _own_page(route: Route, facts: Facts) -> Record:
-    """What this host's keeper says of this very turn."""
+    """Return what this host's keeper says of this very turn; empty where nothing."""
     page = _page(facts)
     return page if (page.get("host"), page.get("turn")) == (route.here, facts.turn.number or None) else {}
 
 
 def _forbidden(facts: Facts) -> bool:
-    """Whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
+    """Tell whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
     served = bool(facts.report and facts.report.serving) and facts.report_age_s > FORBIDDEN_AFTER_S
     return facts.answer.kind == "closed" and served and not facts.was_up
 
@@ -256,7 +262,7 @@ def _hop(route: Route, facts: Facts) -> Record:
 
 
 def _lab_host(facts: Facts) -> object:
-    """Of a job that is the login node, not the node the job is on."""
+    """Return the lab's host: of a job that is the login node, not the node the job is on."""
     if facts.job:
         return facts.job.host
     return facts.lab.host if facts.lab and not facts.lab.job else None
@@ -315,7 +321,7 @@ def _lab_step(route: Route, facts: Facts, state: str) -> str:
 
 
 def lab_notes(lab: Record) -> list[str]:
-    """What a person should know of a lab that is up, a line each."""
+    """List what a person should know of a lab that is up, a line each."""
     lost = [
         f"{name} can't be reached since its socket was swept away: Restart Kernel"
         for name in lab.get("unreachable") or []
@@ -324,7 +330,7 @@ def lab_notes(lab: Record) -> list[str]:
 
 
 def as_text(status: dict[str, Any]) -> str:
-    """For a person in a terminal."""
+    """Write the status, as `look` has it, for a person in a terminal."""
     front, lab = status["front"], status["lab"]
     lines = [f"{status['site']}: {status['state']}" + (f" – {status['reason']}" if status["reason"] else "")]
     if status["url"]:

@@ -52,7 +52,10 @@ def stop(route: Route, *, say: Say) -> bool:
 
 
 def stop_lab(route: Route, paths: RunDir, *, say: Say) -> bool:
-    """JupyterLab is asked to end, and shuts its kernels down; its loop ends with it; what is left is cleared."""
+    """Ask JupyterLab to end, which shuts its kernels down; its loop ends with it; what is left is cleared.
+
+    False where nothing ran. Of a job, as `stop_job`.
+    """
     from gears import tmux
     from gears.turn import clean, leave
 
@@ -76,8 +79,10 @@ def stop_lab(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 
 def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
-    """The job is cancelled, in the queue or running, and its loop ended. Raises NotReachable, with all as it was, where
-    the scheduler can't be told."""
+    """Cancel the job, in the queue or running, and end its loop. False where there was none.
+
+    Raises NotReachable, with all as it was, where the scheduler can't be told.
+    """
     from gears import tmux
     from gears.jobs.end import cancel_jobs, end_records
     from gears.turn import clean, leave
@@ -95,7 +100,7 @@ def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 
 def _lab_process(paths: RunDir) -> process.Process | None:
-    """By the record on local disk; by that in the home, where a cleaner took the other."""
+    """Find the lab's process by the record on local disk; by that in the home, where a cleaner took the other."""
     labs = [load_lab(paths.lab_here), load_lab(paths.lab_record)]
     return next((lab.process for lab in labs if lab and not process.before_boot(str(lab.started))), None)
 
@@ -109,6 +114,10 @@ def _end_tree(loop: process.Process) -> None:
 
 
 def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
+    """Tell the lab host to stop the lab, and clear this host, a front. False where nothing ran.
+
+    Raises NotReachable where the lab host can't be told; this host is cleared all the same.
+    """
     status = observe(route, paths)
     loop = process.read(paths.loop)
     alive = bool(loop and loop.alive())
@@ -129,7 +138,7 @@ def stop_hop(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 
 def undo_start(route: Route, paths: RunDir, *, say: Say) -> None:
-    """After a hop that did not come up: end what its start began. A lab that ran before stays."""
+    """End what the start of a hop that did not come up began. A lab that ran before stays."""
     if (told := read_hop(paths)) and told.started:
         _tell_lab_host(route, paths, observe(route, paths), say)
     clear_loop(route, paths)
@@ -159,19 +168,22 @@ def clear_loop(route: Route, paths: RunDir) -> None:
 
 
 def _turned(paths: RunDir, number: int) -> bool:
-    """Whether the loop goes on with another turn than that of `number`; its last one, after a stop, is none."""
+    """Tell whether the loop goes on with another turn than that of `number`; its last one, after a stop, is none."""
     turn = load_turn(paths)
     return turn.number not in (0, number) and turn.plan != Plan.STOP
 
 
 def _told(paths: RunDir) -> bool:
-    """Whether the lab host has said that all has ended there."""
+    """Tell whether the lab host has said that all has ended there."""
     return STOPPED in store.read_text(paths.hop_out).splitlines()
 
 
 def _may_run(route: Route, paths: RunDir) -> bool:
-    """Whether the records in the home speak of a job, of a lab that lives here though a cleaner took its sockets, or
-    from a front of one that was not ended on its host."""
+    """Tell whether the records in the home speak of something that may run.
+
+    That is a job, a lab that lives here though a cleaner took its sockets, or from a front one that was not ended on
+    its host.
+    """
     lab, found = load_lab(paths.lab_record), _lab_process(paths)
     unended = bool(route.role == "front" and lab and not lab.ended)
     return paths.job_record.exists() or unended or bool(found and found.alive())
@@ -182,7 +194,10 @@ def _known_lab(paths: RunDir) -> bool:
 
 
 def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> bool:
-    """Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal."""
+    """Tell the lab host to stop; True where it was told, or there is nothing to tell.
+
+    Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal.
+    """
     loop = process.read(paths.loop)
     connected = status.hops[0]["state"] in ("up", "failed")
     if connected and loop and store.write_fifo(paths.hop_in, "stop"):
@@ -199,8 +214,10 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Say) -> boo
 
 
 def end_by_ssh(hop: Hop, pin: Pin) -> bool:
-    """By the node's address, or by name, as `hop.dial_again` has it. Without a person first: that costs no passcode,
-    and tells whether one is wanted."""
+    """End the lab by the node's address, or by name, as `hop.dial_again` has it. True where it was told.
+
+    Without a person first: that costs no passcode, and tells whether one is wanted.
+    """
     aim, there = dial_again(hop, pin)
     ended = _end_alone(hop, aim, there)
     if ended and aim and may_enter_by_name(hop.host, ended):
@@ -222,7 +239,7 @@ WANTS_PERSON = ("login", "refused", "hostkey-unknown")
 
 
 def _end_alone(hop: Hop, aim: tuple[str, ...], there: str) -> Ended | None:
-    """None: it was told."""
+    """Tell the lab host without a person. None: it was told; else why not."""
     command = _stop_command(hop, aim, there, "-o", "BatchMode=yes")
     for _ in range(MOST_NODES):
         try:

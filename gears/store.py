@@ -64,12 +64,12 @@ def open_laptop(home: Path, site: str, user: str) -> RunDir:
 
 
 def another_name(paths: RunDir) -> str:
-    """What to type where somebody else has the host-local directory: nobody but root can take it from them."""
+    """Say what to type where somebody else has the host-local directory: nobody but root can take it from them."""
     return f"rm {paths.run / 'id'}   (stop what runs first; the next start chooses another name)"
 
 
 def find_rundir(home: Path, site: str, base: str, user: str) -> RunDir | None:
-    """The paths of a site that was started from here before; None if none ever was. Makes nothing."""
+    """Find the paths of a site that was started from here before; None if none ever was. Makes nothing."""
     try:
         identifier = (home / "run" / "id").read_text().strip()
     except OSError:
@@ -78,7 +78,7 @@ def find_rundir(home: Path, site: str, base: str, user: str) -> RunDir | None:
 
 
 def _identifier(run: Path) -> str:
-    """The random part of the host-local directory's name. Chosen once; whoever links first wins."""
+    """Choose the random part of the host-local directory's name, once; whoever links first wins."""
     path = run / "id"
     for _ in range(20):
         with contextlib.suppress(OSError):
@@ -95,10 +95,10 @@ def _identifier(run: Path) -> str:
 
 
 def ensure_private(directory: Path, *, first_use: bool = False) -> None:
-    """A directory that is ours alone, 0700; made if need be. Raises what `check_private` raises.
+    """Make sure of a directory that is ours alone, 0700; made if need be. Raises what `check_private` raises.
 
     Rights to read are taken away silently; so is the group's right to write on the `first_use` of a directory that git
-    made, since with a umask of 002 every clone has it.
+    made, since with a umask of 002 every clone has it. Raises UnsafePath, too, where it can't be made or written.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def ensure_private(directory: Path, *, first_use: bool = False) -> None:
 
 
 def check_private(directory: Path, *, refused: int = 0o022, taken: str) -> int:
-    """The mode of a real directory of ours to which no others may write.
+    """Return the mode of a real directory of ours to which no others may write.
 
     Raises UnsafePath for a link, a file or somebody else's directory (`taken`: what to type then), and for one with a
     bit of `refused` in its mode.
@@ -144,11 +144,12 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_record(path: Path, record: Record) -> None:
+    """Replace the record at `path` whole, 0600, as JSON. Raises OSError."""
     write_private(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(path: Path) -> Record:
-    """The record, or an empty one where it is absent, half-written or no JSON object."""
+    """Read the record, or an empty one where it is absent, half-written or no JSON object."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -157,16 +158,17 @@ def read_record(path: Path) -> Record:
 
 
 def utc_now() -> str:
+    """Return the time now, as records have it (`utc_time`)."""
     return utc_time(time.time())
 
 
 def utc_time(seconds: float) -> str:
-    """A time in records and in `--json`: ISO 8601, UTC, whole seconds. `seconds` since 1970."""
+    """Return a time in records and in `--json`: ISO 8601, UTC, whole seconds. `seconds` since 1970."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def read_text(path: Path, *, last_bytes: int = 65536) -> str:
-    """The end of a text file; empty where there is none."""
+    """Read the end of a text file, its `last_bytes`; empty where there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -177,7 +179,10 @@ def read_text(path: Path, *, last_bytes: int = 65536) -> str:
 
 
 def ensure_secret(path: Path) -> str:
-    """A token of 24 random bytes, made once, 0600, without a newline (jupyter_server reads the file as it stands)."""
+    """Make a token of 24 random bytes, once, 0600, without a newline: jupyter_server reads the file as it stands.
+
+    Returns it, in hexadecimal, or the one that is there.
+    """
     if found := read_text(path).strip():
         path.chmod(0o600)
         return found
@@ -189,7 +194,10 @@ def ensure_secret(path: Path) -> str:
 
 
 def ensure_link(link: Path, target: Path) -> None:
-    """`link` leads to `target`. A link that already does is left alone; anything else in its place is replaced."""
+    """Make sure that `link` leads to `target`. A link that already does is left alone; anything else there is replaced.
+
+    Raises UnsafePath where a directory is in its place.
+    """
     with contextlib.suppress(OSError):
         if os.readlink(link) == str(target):
             return
@@ -210,6 +218,7 @@ def switch(link: Path, target: Path) -> None:
 
 
 def ensure_fifo(path: Path) -> None:
+    """Make a fifo, 0600, in place of any other file. One that is there stays. Safe to repeat."""
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(path.lstat().st_mode):
             return
@@ -234,7 +243,7 @@ def write_fifo(path: Path, line: str) -> bool:
 
 
 def try_lock(path: Path) -> int | None:
-    """An exclusive flock(2) on a host-local file, as a descriptor to keep open; None where another has it.
+    """Take an exclusive flock(2) on a host-local file: a descriptor to keep open; None where another has it.
 
     The file's existence means nothing, and a holder that dies releases it. Only its holder may remove it.
     """

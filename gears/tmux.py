@@ -24,7 +24,7 @@ OLDEST = (3, 2)
 
 
 def check_tmux() -> str:
-    """The version, such as "3.3a". Raises MissingProgram where tmux is absent or older than libtmux supports."""
+    """Return the version, such as "3.3a". Raises MissingProgram where tmux is absent or older than libtmux supports."""
     find_program("tmux")
     version = run(["tmux", "-V"], timeout_s=5).split()[-1]
     numbers = re.search(r"(\d+)\.(\d+)", version)
@@ -58,7 +58,10 @@ def start_session(site: str, window: str, script: Path) -> None:
 
 
 def _no_session(site: str, said: str) -> CommandFailed:
-    """tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others."""
+    """Say why there is no session.
+
+    tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others.
+    """
     unsafe = re.search(r"(\S+) has unsafe permissions", said)
     cure = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
     return CommandFailed(f"tmux made no session {site}: {said}", next=cure or "gears doctor")
@@ -79,6 +82,7 @@ def enter_session(name: str, window: str, directory: Path, command: Sequence[str
 
 
 def has_session(site: str) -> bool:
+    """Tell whether gears' tmux server has a session of that name. Takes up to 5 s."""
     try:
         run(["tmux", "-L", SERVER, "has-session", "-t", f"={site}"], timeout_s=5)
     except CommandFailed:
@@ -87,7 +91,7 @@ def has_session(site: str) -> bool:
 
 
 def attach_command(site: str) -> list[str]:
-    """What a person may type as well."""
+    """Return what a person may type as well."""
     return ["tmux", "-L", SERVER, "attach-session", "-t", f"={site}"]
 
 
@@ -112,5 +116,6 @@ def _use_known_terminal() -> None:
 
 
 def detach(site: str) -> None:
+    """Detach all terminals from the session of a site, if it has any. What runs in it goes on."""
     with contextlib.suppress(CommandFailed):
         run(["tmux", "-L", SERVER, "detach-client", "-s", f"={site}"], timeout_s=5)

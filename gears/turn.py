@@ -83,7 +83,7 @@ def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
 
 
 def plan_hop_turn(last: Turn, word: str, ended: Ended | None, was_up: bool) -> Turn:
-    """The next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
+    """Plan the next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
     ever_up = was_up or (last.ever_up and word != "start")
     turn = Turn(number=last.number + 1, what="hop", ever_up=ever_up, ended=ended)
     if ended is None:
@@ -99,7 +99,7 @@ def plan_hop_turn(last: Turn, word: str, ended: Ended | None, was_up: bool) -> T
 
 
 def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
-    """How the node of the last time is dialled: `by` address or by name, after two vain dials the other way once.
+    """Choose how the node of the last time is dialled: `by` address or name, after two vain dials the other way once.
 
     Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
     """
@@ -113,7 +113,10 @@ def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
 
 
 def plan_lab_turn(last: Turn, ended: Ended | None, was_up: bool, *, now: float) -> Turn:
-    """The next turn of a lab: one that was shut down is over, one that died is started again, within bounds."""
+    """Plan the next turn of a lab: one that was shut down is over, one that died is started again, within bounds.
+
+    The bounds: MOST_CRASHES in CRASH_WINDOW_S, and three in a row that were never up. `now`: seconds since 1970.
+    """
     turn = Turn(number=last.number + 1, what="lab", ended=ended)
     if ended is None:
         return replace(turn, plan=Plan.RUN)
@@ -158,14 +161,17 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> End
 
 
 def why_session_ended(host: str, site: str, *, answered: bool) -> Ended:
-    """ssh ended with 0. Of a session that gears had begun in it is dialled again, as after any cut."""
+    """Say why ssh ended with 0. A session in which gears had begun is dialled again, as after any cut."""
     if answered:
         return Ended("network", f"{host}: the session there was ended", f"gears lab {site}")
     return before_gears(host, "the session ended")
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:
-    """0 and the end by SIGTERM or SIGINT are somebody's wish (File ▸ Shut Down, `gears stop`), the rest is a death."""
+    """Say why JupyterLab ended.
+
+    0 and the end by SIGTERM or SIGINT are somebody's wish (File ▸ Shut Down, `gears stop`), the rest is a death.
+    """
     if status in (0, 130, 143):
         return Ended("stopped", "JupyterLab was shut down", f"gears lab {site}")
     words = store.read_text(paths.log("lab")).rpartition(LOG_MARK)[2].partition("\n")[2]
@@ -177,7 +183,7 @@ def why_lab_ended(status: int, paths: RunDir, site: str) -> Ended:
 
 
 def why_refused(words: str, site: str) -> Ended:
-    """What JupyterLab said in its log before it ended with REFUSED (`gears.lab.server.end`)."""
+    """Return what JupyterLab said in its log before it ended with REFUSED (`gears.lab.server.end`)."""
     said = words.rpartition(REFUSED_MARK)[2].partition("\n")[0]
     reason = f"JupyterLab was not started: {said}"
     return Ended("refused", reason, f"gears lab {site}   (after that file was mended; more: gears logs {site})")
@@ -199,7 +205,7 @@ def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
 
 
 def _make_ready(route: Route, paths: RunDir, what: str, turn: Turn) -> None:
-    """Nothing of the turn before is in the way of this one."""
+    """Clear away what the turn before left in the way of this one."""
     if what == "job":
         from gears.jobs.turn import clear_sockets
 
@@ -226,7 +232,7 @@ def _line(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
 
 
 def choose_port(paths: RunDir) -> int:
-    """The port of last time where it is free, so that a tab on this machine finds the lab again; else 0: any."""
+    """Choose the port of last time where it is free, so that a tab on this machine finds the lab again; else 0: any."""
     lab = load_lab(paths.lab_record)
     port = lab.port if lab else None
     if port is None:
@@ -239,7 +245,7 @@ def choose_port(paths: RunDir) -> int:
 
 
 def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
-    """After the last turn: hops that end here are told, and no socket, link or file of this host is left.
+    """End all after the last turn: hops that end here are told, and no socket, link or file of this host is left.
 
     `moved`: another login node sees to the job now, and the job is none of this host's business. Fronts dial again.
     """
@@ -254,8 +260,10 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
 
 
 def tell_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
-    """Hops that end on this host learn that there is nothing here any more: by SIGTERM that all was stopped
-    (`templates/remote.sh.j2`), by SIGHUP that the connection is over."""
+    """Tell hops that end on this host that there is nothing here any more.
+
+    By SIGTERM that all was stopped (`templates/remote.sh.j2`), by SIGHUP that the connection is over.
+    """
     for file in paths.remote_ends.glob("*"):
         remote = process.read(file)
         if remote and remote.pid != os.getpid():  # whoever stops it for a front tells that front itself
@@ -275,7 +283,7 @@ def _close_records(paths: RunDir, what: str) -> None:
 
 
 def shares_home(paths: RunDir) -> bool:
-    """Whether what stands in this home is the lab host's own, and no copy."""
+    """Tell whether what stands in this home is the lab host's own, and no copy."""
     from gears.locate import saved_route
 
     return saved_route(paths.here)[0].site.lab.home == "shared"
@@ -299,7 +307,7 @@ def clean(paths: RunDir) -> None:
 
 
 def _remove_aliases(paths: RunDir) -> None:
-    """The directories that fronts with homes of their own call by another name (`store.open_rundir`)."""
+    """Remove the directories that fronts with homes of their own call by another name (`store.open_rundir`)."""
     for directory in paths.local.parent.glob(f"{paths.local.name.rpartition('-')[0]}-*"):
         link = directory / paths.link.name
         with contextlib.suppress(OSError):
@@ -322,7 +330,7 @@ def _remove_tree(directory: Path) -> None:
 
 
 def begin_log(log: Path, line: str) -> None:
-    """One old log is kept: a log that grew past the bound becomes it. `line` tells where the next run begins."""
+    """Keep one old log: a log that grew past the bound becomes it. `line` tells where the next run begins."""
     with contextlib.suppress(OSError):
         if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))

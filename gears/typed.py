@@ -14,7 +14,7 @@ COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|site
 
 
 def typed(text: str) -> str:
-    """`text` with each `gears COMMAND` by the path of this gears, unless `gears` alone would find it."""
+    """Return `text` with each `gears COMMAND` by the path of this gears, unless `gears` alone would find it."""
     word = _word()
     return text if word == "gears" else re.sub(rf"(?<![\w/.-])gears (?=(?:{COMMANDS})(?![\w-]))", f"{word} ", text)
 

@@ -39,20 +39,20 @@ class Way:
     words: tuple[str, ...] = ()
 
     def command(self, *more: str) -> list[str]:
-        """ssh with `more` options, up to the host's name."""
+        """Return ssh with `more` options, up to the host's name."""
         ours = [f"-o{option}" for option in ssh_options() if not option.startswith(SHARED)]
         return ["ssh", *more, *self.words, *ours, *self.options, self.host]
 
 
 def place_of(route: Route) -> Place:
-    """What this host is to the site: where its lab runs, its front, or a laptop."""
+    """Tell what this host is to the site: where its lab runs, its front, or a laptop."""
     if route.role == "lab":
         return "lab"
     return "front" if route.kind == "relay" and is_at_front(route.site) else "laptop"
 
 
 def way_to(name: str, *, words: tuple[str, ...] = ()) -> Way | None:
-    """The whole way to `name`, a site's lab host or a host that ssh knows, in one ssh. None: it is this host.
+    """Find the whole way to `name`, a site's lab host or a host that ssh knows, in one ssh. None: it is this host.
 
     `words`: options for every ssh on the way. Raises UsageError for a name that can be neither.
     """
@@ -71,8 +71,10 @@ def way_to(name: str, *, words: tuple[str, ...] = ()) -> Way | None:
 
 
 def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
-    """From a laptop to the front; from the front to the lab host, of several behind one name to the one that was used
-    last."""
+    """Find the way from a laptop to the front, or from the front to the lab host.
+
+    Of several lab hosts behind one name it leads to the one that was used last.
+    """
     if place_of(route) == "front":
         paths = find_paths(route)
         return way_again(route, load_pin(paths) if paths else Pin(), words=words)
@@ -80,8 +82,11 @@ def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
 
 
 def way_again(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Way:
-    """From the front to the node of `pin`. By the lab host's name, to which the person's configuration applies; where
-    it says the same of the node's address, to that."""
+    """Find the way from the front to the node of `pin`.
+
+    By the lab host's name, to which the person's configuration applies; where it says the same of the node's address,
+    to that.
+    """
     if not pin.address or (pin.by or way_back(route.lab, pin)) == "name":
         return Way(route.lab, words=words)
     alias = known_as(effective_options(route.lab), route.lab)
@@ -89,9 +94,10 @@ def way_again(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Way:
 
 
 def go_on(way: Way, remote: str, *, again: str) -> int:
-    """The exit status of a command on another host, run in the person's terminal; without one it asks nothing.
+    """Run a command on another host, in the person's terminal, and return its exit status.
 
-    Raises NotReachable where ssh ended; a command that exits with 255 looks the same.
+    Without a terminal it asks nothing. Raises NotReachable where ssh ended; a command that exits with 255 looks the
+    same.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     words = ["-t"] if terminal else ["-T", "-n", "-oBatchMode=yes"]
@@ -102,7 +108,7 @@ def go_on(way: Way, remote: str, *, again: str) -> int:
 
 
 def remote_gears(site: Site, place: Place) -> str:
-    """gears on the next host, as a word for its shell, which sees to a leading ~."""
+    """Return gears on the next host, as a word for its shell, which sees to a leading ~."""
     from gears.loop import this_gears
     from gears.rundir import gears_home
 
@@ -126,7 +132,7 @@ def _checked_host(name: str) -> str:
 
 
 def _by_stanza(site: Site, words: tuple[str, ...]) -> Way | None:
-    """The stanza in the person's configuration, without its forward."""
+    """Take the stanza in the person's configuration, without its forward; None where it is not there."""
     name = alias(site.name)
     if re.search(rf"^localforward .*/{re.escape(site.name)}\.sck$", _effective(name), re.MULTILINE):
         return Way(name, ("-oClearAllForwardings=yes", *own_proxy(name, words)))
@@ -134,8 +140,11 @@ def _by_stanza(site: Site, words: tuple[str, ...]) -> Way | None:
 
 
 def own_proxy(name: str, words: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Options in place of the ProxyCommand or ProxyJump of a stanza's block: with the ssh to its jump host, too,
-    nothing of the person's rides along. None where it is another one, which she chose."""
+    """Return options in place of the ProxyCommand or ProxyJump of a stanza's block.
+
+    With the ssh to its jump host, too, nothing of the person's rides along. Empty where it is another one, which she
+    chose.
+    """
     jump = rf"{re.escape(re.sub('-(jupyter|login[0-9]*)$', '', name))}-login[0-9]*"
     effective = _effective(name)
     if found := re.search(rf"^proxycommand ssh -q -W %h:%p ({jump})$", effective, re.MULTILINE):
@@ -158,7 +167,7 @@ def _by_profile(route: Route, words: tuple[str, ...]) -> Way:
 
 
 def _through(command: str) -> tuple[str, ...]:
-    """`command` passes bytes on; one of the person's own may pass a descriptor."""
+    """Return the options by which `command` passes bytes on; one of the person's own may pass a descriptor."""
     return f"-oProxyCommand={command}", "-oProxyUseFdpass=no"
 
 
@@ -167,7 +176,10 @@ def _login(jump: str, user: str) -> tuple[str, ...]:
 
 
 def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
-    """ProxyCommand of ssh_config(5) through `jumps`, outermost first. What an inner ssh expands has its % doubled."""
+    """Write the ProxyCommand of ssh_config(5) through `jumps`, outermost first.
+
+    What an inner ssh expands has its % doubled.
+    """
     *before, last = jumps
     if before:
         last = replace(last, options=(*last.options, *_through(_proxy_command(before, nc=nc))))
@@ -175,12 +187,12 @@ def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
 
 
 def _inner(way: Way) -> str:
-    """An ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
+    """Write an ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
     return shlex.join(way.command("-T", "-oLogLevel=ERROR")[:-1]).replace("%", "%%")
 
 
 def _user(front: Way, site: Site) -> str:
-    """The person's name on the centre's hosts, as the stanza or the profile has it."""
+    """Find the person's name on the centre's hosts, as the stanza or the profile has it."""
     if front.host == alias(site.name) and (found := re.search(r"^user (\S+)$", _effective(front.host), re.MULTILINE)):
         return found[1]
     return site.front.user

@@ -93,9 +93,10 @@ def bring_up(route: Route, *, say: Say, wait: bool = True, person: Person = SOME
 
 
 def prepare(route: Route, *, local: Path | None = None) -> RunDir:
-    """Programs, directories, token: everything that can be refused is refused here, before anything is started.
+    """Make sure of programs, directories, token: all that can be refused is refused here, before anything is started.
 
-    `local`: the host-local directory that the front has chosen.
+    `local`: the host-local directory that the front has chosen. Raises MissingProgram, UnsafePath; UsageError,
+    GearsError for an environment that can't be used.
     """
     find_program("tmux")
     if route.role == "front":
@@ -112,7 +113,10 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
 
 
 def await_token(paths: RunDir) -> None:
-    """One that a cleaner took from the home of a lab that lives is written anew by that lab (`gears.lab.rebind`)."""
+    """Wait for the token of a lab that lives, REBIND_S at most.
+
+    One that a cleaner took from the home is written anew by that lab (`gears.lab.rebind`).
+    """
     lab = load_lab(paths.lab_here)
     if paths.token.exists() or not lab or lab.login == "password":
         return
@@ -121,10 +125,10 @@ def await_token(paths: RunDir) -> None:
 
 
 def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]:
-    """What is to run here: a job that is known already, a new one where one is asked for, else JupyterLab itself. With
-    the word for the first turn of its loop.
+    """Choose what is to run here, with the word for the first turn of its loop.
 
-    `asked`: a person came. Unasked nothing is submitted in place of a job that is over.
+    It is a job that is known already, a new one where one is asked for, else JupyterLab itself. `asked`: a person came.
+    Unasked nothing is submitted in place of a job that is over.
     """
     from gears.jobs import records
 
@@ -143,7 +147,7 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
 
 
 def check_kind(route: Route, status: Status) -> None:
-    """Raises GearsError where a job is asked for, and JupyterLab is up but is none."""
+    """Raise GearsError where a job is asked for, and JupyterLab is up but is none."""
     if route.job and status.job is None:
         host = (status.lab or {}).get("host") or route.lab
         site = route.site.name
@@ -151,14 +155,17 @@ def check_kind(route: Route, status: Status) -> None:
 
 
 def check_retry(route: Route, status: Status) -> None:
-    """Raises GearsError where a job has failed and no other one was asked for: that would be charged for."""
+    """Raise GearsError where a job has failed and no other one was asked for: that would be charged for."""
     if status.state == "failed" and status.job and not route.job:
         site = route.site.name
         raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
 def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
-    """On the front, where a hop lives already: tell the lab host that a job is wanted."""
+    """Tell the lab host that a job is wanted: on the front, where a hop lives already.
+
+    Waits ASKED_S at most for it to be submitted. Raises what `check_retry` raises.
+    """
     if route.role != "front":
         return
     check_retry(route, status)
@@ -174,7 +181,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Say) -> None:
 
 
 def reports(paths: RunDir) -> int:
-    """How often the lab host has reported in this turn of the hop."""
+    """Count how often the lab host has reported in this turn of the hop."""
     return store.read_text(paths.hop_out).count(report.BEGIN)
 
 
@@ -192,7 +199,10 @@ class Waiting:
         self.astray_since = math.inf
 
     def until_up(self) -> Status:
-        """Raises LoginNeeded, StartFailed, NotReachable after UP_TIMEOUT_S."""
+        """Wait until the lab is up. Raises LoginNeeded, StartFailed, GearsError, NotReachable after UP_TIMEOUT_S.
+
+        The time in a queue does not count.
+        """
         status = observe(self.route, self.paths)
         if self.wake and status.state == "failed" and not self.route.job:
             self._retry(status)
@@ -227,7 +237,7 @@ class Waiting:
             self.say(f"{status.state}{reason}" if reason else f"{status.state}: {trying}")
 
     def _lasts(self, status: Status) -> bool:
-        """Whether a failure has stood for a second: a way that is just being switched can look like one."""
+        """Tell whether a failure has stood for a second: a way that is just being switched can look like one."""
         if self.failed != status.reason:
             self.failed, self.failed_at = status.reason, time.monotonic()
         return time.monotonic() - self.failed_at > 1.0
@@ -250,7 +260,7 @@ class Waiting:
             self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
 
     def _retry(self, status: Status) -> None:
-        """A person came back to what had failed: here, or behind a hop that is up."""
+        """Try again what had failed, since a person came back: here, or behind a hop that is up."""
 
         def asks() -> bool:
             return load_turn(self.paths).plan == Plan.ASK
@@ -264,7 +274,10 @@ class Waiting:
             self._wake("again")
 
     def _rouse(self, status: Status) -> None:
-        """Once, where the hop is up and leads nowhere: on the lab host all was taken away, its loop as well."""
+        """Ask the far end once to make sure of the lab, where the hop is up and leads nowhere.
+
+        On the lab host all was taken away then, its loop as well.
+        """
         astray = status.state == "unknown" and self.route.role == "front" and status.hops[0]["state"] == "up"
         self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
         if self.wake and time.monotonic() - self.astray_since > ROUSE_AFTER_S:
@@ -301,12 +314,12 @@ class Waiting:
                 client.wait(timeout=10)
 
     def _at_prompt(self) -> bool:
-        """Whether an ssh that may ask a person is dialling now."""
+        """Tell whether an ssh that may ask a person is dialling now."""
         turn = load_turn(self.paths)
         return turn.asks_person and not connects(self.paths.socket("hop", turn.number))
 
     def _move_on(self, status: Status) -> None:
-        """Where the recorded login node stays out of reach, let the alias lead to another."""
+        """Let the alias lead to another login node, where the recorded one stays out of reach."""
         if self.route.role == "front" and status.hops[0]["state"] == "connecting" and status.reason:
             waited_s = time.monotonic() - self.began
             if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
