@@ -13,7 +13,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser for all commands. Under `command` its answer has the name by which `cli` finds the function."""
+    """Build the parser of all commands. What it parses has in `command` the name by which `cli` finds the function."""
     parser = argparse.ArgumentParser(
         prog="gears",
         description="A JupyterLab on an HPC centre, in your own browser, at an address that never changes.",

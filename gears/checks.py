@@ -35,6 +35,7 @@ def word(regex: str, meaning: str) -> Check:
 
 def one_of(*choices: str) -> Check:
     """Make a check for a value that is one of `choices`."""
+
     def check(value: object) -> object:
         if value not in choices:
             raise ValueError(f"{_short(value)} is not one of {', '.join(choices)}")
@@ -69,6 +70,7 @@ def or_empty(check_value: Check) -> Check:
 
 def number(least: int, most: int, meaning: str = "number") -> Check:
     """Make a check for a whole number from `least` to `most`. `meaning`: what the message calls it."""
+
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"must be a whole number, not {_kind(value)}")

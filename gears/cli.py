@@ -27,7 +27,7 @@ STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status, one of those of `gears.errors`.
+    """Run one command and return its exit status; that of an error is its class's (`gears.errors`).
 
     No GearsError and no Ctrl-C gets through; the message goes to standard error. `argv`: None for that of the process.
     """
@@ -186,7 +186,7 @@ def _say_of_cluster(name: str) -> None:
 
 
 def do_status(args: argparse.Namespace) -> int:
-    """Print the status; with `--watch` again at every change, looked for each 2 s.
+    """Print the status; with `--watch` again at every change, looked for every 2 s.
 
     The exit status tells it as well (STATUS_EXITS).
     """

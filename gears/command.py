@@ -97,10 +97,8 @@ def run_logged(
 ) -> int:
     """Run `argv`, with all that it prints written to `log`, a descriptor, and return its exit status.
 
-    For as long as it takes: `watch` is called ten times a second, and what it raises ends the program. `keep`:
-    descriptors it is to have, too.
-
-    Raises MissingProgram.
+    It may take as long as it takes: `watch` is called ten times a second, and what it raises ends the program. `keep`:
+    descriptors it is to have, too. Raises MissingProgram.
     """
     try:
         program = subprocess.Popen(
@@ -120,7 +118,7 @@ def run_logged(
 def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
     """Run `argv` in the person's own terminal, where it may ask, and return its exit status.
 
-    255 when its time is over; None: it has all the time the person gives it. Raises MissingProgram.
+    255 when `timeout_s` is over; with None it has all the time the person gives it. Raises MissingProgram.
     """
     try:
         return subprocess.run(argv, check=False, timeout=timeout_s).returncode

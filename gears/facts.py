@@ -109,9 +109,9 @@ def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
 
 
 def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
-    """Find the newest record of a lab: this host's; the home's; what the lab host told of its own home.
+    """Find the record of a lab: this host's, else the home's, else what the lab host told of its own home.
 
-    The home's may, of a site that is each machine alone, be another machine's.
+    The home's may, of a site that is each machine alone, be another machine's: then it is left out.
     """
     labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
     return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)

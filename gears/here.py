@@ -116,9 +116,9 @@ def _resolve(host: str) -> _Found:
 
 
 def _is_ours(address: Address) -> bool:
-    """Tell whether an address is this host's: only an own one can be bound to.
+    """Tell whether an address is this host's: only an address of its own can be bound to.
 
-    Where the kernel allows any (ip_nonlocal_bind), only an own one leads to itself.
+    Where the kernel lets any be bound (ip_nonlocal_bind), only one of its own leads to itself.
     """
     family, name = address
     if _can_bind(family, _NOBODYS[family]):

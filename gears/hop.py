@@ -99,8 +99,8 @@ ALONE = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no
 def own_forward(forward: str, control: str) -> dict[str, str]:
     """Plan a forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward.
 
-    Without it ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that ssh runs for
-    her.
+    Where it can't be had, ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that
+    ssh runs for her.
     """
     tell = f"ssh -F none -S {control} -O"
     ask = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
@@ -184,9 +184,10 @@ def hand_over(site: Site) -> str:
 
 
 def remote_gears(site: Site, home: Path, executable: str) -> str:
-    """Return gears on the lab host: under the profile's `lab.root`, else at the same path as here (`executable`).
+    """Return the command for gears on the lab host.
 
-    A leading ~ is left to the remote shell.
+    It is under the profile's `lab.root`, else at the same path as here (`executable`). A leading ~ is left to the
+    remote shell.
     """
     if site.lab.root:
         return f"{site.lab.root}/.venv/bin/gears"
@@ -300,7 +301,7 @@ def _prefer_fast(ciphers: str) -> str:
 
 
 def why_ended(status: int, stderr: str, *, site: str, host: str, asked: bool, again: str = "") -> Ended:
-    """Say why ssh ended. `asked`: a person was at its prompt. `again`: what dials once more."""
+    """Say why ssh ended. `asked`: a person was at its prompt. `again`: what dials once more, else `gears lab SITE`."""
     again = again or f"gears lab {site}"
     if status == ENDED:
         return Ended("stopped", "the lab was stopped on its host", again)
@@ -429,7 +430,7 @@ def _remote_ended(status: int, stderr: str, site: str, host: str) -> Ended:
 
 
 def before_gears(host: str, how: str, said: str = "") -> Ended:
-    """Say of a session that it ended without a word of gears in it. `said`: the last line of others."""
+    """Make the reason of a session that ended without a word of gears in it. `said`: the last line of others."""
     words = f" ({said})" if said else ""
     reason = f"{host}: {how} before gears began in it{words}, as by exit or exec in a start-up file of yours there"
     return Ended("remote", reason, f"ssh {host} echo works   (if it prints nothing: look into ~/.bashrc there)")

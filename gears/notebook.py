@@ -153,7 +153,7 @@ def proxy_base() -> str | None:
 
 
 def _ask(server: dict[str, Any], path: str) -> int:
-    """Return the status of an answer; where it wants a login, it is there."""
+    """Ask this kernel's Jupyter for `path`, and return the status of its answer; what wants a login is there."""
     connection = http.client.HTTPConnection("127.0.0.1", int(server.get("port") or 0), timeout=TIMEOUT_S)
     if server.get("sock"):
         connection.sock = socket.socket(socket.AF_UNIX)

@@ -24,13 +24,13 @@ class Process:
     start: str
 
     def alive(self) -> bool | None:
-        """Tell True or False for this host's processes, None for another host's: it can't be known from here."""
+        """Tell whether it lives; None for another host's process: it can't be known from here."""
         if self.host != socket.gethostname():
             return None
         return start_time(self.pid) == self.start
 
     def signal(self, number: int) -> bool:
-        """Send, if it is provably the process meant and ours. False when it is gone. Safe to repeat."""
+        """Send signal `number`, if it is provably the process meant and ours. False when it is gone. Safe to repeat."""
         if not self.alive() or not _is_ours(self.pid):
             return False
         try:
@@ -59,7 +59,7 @@ class Process:
 
 
 def this_process() -> Process:
-    """Return the process that asks."""
+    """Return this very process, on this host."""
     return Process(socket.gethostname(), os.getpid(), start_time(os.getpid()) or "")
 
 

@@ -128,7 +128,7 @@ class RunDir:
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
     def opened(self) -> Path:
-        """Return the record of which port it has, for the next `gears open`."""
+        """Return the record of the port that `gears open` has, for the next `gears open`."""
         return self.records / "open.json"
 
     @property
@@ -215,7 +215,7 @@ class RunDir:
     # --- on this host ------------------------------------------------------------------------
     @property
     def link(self) -> Path:
-        """Return the switched link; the target of the fixed path and of the hop before this host."""
+        """Return the switched link: the target of the fixed path and of the hop before this host."""
         return self.local / f"{self.site}.sck"
 
     def control(self, what: str) -> Path:
@@ -271,7 +271,7 @@ class RunDir:
 
     @property
     def up(self) -> Path:
-        """Return what the keeper wrote when a turn's way came up: its number, since when, how many before it."""
+        """Return the record of a way that came up, by the keeper: its turn's number, since when, how many before it."""
         return self.here / "up.json"
 
     @property

@@ -45,6 +45,7 @@ class Run:
     alive: bool | None
 
     def state(self) -> str:
+        """Return "ended N" (N: its exit status), "running", "lost", or "running?" where this host can't tell."""
         if self.status is not None:
             return f"ended {self.status}"
         return {True: "running", False: "lost", None: "running?"}[self.alive]

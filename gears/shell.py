@@ -118,8 +118,8 @@ def open_records(route: Route) -> RunDir:
 def recorded_way(route: Route) -> Way:
     """Find the way from the front to the login node on which the person's shell is, as far as the home tells.
 
-    Where her configuration says of that name what it says of the lab host's: else that leads to a node that goes on by
-    itself.
+    To that node where her configuration says of its name what it says of the lab host's; else as `next_way`, which
+    leads to a node that goes on by itself.
     """
     paths = open_records(route)
     host = str(store.read_record(paths.shell_record).get("host") or "")

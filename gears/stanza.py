@@ -71,7 +71,7 @@ def assumed_root(site: Site, user: str) -> str:
 
 
 def in_path(user: str) -> str:
-    """Return a name as part of a path: that of DOMAIN\\name is below its domain's (smb.conf(5): template homedir)."""
+    """Return a user's name as it stands in a path: of DOMAIN\\name below its domain (smb.conf(5): template homedir)."""
     return user.replace("\\", "/")
 
 
@@ -95,7 +95,7 @@ def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
 
 
 def _through(site: Site, jumps: list[Block], ssh: str) -> tuple[tuple[str, str], ...]:
-    """Tell ssh how it gets through `jumps`, the last of which reaches the host itself."""
+    """Return the options by which ssh gets through `jumps`, the last of which reaches the host itself."""
     if not jumps:
         return ()
     if site.front.proxy == "jump":

@@ -58,7 +58,7 @@ class Status:
     turn: int | None
 
     def as_record(self) -> Record:
-        """Return what JSON has of it, the job as `shown_job`."""
+        """Return it as JSON can have it, with the job as `shown_job` shows it."""
         return asdict(self) | {"job": shown_job(self.job)}
 
 

@@ -79,7 +79,7 @@ def stop_lab(route: Route, paths: RunDir, *, say: Say) -> bool:
 
 
 def stop_job(route: Route, paths: RunDir, *, say: Say) -> bool:
-    """Cancel the job, in the queue or running, and end its loop. False where there was none.
+    """Cancel the job, in the queue or running, and end its loop. False where none waited or ran.
 
     Raises NotReachable, with all as it was, where the scheduler can't be told.
     """

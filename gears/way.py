@@ -39,7 +39,7 @@ class Way:
     words: tuple[str, ...] = ()
 
     def command(self, *more: str) -> list[str]:
-        """Return ssh with `more` options, up to the host's name."""
+        """Return the command line of ssh, with `more` options, up to the host's name."""
         ours = [f"-o{option}" for option in ssh_options() if not option.startswith(SHARED)]
         return ["ssh", *more, *self.words, *ours, *self.options, self.host]
 
@@ -82,10 +82,10 @@ def next_way(route: Route, *, words: tuple[str, ...] = ()) -> Way:
 
 
 def way_again(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Way:
-    """Find the way from the front to the node of `pin`.
+    """Find the way from the front to the node of `pin`; to any, where it is empty.
 
-    By the lab host's name, to which the person's configuration applies; where it says the same of the node's address,
-    to that.
+    By the lab host's name, to which the person's configuration applies; by the node's address, where it says the same
+    of that.
     """
     if not pin.address or (pin.by or way_back(route.lab, pin)) == "name":
         return Way(route.lab, words=words)
@@ -108,7 +108,7 @@ def go_on(way: Way, remote: str, *, again: str) -> int:
 
 
 def remote_gears(site: Site, place: Place) -> str:
-    """Return gears on the next host, as a word for its shell, which sees to a leading ~."""
+    """Return the command for gears on the next host, as a word for its shell, which sees to a leading ~."""
     from gears.loop import this_gears
     from gears.rundir import gears_home
 
@@ -187,7 +187,7 @@ def _proxy_command(jumps: list[Way], *, nc: bool) -> str:
 
 
 def _inner(way: Way) -> str:
-    """Write an ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
+    """Write the ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
     return shlex.join(way.command("-T", "-oLogLevel=ERROR")[:-1]).replace("%", "%%")
 
 
