@@ -28,6 +28,7 @@ def look(pid: str, start: str) -> str:
 
 
 def watch(pid: str, start: str, life: str) -> int:
+    """Watch until the process is gone (returns GONE) or standard input ends (0). Note each change in the life."""
     before = ""  # what was written last may be of another connection
     while (now := look(pid, start)) != "gone":
         if now != before:
