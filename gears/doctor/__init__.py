@@ -112,7 +112,7 @@ def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
 
 
 def elsewhere(findings: list[Finding], site: str) -> list[Finding]:
-    """Show the log instead, where the cure would be what the person has just typed."""
+    """Return the findings with the log as the cure, where that would be what the person has just typed."""
     return [
         replace(found, cure=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.cure or "") else found
         for found in findings

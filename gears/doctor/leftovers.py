@@ -45,7 +45,7 @@ def _deaf_sockets(paths: RunDir) -> Iterator[str]:
 
 
 def _old_directories(route: Route, paths: RunDir) -> Iterator[Path]:
-    """Find directories of other checkouts; one is in use while one of its loops holds its lock.
+    """Find unused directories of other checkouts; one is in use while one of its loops holds its lock.
 
     A front with a home of its own has one here that only leads to ours.
     """

@@ -28,7 +28,7 @@ def submit_by(
 
     `blame` has patterns for its words. Where they match `scheduler`, or it failed without a word, it could not be
     asked: raises CommandFailed. Else it refused the job: raises SubmissionRefused, with the cure where the words lay
-    the blame on `account` or `queue`. Raises CommandTimeout after SUBMIT_S.
+    the blame on `account` or `queue`. Raises CommandTimeout after SUBMIT_S, MissingProgram.
     """
     try:
         return run(argv, timeout_s=SUBMIT_S, env=env, input=input)

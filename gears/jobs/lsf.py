@@ -97,7 +97,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find my own jobs of that name: bjobs shows those that are not over, unless asked for others."""
+    """Find the ids of my own jobs of that name: bjobs shows those that are not over, unless asked for others."""
     try:
         return run(["bjobs", "-noheader", "-o", "jobid", "-J", name], timeout_s=QUERY_S).split()
     except CommandFailed as failure:

@@ -76,7 +76,7 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """Submit a script by qsub and return the job's id, as in 123.server. Raises CommandFailed where it prints none."""
+    """Submit a script by qsub and return the job's id (123.server). Raises CommandFailed where it prints none."""
     said = submit_by(["qsub", str(script)], _BLAME)
     if found := re.search(r"^(\d+\S*)$", said, re.MULTILINE):  # "123.server"
         return found[1]
@@ -100,7 +100,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find my own jobs of that name: qselect leaves jobs out that are over, unless asked for them."""
+    """Find the ids of my own jobs of that name: qselect leaves jobs out that are over, unless asked for them."""
     try:
         return _ask("qselect", "-N", name, "-u", pwd.getpwuid(os.getuid()).pw_name).split()
     except (CommandFailed, MissingProgram):
@@ -141,7 +141,7 @@ def _parse(job: str, said: str) -> Job:
 def _values(said: str) -> dict[str, str]:
     """Read the attributes in an answer of `qstat -f`.
 
-    They are lines " name = value", which may go on in lines that begin with a tab.
+    They are lines of four spaces and `name = value`, which may go on in lines that begin with a tab.
     """
     values: dict[str, str] = {}
     name = ""

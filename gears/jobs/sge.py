@@ -85,7 +85,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find my own jobs of that name in qstat's list; None where that can't be had, or is not whole."""
+    """Find the ids of my own jobs of that name in qstat's list; None where that can't be had, or is not whole."""
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram):
@@ -204,7 +204,7 @@ def _exit(status: str) -> str:
 
 
 def _epoch(told: str, form: str) -> float | None:
-    """Read a local time; None where it is none."""
+    """Read a local time, written in `form`, as seconds since 1970; None where it is none."""
     try:
         return time.mktime(time.strptime(told, form))
     except ValueError:

@@ -132,7 +132,9 @@ def query(job: str) -> Job:
 
 
 def find(name: str, clusters: str = "") -> list[str] | None:
-    """Find my own jobs of that name; None where squeue can't be asked, or shows none and not all of `clusters`.
+    """Find the ids of my own jobs of that name.
+
+    None where squeue can't be asked, or shows none and not all of `clusters`.
 
     squeue shows, unless asked for others, the jobs that are not over. It heads those of each cluster, with its other
     headings only; and leaves a cluster that is down out without a word.
@@ -179,7 +181,7 @@ def _split(job: str) -> tuple[str, list[str]]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without clusters.
+    """Return the environment without CLUSTER_VARIABLES.
 
     A job's id says of which cluster it is, whatever a person's variables say now.
     """

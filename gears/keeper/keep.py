@@ -176,7 +176,7 @@ def _tell_news(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
 
 
 def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:
-    """Return the time between two probes: short where a lab is about to answer, longer the longer nothing changes."""
+    """Return the seconds between two probes: few where a lab is about to answer, more the longer nothing changes."""
     if age_s < 15 or (listening and turn_s < 60):
         return 0.1
     return 0.5 if turn_s < 600 else 2.0

@@ -102,6 +102,7 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
 class Handler(BaseHTTPRequestHandler):
     """Answers a request with the waiting page: HTML for whoever accepts it, else JSON."""
+
     server: WaitingServer
     protocol_version = "HTTP/1.1"
     server_version = "gears"

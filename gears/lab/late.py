@@ -110,6 +110,7 @@ def _let_wait(web_app: Any, loaded: asyncio.Future[None], wanted: asyncio.Event)
 
     class NotYet(routing.PathMatches):
         """A rule that matches only until loading has ended."""
+
         def match(self, request: Any) -> Any:
             """Match the path of a request until loading has ended, then none."""
             return None if loaded.done() else super().match(request)
