@@ -54,7 +54,7 @@ PERSONS_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": ch
 
 
 def examine(route: Route) -> list[Finding]:
-    """All that can be probed from this host, without asking a person for anything."""
+    """Probe all that can be probed from this host, without asking a person for anything."""
     return elsewhere(_examine(route), route.site.name)
 
 
@@ -73,18 +73,18 @@ def _examine(route: Route) -> list[Finding]:
 
 
 def examine_host(route: Route, more: dict[str, Probe] | None = None, *, home: bool = True) -> list[Finding]:
-    """This host alone. Without `home` what another host that shares it has seen already is left out."""
+    """Probe this host alone. Without `home` what another host that shares it has seen already is left out."""
     return _probe(HOST_PROBES | (HOME_PROBES if home else {}) | (more or {}), route)
 
 
 def paths_of(route: Route) -> RunDir:
-    """The site's paths, or those it would have; nothing is made."""
+    """Return the site's paths, or those it would have; nothing is made."""
     local = plan_local(route.site.local, this_host().user, "0" * 8)
     return find_paths(route) or RunDir(gears_home(), route.site.name, local)
 
 
 def judge_state(status: Status) -> Finding:
-    """What `gears status` says, as a finding."""
+    """Return what `gears status` says, as a finding."""
     seen = f"{status.site} is {status.state}" + (f": {status.reason}" if status.reason else "")
     if status.state in ("up", "stopped", "starting"):
         return ok("lab", seen)
@@ -112,7 +112,7 @@ def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
 
 
 def elsewhere(findings: list[Finding], site: str) -> list[Finding]:
-    """Where the cure would be what the person has just typed, the log is shown instead."""
+    """Return the findings with the log as the cure, where that would be what the person has just typed."""
     return [
         replace(found, cure=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.cure or "") else found
         for found in findings

@@ -55,7 +55,7 @@ class Call:
 
 
 def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -> list[Finding]:
-    """The way to the lab host, and what is found there. Raises GearsError before it dials.
+    """Examine the way to the lab host, and what is found there. Raises GearsError before it dials.
 
     `until`: when to give up, on time.monotonic()'s clock.
     """
@@ -69,6 +69,7 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
 
         def call_by(pin: Pin) -> Call:
+            """Dial the host of `pin`, or any where it is empty, without a person."""
             aim, there = dial_again(hop, pin)
             argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, there + remote]
             return dial(argv, route.site, host, directory, until=until)
@@ -80,7 +81,7 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
 
 
 def far_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
-    """`gears _examine` on the far host; each word is safe in any login shell."""
+    """Return the command `gears _examine` for the far host; each word is safe in any login shell."""
     words = [gears, "_examine", site.name, "--profile", urlsafe_b64encode(to_json(site).encode()).decode()]
     words += ["--directory", str(directory)] if directory else []
     return " ".join(words + (["--mark", str(mark)] if mark else []))
@@ -103,7 +104,10 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
 
 
 def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
-    """The far end's own findings, and what only both ends together can tell. `up`: the hop was logged in before."""
+    """Return the far end's own findings, and what only both ends together can tell.
+
+    `up`: the hop was logged in before.
+    """
     if call.ended is not None:
         return [replace(judge_end(call.ended, route, up=up), host=host)]
     host = str(call.report.get("host", host))
@@ -118,6 +122,7 @@ def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Find
 
 
 def judge_end(ended: Ended, route: Route, *, up: bool) -> Finding:
+    """Return the finding for a dial that ended without a report. `up`: the hop was logged in before."""
     cure = ended.next or f"gears logs {route.site.name}"
     if ended.kind == "login" and up:
         return ok("login", "wants a passcode, which the hop was given; not looked into any further")
@@ -171,14 +176,17 @@ def _judge_forward(call: Call) -> Iterator[Finding]:
 
 
 def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:
-    """Where nobody got in, the lab itself may tell the time."""
+    """Judge the clock by the lab itself, which may tell the time, where nobody got in."""
     if call.ended is not None and status.state == "up":
         with contextlib.suppress(OSError, ValueError):
             yield replace(_judge_clock(_lab_time(paths.link) - time.time()), host=host)
 
 
 def _lab_time(path: Path) -> float:
-    """Of the lab's `Date` (RFC 9110, 6.6.1), which has whole seconds. ValueError where it has none."""
+    """Read the lab's `Date` (RFC 9110, 6.6.1), which has whole seconds, as seconds since 1970.
+
+    Raises ValueError where it has none.
+    """
     from email.utils import parsedate_to_datetime
 
     connection = UnixConnection(path, 2.0)
@@ -190,7 +198,7 @@ def _lab_time(path: Path) -> float:
 
 
 def _hear(path: Path) -> bool:
-    """Whether the far end's socket answers through ssh, which may still be about to listen. 4 s at most."""
+    """Tell whether the far end's socket answers through ssh, which may still be about to listen. Takes 4 s at most."""
     wait_for(path.exists, timeout_s=2.0)
     with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
         trial.settimeout(2.0)
@@ -201,7 +209,10 @@ def _hear(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _private_directory(base: Path) -> Iterator[Path | None]:
-    """A directory of our own for the probe's socket, of the same name on the far host; None where there is no room."""
+    """Make a directory of our own for the probe's socket; None where there is no room.
+
+    It has the same name on the far host.
+    """
     directory: Path | None = base / f"gears-doctor-{secrets.token_hex(6)}"
     try:
         assert directory is not None
@@ -220,7 +231,7 @@ def _private_directory(base: Path) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def _mark(paths: RunDir) -> Iterator[Path | None]:
-    """A file in this home for the far end to look for; None where none can be made."""
+    """Make a file in this home for the far end to look for; None where none can be made."""
     try:
         mark, _ = write_mark(first_directory(paths.run, paths.home, Path.home()))
     except OSError:

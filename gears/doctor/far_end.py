@@ -20,7 +20,10 @@ MOST_S = 15.0
 
 
 def answer(site: Site, directory: Path | None, mark: Path | None) -> None:
-    """`directory`: where to listen; it is made, and removed. `mark`: a file that is here if the home is shared."""
+    """Examine this host, report, and listen until standard input ends, MOST_S at most.
+
+    `directory`: where to listen; it is made, and removed. `mark`: a file that is here if the home is shared.
+    """
     with contextlib.ExitStack() as stack:
         listener = _listen(directory, stack) if directory else None
         send(_report(site, mark))
@@ -45,7 +48,7 @@ def _report(site: Site, mark: Path | None) -> dict[str, object]:
 
 
 def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | None:
-    """None where there is no room, which the findings tell better."""
+    """Listen in `directory`, which is made; None where there is no room, which the findings tell better."""
     try:
         directory.mkdir(mode=0o700)
         stack.callback(os.rmdir, directory)

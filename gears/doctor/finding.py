@@ -24,23 +24,30 @@ class Finding:
     host: str = ""
 
     def as_record(self) -> dict[str, Any]:
+        """Return what JSON has of the finding."""
         return asdict(self)
 
 
 def ok(what: str, seen: str) -> Finding:
+    """Make a finding that has no cure, for all is well."""
     return Finding("ok", what, seen)
 
 
 def warning(what: str, cause: str, cure: str) -> Finding:
+    """Make a finding of what works, but not for ever, or could not be probed."""
     return Finding("warning", what, cause, cure)
 
 
 def failed(what: str, cause: str, cure: str) -> Finding:
+    """Make a finding of what does not work."""
     return Finding("failed", what, cause, cure)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """For a person in a terminal: a line for each, and its cure below it; what is wrong is counted at the end."""
+    """Format findings for a person in a terminal.
+
+    There is a line for each, and its cure below it; what is wrong is counted at the end.
+    """
     lines = []
     for found in findings:
         lines.append(f"{MARKS[found.level]} {found.host}: {found.what}: {found.cause}")

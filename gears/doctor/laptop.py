@@ -25,7 +25,10 @@ FRONT_S = 16.0
 
 
 def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
-    """The stanza's own ssh is used, so that its jump hosts and options are what is probed. Raises GearsError."""
+    """Examine the way from the laptop. Raises GearsError.
+
+    The stanza's own ssh is used, so that its jump hosts and options are what is probed.
+    """
     name = alias(route.site.name)
     effective = run(["ssh", "-G", name], timeout_s=3)
     forward = re.search(r"^localforward (?:\S*:)?\[?(\d+)\]? (\S+)$", effective, re.MULTILINE)
@@ -42,7 +45,7 @@ def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
 
 
 def _check_port(port: int, route: Route) -> Finding:
-    """Who answers at the laptop's port: the lab or the waiting page through ssh, nobody, or something else."""
+    """Find out who answers at the laptop's port: the lab or the waiting page through ssh, nobody, or something else."""
     site = route.site.name
     if port_is_free(port):
         return ok("port", f"{port} is free: `ssh {alias(site)}` will listen there")
@@ -66,7 +69,7 @@ def _ask(port: int) -> int | None:
 
 
 def _examine_through(name: str, route: Route, effective: str, *, until: float) -> Iterator[Finding]:
-    """One session without forwards: the stanza's own port may be in use."""
+    """Examine in one session without forwards: the stanza's own port may be in use."""
     user = route.site.front.user or this_host().user
     remote = far_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
     words = [*_ours(), *own_proxy(name)]
@@ -77,7 +80,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
 
 
 def _ask_front(name: str, route: Route) -> Iterator[Finding]:
-    """The front's own doctor sees what is there, and the hop behind it."""
+    """Ask the front's own doctor, which sees what is there, and the hop behind it."""
     site = route.site.name
     gears = remote_gears(route.site, "laptop")
     argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *own_proxy(name), name]
@@ -99,7 +102,7 @@ def _ours() -> list[str]:
 
 
 def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[Finding]:
-    """Why the last jump host let nothing through: the stanza has it say nothing (`ssh -q`), so it is asked again."""
+    """Ask the last jump host again why it let nothing through: the stanza has it say nothing (`ssh -q`)."""
     settings = dict(line.split(" ", 1) for line in effective.splitlines() if " " in line)
     through = settings.get("proxycommand") or settings.get("proxyjump", "")
     jump = re.search(r"(?:^ssh -q -W \S+ |^|,)([^\s,]+)$", through)

@@ -16,6 +16,7 @@ from gears.rundir import RunDir, plan_local
 
 
 def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Look for a loop that is dead, sockets on which nobody listens, and older directories that nothing uses."""
     site = route.site.name
     found = [*_dead_loop(paths), *_deaf_sockets(paths)]
     for cause in found:
@@ -34,7 +35,7 @@ def _dead_loop(paths: RunDir) -> Iterator[str]:
 
 
 def _deaf_sockets(paths: RunDir) -> Iterator[str]:
-    """Between two turns a live loop has some, too, and removes them itself."""
+    """Find sockets on which nobody listens. Between two turns a live loop has some, too, and removes them itself."""
     loop = process.read(paths.loop)
     if loop and loop.alive():
         return
@@ -44,7 +45,7 @@ def _deaf_sockets(paths: RunDir) -> Iterator[str]:
 
 
 def _old_directories(route: Route, paths: RunDir) -> Iterator[Path]:
-    """Another checkout's directory is in use while one of its loops holds its lock.
+    """Find unused directories of other checkouts; one is in use while one of its loops holds its lock.
 
     A front with a home of its own has one here that only leads to ours.
     """

@@ -12,7 +12,10 @@ from gears.state import load_lab
 
 
 def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Nothing where no JupyterLab of the site runs here."""
+    """Check that JupyterLab refuses whoever has not logged in, and tell which settings it does not use.
+
+    Nothing where no JupyterLab of the site runs here.
+    """
     site, lab = route.site.name, load_lab(paths.lab_here)
     if not lab or not lab.process.alive():
         return

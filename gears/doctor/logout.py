@@ -22,6 +22,7 @@ YES = ("yes", "true", "1", "on", "y", "t")
 
 
 def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Check whether systemd-logind ends what runs for the person at her last logout."""
     user = this_host().user
     if not is_killed(_settings(), user):
         yield ok("logout", "nothing of yours is ended at logout (KillUserProcesses)")
@@ -33,6 +34,7 @@ def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def is_killed(settings: dict[str, str], user: str) -> bool:
+    """Tell whether these settings of logind.conf(5) end a user's processes at logout."""
     if settings.get("KillUserProcesses", "no").lower() not in YES:
         return False
     only = settings.get("KillOnlyUsers", "").split()
@@ -41,9 +43,10 @@ def is_killed(settings: dict[str, str], user: str) -> bool:
 
 
 def _settings() -> dict[str, str]:
-    """As systemd merges them: the main file, then all drop-ins in the order of their names, later ones winning.
+    """Read logind's settings as systemd merges them.
 
-    The main file as it is shipped shows in comments what was built in.
+    The main file comes first, then all drop-ins in the order of their names, later ones winning. The main file as it is
+    shipped shows in comments what was built in.
     """
     drop_ins: dict[str, Path] = {}
     for directory in CONFIGURATION:
@@ -56,7 +59,7 @@ def _settings() -> dict[str, str]:
 
 
 def _read(file: Path, *, comments: bool = False) -> dict[str, str]:
-    """The settings, or those in comments."""
+    """Read the settings of a file, or those in comments; none where it can't be read."""
     try:
         text = file.read_text(errors="replace")
     except OSError:

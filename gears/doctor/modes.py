@@ -14,13 +14,14 @@ from gears.store import another_name
 
 
 def check_path_lengths(_route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Raises UnsafePath."""
+    """Check that no path is too long for a socket. Raises UnsafePath."""
     check_lengths(paths)
     longest = max(len(os.fsencode(path)) for path in (paths.fixed, paths.link))
     yield ok("paths", f"{longest} bytes at most, of the {MAX_FORWARD_PATH} that ssh forwards to")
 
 
 def check_home_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Check owners and modes in the home, and those of the directories above; nothing before the first start."""
     if not (paths.run / "id").exists():  # before the first start they are as git made them
         yield ok("modes in the home", f"{paths.run} is closed to others at the first start")
         return
@@ -29,6 +30,7 @@ def check_home_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Check owners and modes on this host's own disk; nothing before the first start."""
     if not os.path.lexists(paths.local):
         yield ok("modes on this host", "its directory is made at the first start")
         return
@@ -38,7 +40,7 @@ def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def check_ssh_modes(_route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """sshd(8), StrictModes: it ignores keys in files that others might have written.
+    """Check what sshd(8), StrictModes, checks: it ignores keys in files that others might have written.
 
     Debian's takes a group's right to write for harmless where nobody else is in the group; others' do not.
     """
@@ -66,7 +68,10 @@ def _judge(what: str, wrong: list[tuple[str, str]], top: Path) -> Iterator[Findi
 
 
 def _open_above(path: Path) -> Iterator[tuple[str, str]]:
-    """Whoever may write to a directory above can put another in its place, unless it is sticky."""
+    """Find directories above to which everybody may write.
+
+    Whoever may can put another in its place, unless it is sticky.
+    """
     for parent in path.parents:
         info = parent.stat()
         if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
@@ -74,7 +79,7 @@ def _open_above(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _open_directories(*directories: Path, taken: str = "") -> Iterator[tuple[str, str]]:
-    """`taken`: the cure where one of them is somebody else's."""
+    """Find directories that are not ours alone. `taken`: the cure where one of them is somebody else's."""
     for directory in directories:
         if not os.path.lexists(directory):
             continue

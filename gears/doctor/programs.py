@@ -19,7 +19,7 @@ OLDEST_SSH = (6, 8)
 
 
 def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Where this host dials another. Raises MissingProgram."""
+    """Check the version of ssh where this host dials another. Raises MissingProgram."""
     if route.role == "lab":
         return
     find_program("ssh")
@@ -32,7 +32,7 @@ def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
 
 
 def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Raises MissingProgram where tmux is absent or too old."""
+    """Check tmux. Raises MissingProgram where it is absent or too old."""
     from gears import tmux
 
     if route.role != "elsewhere":
@@ -40,7 +40,7 @@ def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
 
 
 def check_terminal(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """tmux shows itself only in a terminal whose type this host has a description of (terminfo(5))."""
+    """Check the terminal's type: tmux shows itself only in one this host has a description of (terminfo(5))."""
     term = os.environ.get("TERM", "")
     if not sys.stdin.isatty() or not shutil.which("infocmp") or route.role == "elsewhere":
         return

@@ -22,6 +22,7 @@ MOST_SKEW_S = 30
 
 
 def check_home_space(_route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Check the room in the home, the quota, and the clock of the home's server."""
     directory = first_directory(paths.run, paths.home, Path.home())
     cure = f"df -h {directory}; df -i {directory}; du -sh ~/* | sort -h"
     yield _check_room("room in the home", directory, cure)
@@ -30,17 +31,22 @@ def check_home_space(_route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def check_local_space(route: Route, paths: RunDir) -> Iterator[Finding]:
+    """Check the room in the host-local directory, or where it would be made."""
     base = Path(route.site.local)
     cure = f"df -h {base}; df -i {base}   (or let `local` in the profile of {route.site.name} name another directory)"
     yield _check_room("room on this host", first_directory(paths.local, base), cure)
 
 
 def first_directory(*candidates: Path) -> Path:
+    """Return the first of these that is a directory; the last where none is."""
     return next((path for path in candidates if path.is_dir()), candidates[-1])
 
 
 def write_mark(directory: Path) -> tuple[Path, float]:
-    """A new file of one block in `directory`, and the time its filesystem gave it. OSError where there is no room."""
+    """Write a new file of one block in `directory`; return it, and the time its filesystem gave it.
+
+    Raises OSError where there is no room.
+    """
     mark = directory / f".doctor.{secrets.token_hex(4)}"
     try:
         with open(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -54,7 +60,7 @@ def write_mark(directory: Path) -> tuple[Path, float]:
 
 
 def _check_room(what: str, directory: Path, cure: str) -> Finding:
-    """Some filesystems say 0 inodes of 0: they have no such limit."""
+    """Write a file, and look for free bytes and inodes. Some filesystems say 0 inodes of 0: they have no such limit."""
     try:
         mark, _ = write_mark(directory)
         mark.unlink(missing_ok=True)
@@ -70,7 +76,7 @@ def _check_room(what: str, directory: Path, cure: str) -> Finding:
 
 
 def _check_server_clock(directory: Path) -> Iterator[Finding]:
-    """On NFS the server dates a file."""
+    """Compare this host's clock with the home's: on NFS the server dates a file."""
     try:
         mark, written = write_mark(directory)
     except OSError:
@@ -85,7 +91,7 @@ def _check_server_clock(directory: Path) -> Iterator[Finding]:
 
 
 def _check_quota() -> Iterator[Finding]:
-    """`quota -q` names filesystems over quota, and nothing else (quota(1))."""
+    """Ask `quota -q`, which names filesystems over quota, and nothing else (quota(1))."""
     if not shutil.which("quota"):
         return
     try:

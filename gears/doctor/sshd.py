@@ -29,7 +29,7 @@ Options = dict[str, str]
 
 
 def check_forwarding(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """For the ssh that lands here; what lands on the next host is probed through the hop."""
+    """Check forwarding for the ssh that lands here; what lands on the next host is probed through the hop."""
     options = effective_options()
     if options is not None:
         yield judge(forbidden_by(options))
@@ -39,18 +39,20 @@ def check_forwarding(route: Route, _paths: RunDir) -> Iterator[Finding]:
 
 
 def judge(forbidden: list[str]) -> Finding:
+    """Return the finding for the options in the way, as `forbidden_by` has them."""
     if not forbidden:
         return ok("forwarding", "sshd allows it")
     return failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", cure_for(forbidden))
 
 
 def cure_for(forbidden: list[str]) -> str:
+    """Return what to ask the centre for: each option in the way, with the first value of NEEDED."""
     wanted = [f"{name} {NEEDED[name][0]}" for name in (words.split()[0] for words in forbidden)]
     return f"ask the centre to set in sshd_config, for you: {', '.join(wanted)}"
 
 
 def forbidden_by(options: Options) -> list[str]:
-    """The options in the way, as `Name value`. Pure."""
+    """Return the options in the way, as `Name value`. Pure."""
     return [
         f"{name} {value}"
         for name, allowed in NEEDED.items()
@@ -59,7 +61,7 @@ def forbidden_by(options: Options) -> list[str]:
 
 
 def effective_options() -> Options | None:
-    """sshd's options for us, coming from where we came from; None where they can't be read. 5 s at most.
+    """Ask for sshd's options for us, coming from where we came from; None where they can't be read. Takes 5 s at most.
 
     sshd(8) wants a host key it can load before it prints them: any key does, so it gets one made for this alone.
     """
@@ -78,11 +80,12 @@ def effective_options() -> Options | None:
 
 
 def find_sshd() -> str | None:
+    """Find sshd, in $PATH or where systems have it; None where it is not."""
     return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
 
 
 def _connection() -> str:
-    """For `Match` lines: this session's own connection, where it has one."""
+    """Return this session's own connection, where it has one, for `Match` lines."""
     words = os.environ.get("SSH_CONNECTION", "").split()
     address, _, own, port = words if len(words) == 4 else ("127.0.0.1", "", "127.0.0.1", "22")
     return f"user={this_host().user},host={address},addr={address},laddr={own},lport={port}"

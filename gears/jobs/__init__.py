@@ -72,34 +72,42 @@ class Scheduler(Protocol):
     """The functions of `gears.jobs.slurm` and the others."""
 
     def header(self, spec: JobSpec) -> list[str]:
-        """The lines of the job script that the scheduler reads, in its own syntax. Pure."""
+        """Return the lines of the job script that the scheduler reads, in its own syntax. Pure.
+
+        Raises UsageError where the scheduler can't be asked for what `spec` has (Grid Engine, for several nodes).
+        """
 
     def submit(self, script: Path) -> str:
-        """Submit a job script; the job's id. Raises SubmissionRefused, with the scheduler's own words, where it was
-        refused for good, CommandFailed or CommandTimeout where the scheduler could not be asked: then it may have been
-        accepted all the same, see `find`."""
+        """Submit a job script and return the job's id.
+
+        Raises SubmissionRefused, with the scheduler's own words, where it refused the job for good. Raises
+        CommandFailed or CommandTimeout where the scheduler could not be asked: then it may have accepted the job all
+        the same, see `find`.
+        """
 
     def query(self, job: str) -> Job:
-        """The job as it is now. Never raises for what a scheduler does: a failing command is UNKNOWN."""
+        """Return the job as it is now. Never raises for what a scheduler does: a failing command is UNKNOWN."""
 
     def find(self, name: str, clusters: str = "", /) -> list[str] | None:
-        """The ids of my own jobs of that name that wait or run; None where the scheduler can't be asked. `clusters`:
-        where they may have gone, see `environment.clusters`."""
+        """Find the ids of my own jobs of that name that wait or run; None where the scheduler can't be asked.
+
+        `clusters`: where they may have gone, see `environment.clusters`.
+        """
 
     def cancel(self, job: str) -> None:
         """End the job, in the queue or running. One that is over is no error. Raises CommandFailed, CommandTimeout."""
 
 
 def scheduler(kind: str) -> Scheduler:
-    """The functions for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
+    """Return the functions for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
     return cast(Scheduler, importlib.import_module(f"gears.jobs.{kind}"))
 
 
 def directive_lines(prefix: str, directives: tuple[str, ...]) -> list[str]:
-    """A person's own directives: `--gres=gpu:1` and `#SBATCH --gres=gpu:1` say the same."""
+    """Return a person's own directives as script lines: `--gres=gpu:1` and `#SBATCH --gres=gpu:1` say the same."""
     return [line if line.startswith("#") else f"{prefix} {line}" for line in directives]
 
 
 def clock(seconds: int) -> str:
-    """HH:MM:SS, with as many hours as there are."""
+    """Format seconds as HH:MM:SS, with as many hours as there are."""
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -24,10 +24,11 @@ def submit_by(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> str:
-    """What a submitting program prints.
+    """Run a submitting program and return what it prints.
 
-    `blame` has patterns for its words: `scheduler`, it could not be asked, so CommandFailed; else it refused the job:
-    SubmissionRefused, with the cure where the words lay the blame on `account` or `queue`. Raises CommandTimeout.
+    `blame` has patterns for its words. Where they match `scheduler`, or it failed without a word, it could not be
+    asked: raises CommandFailed. Else it refused the job: raises SubmissionRefused, with the cure where the words lay
+    the blame on `account` or `queue`. Raises CommandTimeout after SUBMIT_S, MissingProgram.
     """
     try:
         return run(argv, timeout_s=SUBMIT_S, env=env, input=input)
@@ -49,18 +50,18 @@ def _cure(words: str, blame: Mapping[str, str]) -> str | None:
 
 
 def unanswered(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
-    """The job, after a query that failed: GONE where the words say `gone`, a pattern, else UNKNOWN."""
+    """Return the job after a query that failed: GONE where the words match the pattern `gone`, else UNKNOWN."""
     if re.search(gone, failure.message):
         return Job(job, JobState.GONE)
     return Job(job, JobState.UNKNOWN, reason=failure.message)
 
 
 def explain(words: str, table: Plain) -> str:
-    """A scheduler's reason in plain words, with its own after them; just its own where the table has none."""
+    """Return a scheduler's reason in plain words, with its own after them; just its own where the table has none."""
     plain = next((plain for pattern, plain in table if re.fullmatch(pattern, words, re.DOTALL)), "")
     return f"{plain} ({words})" if plain and words else plain or words
 
 
 def utc(epoch: float) -> str:
-    """Seconds since 1970 as ISO 8601, UTC."""
+    """Format seconds since 1970 as ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

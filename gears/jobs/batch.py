@@ -40,9 +40,9 @@ class Tunnel:
 
 
 def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
-    """What the scheduler is asked for. `after`: the record of the job whose end is waited for.
+    """Plan what the scheduler is asked for. `after`: the record of the job whose end is waited for.
 
-    Raises UsageError where the path of gears can't stand in a job script.
+    Raises UsageError where the path of gears can't stand in a job script, or the profile has no scheduler.
     """
     wanted = check_scheduler(route.site)
     out = paths.job_out(number)
@@ -64,7 +64,7 @@ def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobR
 
 
 def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, before: int | None) -> str:
-    """The job script. `before`: the number of the job that this one follows."""
+    """Render the job script. `before`: the number of the job that this one follows."""
     from gears.render import render
 
     wanted = check_scheduler(route.site)
@@ -106,7 +106,10 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
 
 
 def plan_tunnel(route: Route, paths: RunDir, number: int) -> Tunnel:
-    """The remote end tells the loop there that it has come, and goes when no beat has come for a while."""
+    """Plan the ssh from the job to the login node.
+
+    Its remote end tells the loop there that it has come, and goes when no beat has come for three times BEAT_S.
+    """
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
     remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
     control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")

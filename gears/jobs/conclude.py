@@ -17,7 +17,10 @@ Verdict = tuple[str, str | None, str | None]
 
 
 def job_state(route: Route, facts: Facts, job: JobRecord) -> Verdict:
-    """On the login node. What the scheduler last said stands in the job's record."""
+    """Conclude a lab's state, reason and next command, on the login node.
+
+    No scheduler is asked: what it last said stands in the job's record.
+    """
     site = route.site.name
     ended = facts.turn.ended
     if facts.answer.kind == "jupyter":
@@ -50,12 +53,12 @@ def _not_followed(route: Route, job: JobRecord) -> Verdict:
 
 
 def over(site: str, job: JobRecord) -> Verdict:
-    """A job that is over, where no loop has said more about it."""
+    """Return the verdict on a job that is over, where no loop has said more about it."""
     return "failed", f"job {job.id}: {job.reason or 'is over'}", f"gears lab {site} --job"
 
 
 def in_queue(job: JobRecord) -> str:
-    """A job that waits, in a sentence."""
+    """Describe a job that waits, in a sentence."""
     if job.state == JobState.SUBMITTING:
         return "the job is being submitted"
     reason = job.reason or "it waits its turn"
@@ -65,7 +68,7 @@ def in_queue(job: JobRecord) -> str:
 
 
 def suspended(job: JobRecord) -> str:
-    """While JupyterLab is stopped, and its browser waits for an answer."""
+    """Describe a suspended job, while JupyterLab is stopped, and its browser waits for an answer."""
     return f"job {job.id} is suspended on {job.node}: JupyterLab goes on when the scheduler lets it"
 
 
@@ -74,7 +77,7 @@ SOON_S = 600
 
 
 def warning(job: JobRecord) -> str | None:
-    """While JupyterLab is up: that its time is short, or that no job will take over."""
+    """Say, while JupyterLab is up, that its time is short, or that no job will take over; None where neither is so."""
     left_s = seconds_left(job)
     trouble = job.trouble or None
     if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
@@ -84,7 +87,7 @@ def warning(job: JobRecord) -> str | None:
 
 
 def seconds_left(job: JobRecord) -> int | None:
-    """Until a job that runs is ended by its walltime."""
+    """Return the seconds until a job that runs is ended by its walltime; None where its record has no such time."""
     try:
         ends = calendar.timegm(time.strptime(str(job.ends), "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
@@ -93,13 +96,13 @@ def seconds_left(job: JobRecord) -> int | None:
 
 
 def _closed_for_good(facts: Facts, job: JobRecord) -> bool:
-    """JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
+    """Tell whether JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
     serves = facts.lab is not None and facts.lab.job == job.number and not facts.was_up
     return facts.turn.plan == Plan.DIAL and facts.answer.kind == "closed" and serves
 
 
 def shown(job: JobRecord) -> Record:
-    """DESIGN's `job`: what is shown of its record, and is read again by `records.from_values`."""
+    """Return DESIGN's `job`: what is shown of its record, and is read again by `records.from_values`."""
     values = to_values(job)
     found = {key: values.get(key) for key in JOB_KEYS}
     found["variables"] = list(job.variables or ())
@@ -124,7 +127,7 @@ JOB_KEYS = (
 
 
 def job_hop(route: Route, facts: Facts, job: JobRecord) -> Record:
-    """The way from the login node to the job's node."""
+    """Describe the way from the login node to the job's node. Its state: up, connecting or stopped."""
     up = facts.was_up and facts.loop_alive
     state = "up" if up else "connecting" if facts.turn.plan in (Plan.DIAL, Plan.MEET) else "stopped"
     return {
@@ -137,7 +140,7 @@ def job_hop(route: Route, facts: Facts, job: JobRecord) -> Record:
 
 
 def step(job: JobRecord) -> tuple[str, str]:
-    """What the waiting page says of the job, and whether that is up, trying or failed."""
+    """Return what the waiting page says of the job, and whether that is up, trying or failed."""
     what = f"job {job.id}".rstrip() + (f" in queue {job.queue}" if job.queue else "")
     if job.state == JobState.RUNNING:
         return (f"{what}: runs on {job.node} until {job.ends}", "up")
@@ -145,7 +148,7 @@ def step(job: JobRecord) -> tuple[str, str]:
 
 
 def as_line(shown: Record) -> str:
-    """What a person in a terminal is told of a job that was shown."""
+    """Format what a person in a terminal is told of a job that was shown."""
     job = from_values(shown) or JobRecord(id="")
     words = [f"{job.id} {job.state}" + (f" on {job.node}" if job.node else "")]
     if (left_s := seconds_left(job)) is not None and job.state == JobState.RUNNING:

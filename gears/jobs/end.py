@@ -35,7 +35,7 @@ def cancel_jobs(paths: RunDir, say: Say) -> bool:
 
 
 def _ids(paths: RunDir, job: JobRecord) -> list[str]:
-    """The successor first, or it would start as soon as the job before it has ended."""
+    """List the ids, the successor's first, or it would start as soon as the job before it has ended."""
     both: list[Successor | JobRecord] = [job.successor, job] if job.successor else [job]
     ids = [one.id for one in both]
     for one in both:
@@ -61,8 +61,10 @@ def _unsure(paths: RunDir, id: str, why: str) -> NotReachable:
 
 
 def end_records(paths: RunDir) -> None:
-    """After the job ended on purpose: no successor waits, and the records say so. What can't be asked is left to the
-    job script, which finds no record of itself and ends."""
+    """Close the records after the job ended on purpose, and cancel its successor.
+
+    What can't be asked is left to the job script, which finds no record of itself and ends.
+    """
     job = records.read(paths)
     if job and job.successor and job.successor.id:
         try:

@@ -40,13 +40,18 @@ _NAMES_CLUSTERS = re.compile(r"(?:^|\s)(?:--clusters?(?:=|\s+)|-M\s*)[\"']?([^\s
 
 
 def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, str]:
-    """`environ` without what changes our commands; `named`: variables that a job script has words of its own for."""
+    """Return `environ` without what changes our commands.
+
+    `named`: variables that a job script has words of its own for, left out as well.
+    """
     return {name: value for name, value in environ.items() if name not in named and not is_dropped(name)}
 
 
 def of_submission(script: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` without SBATCH_ACCOUNT and its like where the job script says the same: they would win (sbatch(1)).
-    A job that waits for one of the own cluster goes there too."""
+    """Return `environ` without SBATCH_ACCOUNT and its like where the job script says the same.
+
+    They would win (sbatch(1)). A job that waits for one of the own cluster goes there too.
+    """
     named = re.findall(r"^#SBATCH --([a-z-]+)=", script, re.MULTILINE)
     dropped = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
     follows = re.search(r"^#SBATCH --dependency=afterany:\d+$", script, re.MULTILINE)
@@ -56,29 +61,33 @@ def of_submission(script: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def clusters(kind: str, directives: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Among which clusters a job with these directives goes, as Slurm's --clusters has them; "": to the own one."""
+    """Return the clusters among which a job with these directives goes, as Slurm's --clusters has them.
+
+    "": the own one. Only Slurm has others.
+    """
     if kind != "slurm":
         return ""
     return clusters_named(directives) or next(filter(None, map(environ.get, CLUSTER_VARIABLES)), "")
 
 
 def clusters_named(directives: Sequence[str]) -> str:
-    """The last word of directives on it, with or without their prefix."""
+    """Return the last word of directives on clusters, with or without their prefix; empty where they say nothing."""
     found = [name for directive in directives for name in _NAMES_CLUSTERS.findall(directive)]
     return found[-1] if found else ""
 
 
 def chosen(kind: str, environ: Mapping[str, str]) -> list[str]:
-    """What a person has chosen by variables of `environ`: a line each, NAME=value, in order."""
+    """List what a person has chosen by variables of `environ`: a line each, NAME=value, in the order of the names."""
     return [f"{name}={value}" for name, value in sorted(environ.items()) if value and CHOSEN[kind].fullmatch(name)]
 
 
 def is_dropped(name: str) -> bool:
+    """Tell whether a variable is a scheduler's, by SCHEDULERS, and not among those KEPT."""
     return bool(re.fullmatch(SCHEDULERS, name)) and not KEPT.fullmatch(name)
 
 
 def kept_pattern(*, account: bool, queue: bool, clusters: bool = False) -> str:
-    """KEPT for grep -E, less the variables of what the profile itself names: an account, a queue, clusters."""
+    """Return KEPT for grep -E, less the variables of what the profile itself names: an account, a queue, clusters."""
     less = ["ACCOUNT|"] * account + ["PARTITION|"] * queue + ["|CLUSTERS"] * 2 * clusters
     pattern = KEPT.pattern
     for part in less:
@@ -89,5 +98,5 @@ def kept_pattern(*, account: bool, queue: bool, clusters: bool = False) -> str:
 def run(
     argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, input: str | None = None
 ) -> str:
-    """A program of the scheduler's, in `env` or a clean environment. Raises as `command.run` does."""
+    """Run a program of the scheduler's, in `env` or a clean environment. Raises as `command.run` does."""
     return command.run(argv, timeout_s=timeout_s, env=clean(os.environ) if env is None else env, input=input)

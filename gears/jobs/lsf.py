@@ -63,8 +63,11 @@ _GONE = r"is not found|No matching job found"
 
 
 def header(spec: JobSpec) -> list[str]:
-    """Standard error goes where standard output does, which is appended to (bsub(1), -o). `-nnodes` is known where
-    nodes are given whole, as on Summit; elsewhere LSF counts slots, and directives say how they spread."""
+    """Return the #BSUB lines of a job script.
+
+    Standard error goes where standard output does, which is appended to (bsub(1), -o). `-nnodes` is known where nodes
+    are given whole, as on Summit; elsewhere LSF counts slots, and directives say how they spread.
+    """
     minutes = -(-spec.walltime_s // 60)
     lines = [f"#BSUB -J {spec.name}"]
     lines += [f"#BSUB -P {spec.account}"] if spec.account else []
@@ -77,7 +80,7 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """bsub reads #BSUB lines from its standard input only."""
+    """Submit a script and return the job's id: bsub reads #BSUB lines from its standard input only."""
     said = submit_by(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
     if found := re.search(r"Job <(\d+)> is submitted", said):
         return found[1]
@@ -85,6 +88,7 @@ def submit(script: Path) -> str:
 
 
 def query(job: str) -> Job:
+    """Ask bjobs for the job: GONE where it finds none, UNKNOWN where it can't be asked or is not understood."""
     try:
         said = run(["bjobs", "-json", "-o", _FIELDS, job], timeout_s=QUERY_S)
     except (CommandFailed, MissingProgram) as failure:
@@ -93,7 +97,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """bjobs shows my own jobs that are not over, unless asked for others."""
+    """Find the ids of my own jobs of that name: bjobs shows those that are not over, unless asked for others."""
     try:
         return run(["bjobs", "-noheader", "-o", "jobid", "-J", name], timeout_s=QUERY_S).split()
     except CommandFailed as failure:
@@ -103,6 +107,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
+    """End the job by bkill. One that is over, or not found, is no error. Raises CommandFailed, CommandTimeout."""
     try:
         run(["bkill", job], timeout_s=QUERY_S)
     except CommandFailed as failure:
@@ -150,13 +155,19 @@ def _reason(state: JobState, record: dict[str, str]) -> str:
 
 
 def _ends(state: JobState, told: str) -> str | None:
-    """A finish time ends in L where it is the run limit, in E or X where it is an estimate only (bjobs(1), -WF)."""
+    """Return when the job ends or ended; None where that is not certain.
+
+    A finish time ends in L where it is the run limit, in E or X where it is an estimate only (bjobs(1), -WF).
+    """
     ended = state == JobState.ENDED
     return _time(told) if ended or (state in (JobState.RUNNING, JobState.SUSPENDED) and told.endswith(" L")) else None
 
 
 def _time(told: str) -> str | None:
-    """From "Nov 20 11:06 L": local, to the minute, in the year nearest to now. Some sites add the rest."""
+    """Read a time such as "Nov 20 11:06 L", local, to the minute, in the year nearest to now.
+
+    Some sites add the rest.
+    """
     found = re.match(r"([A-Z][a-z]{2} +\d+ \d\d:\d\d)(:\d\d)?( \d{4})?", told)
     if not found:
         return None

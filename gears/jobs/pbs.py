@@ -59,8 +59,11 @@ _FINISHED = r"Job has finished"
 
 
 def header(spec: JobSpec) -> list[str]:
-    """`-S`: else PBS runs the script in the login shell (qsub(1B)). The output is brought home when the job has ended,
-    unless a directive says `-k oed`, which newer versions know."""
+    """Return the #PBS lines of a job script.
+
+    `-S`: else PBS runs the script in the login shell (qsub(1B)). The output is brought home when the job has ended,
+    unless a directive says `-k oed`, which newer versions know.
+    """
     lines = [f"#PBS -N {spec.name}", "#PBS -S /bin/sh"]
     lines += [f"#PBS -A {spec.account}"] if spec.account else []
     lines += [f"#PBS -q {spec.queue}"] if spec.queue else []
@@ -73,6 +76,7 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
+    """Submit a script by qsub and return the job's id (123.server). Raises CommandFailed where it prints none."""
     said = submit_by(["qsub", str(script)], _BLAME)
     if found := re.search(r"^(\d+\S*)$", said, re.MULTILINE):  # "123.server"
         return found[1]
@@ -80,7 +84,10 @@ def submit(script: Path) -> str:
 
 
 def query(job: str) -> Job:
-    """A job that has ended is known only to `-x`, which a server that keeps no history refuses for every job."""
+    """Ask qstat for the job; GONE where it knows none, UNKNOWN where it can't be asked.
+
+    A job that has ended is known only to `-x`, which a server that keeps no history refuses for every job.
+    """
     try:
         return _parse(job, _ask("qstat", "-f", job))
     except (CommandFailed, MissingProgram) as failure:
@@ -93,7 +100,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """qselect leaves jobs out that are over, unless asked for them."""
+    """Find the ids of my own jobs of that name: qselect leaves jobs out that are over, unless asked for them."""
     try:
         return _ask("qselect", "-N", name, "-u", pwd.getpwuid(os.getuid()).pw_name).split()
     except (CommandFailed, MissingProgram):
@@ -101,6 +108,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
+    """End the job by qdel. One that is over, unknown or ending is no error. Raises CommandFailed, CommandTimeout."""
     try:
         _ask("qdel", job)
     except CommandFailed as failure:
@@ -131,7 +139,10 @@ def _parse(job: str, said: str) -> Job:
 
 
 def _values(said: str) -> dict[str, str]:
-    """The attributes in an answer of `qstat -f`: "    name = value", which may go on in lines that begin with a tab."""
+    """Read the attributes in an answer of `qstat -f`.
+
+    They are lines of four spaces and `name = value`, which may go on in lines that begin with a tab.
+    """
     values: dict[str, str] = {}
     name = ""
     for line in said.splitlines():
@@ -195,7 +206,7 @@ def _limit(values: dict[str, str]) -> float:
 
 
 def _seconds(values: dict[str, str], kind: str) -> float:
-    """A walltime, from "01:00:00" or seconds; 0 where there is none."""
+    """Read a walltime in seconds, from "01:00:00" or seconds; 0 where there is none."""
     seconds = 0
     for part in values.get(f"{kind}.walltime", "").split(":"):
         seconds = seconds * 60 + (int(part) if part.isdigit() else 0)
@@ -208,7 +219,7 @@ def _time(told: str) -> str | None:
 
 
 def _epoch(told: str) -> float | None:
-    """From ctime(3): "Fri Nov 20 11:06:53 2026", local. "UNKNOWN" is no time."""
+    """Read a time of ctime(3), "Fri Nov 20 11:06:53 2026", local. "UNKNOWN" is no time."""
     try:
         return time.mktime(time.strptime(told, "%a %b %d %H:%M:%S %Y"))
     except ValueError:

@@ -84,11 +84,12 @@ class JobRecord:
 
     @property
     def live(self) -> bool:
-        """Whether it waits or runs, as far as is known."""
+        """Tell whether it waits or runs, as far as is known."""
         return self.state not in OVER
 
     @property
     def on_node(self) -> bool:
+        """Tell whether it has a node: it runs, or is suspended there."""
         return self.state in (JobState.RUNNING, JobState.SUSPENDED)
 
 
@@ -113,11 +114,15 @@ class Life:
 
     @property
     def runs(self) -> bool:
+        """Tell whether the job script began, and has not written down its end."""
         return bool(self.host) and self.ended is None
 
 
 def read_life(paths: RunDir, number: int) -> Life:
-    """The newest life of a job that may have been started more than once. What is half-written is not there yet."""
+    """Read the newest life of a job that may have been started more than once.
+
+    What is half-written is not there yet.
+    """
     values: dict[str, Any] = {}
     for line in store.read_text(paths.job_life(number)).splitlines(keepends=True):
         with contextlib.suppress(ValueError):
@@ -145,6 +150,7 @@ def load(paths: RunDir) -> JobRecord | None:
 
 
 def write(paths: RunDir, record: JobRecord) -> None:
+    """Write the record, unless the same stands there."""
     if load(paths) != record:
         store.write_record(paths.job_record, to_values(record))
 
@@ -157,7 +163,7 @@ def from_values(values: object) -> JobRecord | None:
 
 
 def to_values(record: JobRecord) -> store.Record:
-    """What JSON has of a record."""
+    """Return what JSON has of a record."""
     values = _said(record)
     return values | {"successor": _said(record.successor)} if record.successor else values
 
@@ -167,7 +173,7 @@ def _said(record: JobRecord | Successor) -> store.Record:
 
 
 def with_job(record: JobRecord, job: Job) -> JobRecord:
-    """The record after the scheduler was asked. What it told before is kept where it can't be asked now."""
+    """Return the record after the scheduler was asked. What it told before is kept where it can't be asked now."""
     asked = time.time()
     if job.state == JobState.UNKNOWN:
         return replace(record, state=job.state, reason=job.reason, asked=asked)
@@ -187,8 +193,10 @@ def with_job(record: JobRecord, job: Job) -> JobRecord:
 
 
 def read_settled(paths: RunDir) -> JobRecord | None:
-    """The record as two looks agree on it: what another host has just written may be seen late, or torn. A submission
-    that goes on there is waited for.
+    """Read the record as two looks, SETTLE_S apart, agree on it.
+
+    What another host has just written may be seen late, or torn. A submission that goes on there is waited for, until
+    TOLD_S have passed.
     """
     record = read(paths)
     deadline = time.monotonic() + TOLD_S
@@ -201,7 +209,7 @@ def read_settled(paths: RunDir) -> JobRecord | None:
 
 
 def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
-    """A number for a new job that nobody else has, and a name for it; None where another host is submitting one.
+    """Claim a number for a new job that nobody else has, and a name for it; None where another host is submitting one.
 
     The file is made by link(2), which on NFS too only one of several succeeds in.
     """
@@ -221,12 +229,14 @@ def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
 
 
 def newest(paths: RunDir) -> int:
+    """Return the number of the job that was claimed last; 0 where there is none."""
     return max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
 
 
 def in_flight(paths: RunDir, number: int, host: str) -> bool:
-    """Whether another host claimed that number a short while ago, and no record tells yet what became of it. One of
-    this host that did so is dead: the caller holds its lock.
+    """Tell whether another host claimed that number less than TOLD_S ago, and no record tells yet what became of it.
+
+    One of this host that did so is dead: the caller holds its lock.
     """
     try:
         age_s = time.time() - paths.job_life(number).stat().st_mtime
@@ -245,7 +255,10 @@ def _number(name: str) -> int:
 
 
 def forget(paths: RunDir) -> None:
-    """JupyterLab of this site is no job any more: nor is what was submitted last, whoever still has a record of it."""
+    """Remove the record, and close the newest life: JupyterLab of this site is no job any more.
+
+    Nor is what was submitted last, whoever still has a record of it.
+    """
     if number := newest(paths):  # else opening it would make a file
         with contextlib.suppress(FileNotFoundError), paths.job_life(number).open("a") as life:
             life.write("closed\n")
@@ -253,7 +266,7 @@ def forget(paths: RunDir) -> None:
 
 
 def remove_old(paths: RunDir, newest: int) -> None:
-    """Of jobs long over, no file stays. The newest life keeps the numbers growing."""
+    """Remove the files of all but the KEPT newest jobs. The newest life keeps the numbers growing."""
     for path in paths.records.glob("job.*.*"):
         if 0 < _number(path.name) <= newest - KEPT:
             path.unlink(missing_ok=True)

@@ -22,10 +22,10 @@ OPTIONS = {
 
 
 def with_request(site: Site, request: Mapping[str, Any]) -> Site:
-    """The site with the keys of `request` in its scheduler; what is None there is as the profile has it.
+    """Return the site with the keys of `request` in its scheduler; what is None there is as the profile has it.
 
-    Raises UsageError where the profile has no scheduler, or a value can't be one. Directives are added to
-    the profile's.
+    Directives are added to the profile's. Raises UsageError where the profile has no scheduler, or a value can't be
+    one.
     """
     scheduler = check_scheduler(site)
     given = {key: value for key, value in request.items() if value is not None}
@@ -39,7 +39,7 @@ def with_request(site: Site, request: Mapping[str, Any]) -> Site:
 
 
 def check_scheduler(site: Site) -> Scheduler:
-    """The site's scheduler. UsageError where it has none."""
+    """Return the site's scheduler. Raises UsageError where it has none."""
     if site.scheduler is None:
         cure = (
             f"gears sites show {site.name}   (then [scheduler] with kind = … in ~/.config/gears/sites/{site.name}.toml)"

@@ -41,8 +41,11 @@ _BLAME = {
 
 
 def header(spec: JobSpec) -> list[str]:
-    """The output file is appended to (sge_submit(1)). UsageError for several nodes: Grid Engine gives slots, and how
-    they spread over nodes is up to a parallel environment, which has another name at each site."""
+    """Return the #$ lines of a job script. The output file is appended to (sge_submit(1)).
+
+    Raises UsageError for several nodes, unless a directive says `-pe`: Grid Engine gives slots, and how they spread
+    over nodes is up to a parallel environment, which has another name at each site.
+    """
     if (spec.nodes or 1) > 1 and not any(re.match(r"(#\$ *)?-pe ", line) for line in spec.directives):
         pe = f'"-pe NAME {spec.nodes}"'
         raise UsageError(
@@ -59,6 +62,7 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
+    """Submit a script by `qsub -terse` and return the job's id. Raises CommandFailed where it prints none."""
     said = submit_by(["qsub", "-terse", str(script)], _BLAME)
     if found := re.search(r"^(\d+)$", said, re.MULTILINE):
         return found[1]
@@ -66,7 +70,10 @@ def submit(script: Path) -> str:
 
 
 def query(job: str) -> Job:
-    """One call for a job that runs. A second asks why it waits, or how it ended, since the first does not tell."""
+    """Ask for the job, by one call where it runs.
+
+    A second call asks why it waits, or how it ended, since the first does not tell.
+    """
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram) as failure:
@@ -78,6 +85,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
+    """Find the ids of my own jobs of that name in qstat's list; None where that can't be had, or is not whole."""
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram):
@@ -86,6 +94,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
+    """End the job by qdel. One that is gone, or being deleted, is no error. Raises CommandFailed, CommandTimeout."""
     try:
         run(["qdel", job], timeout_s=QUERY_S)
     except CommandFailed as failure:
@@ -94,7 +103,7 @@ def cancel(job: str) -> None:
 
 
 def _listed() -> list[dict[str, str]] | None:
-    """My own jobs that are not over, each element's text by its tag; None for an answer that is not whole.
+    """List my own jobs that are not over, each element's text by its tag; None for an answer that is not whole.
 
     `qstat -xml -j JOB` does not tell the node; the list does, in one call.
     """
@@ -127,8 +136,11 @@ def _parse(job: str, values: dict[str, str]) -> Job:
 
 
 def _state(word: str, depends: bool) -> JobState:
-    """From qstat(1): d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering),
-    T(hreshold) or w(aiting), several at once."""
+    """Read a state of qstat(1), several letters at once.
+
+    They are d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering), T(hreshold)
+    or w(aiting).
+    """
     if "d" in word:
         return JobState.ENDING
     if "w" in word:
@@ -156,8 +168,10 @@ def _reason(job: str, state: JobState, word: str, values: dict[str, str]) -> str
 
 
 def _detail(job: str) -> str:
-    """Why it failed, else why it waits: what concerns the job itself before what concerns every job, which comes last.
-    Empty where the scheduler does not tell (sched_conf(5), schedd_job_info)."""
+    """Ask why it failed, else why it waits; empty where the scheduler does not tell (sched_conf(5), schedd_job_info).
+
+    What concerns the job itself comes before what concerns every job, which comes last.
+    """
     try:
         said = run(["qstat", "-j", job], timeout_s=QUERY_S)
     except (CommandFailed, MissingProgram):
@@ -171,7 +185,7 @@ def _detail(job: str) -> str:
 
 
 def _ended(job: str) -> Job:
-    """How a job ended that qstat does not show any more, where the accounting can be read from here."""
+    """Find out how a job ended that qstat does not show any more, where the accounting can be read from here."""
     try:
         said = run(["qacct", "-j", job], timeout_s=ACCOUNTING_S)
     except (CommandFailed, MissingProgram):
@@ -190,7 +204,7 @@ def _exit(status: str) -> str:
 
 
 def _epoch(told: str, form: str) -> float | None:
-    """A local time."""
+    """Read a local time, written in `form`, as seconds since 1970; None where it is none."""
     try:
         return time.mktime(time.strptime(told, form))
     except ValueError:

@@ -91,8 +91,11 @@ _BLAME = {
 
 
 def header(spec: JobSpec) -> list[str]:
-    """Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a
-    job that is requeued keeps its words. A dependency holds within one cluster, whatever a directive says."""
+    """Return the #SBATCH lines of a job script.
+
+    Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a job
+    that is requeued keeps its words. A dependency holds within one cluster, whatever a directive says.
+    """
     lines = [f"#SBATCH --job-name={spec.name}"]
     lines += [f"#SBATCH --account={spec.account}"] if spec.account else []
     lines += [f"#SBATCH --partition={spec.queue}"] if spec.queue else []
@@ -105,7 +108,10 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """The job's id: "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1))."""
+    """Submit a script by sbatch and return the job's id. Raises CommandFailed where it prints none.
+
+    The id is "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1)).
+    """
     env = of_submission(script.read_text(encoding="utf-8"), os.environ)
     said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=env)
     # a site's own wrapper may say more before
@@ -115,6 +121,7 @@ def submit(script: Path) -> str:
 
 
 def query(job: str) -> Job:
+    """Ask squeue for the job: GONE where it shows none, UNKNOWN where it can't be asked."""
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     try:
         number, clusters = _split(job)
@@ -125,8 +132,13 @@ def query(job: str) -> Job:
 
 
 def find(name: str, clusters: str = "") -> list[str] | None:
-    """squeue shows, unless asked for others, the jobs that are not over. It heads those of each cluster, with its other
-    headings only; and leaves a cluster that is down out without a word."""
+    """Find the ids of my own jobs of that name.
+
+    None where squeue can't be asked, or shows none and not all of `clusters`.
+
+    squeue shows, unless asked for others, the jobs that are not over. It heads those of each cluster, with its other
+    headings only; and leaves a cluster that is down out without a word.
+    """
     where = [f"--clusters={clusters}"] if clusters else []
     try:
         said = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A", headings=True)
@@ -144,7 +156,10 @@ def find(name: str, clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
-    """scancel(1) ends with 0 for a job that is over, in most versions."""
+    """End the job. Raises CommandFailed, CommandTimeout.
+
+    scancel(1) ends with 0 for a job that is over, in most versions.
+    """
     try:
         number, clusters = _split(job)
         run(["scancel", *clusters, number], timeout_s=QUERY_S, env=_environment())
@@ -157,19 +172,28 @@ _CLUSTER = "CLUSTER:"
 
 
 def _split(job: str) -> tuple[str, list[str]]:
-    """A job's number, and the option that names its cluster, if it is of another (squeue(1), scancel(1))."""
+    """Split a job's id into its number, and the option that names its cluster, if it is of another.
+
+    For the option see squeue(1), scancel(1).
+    """
     number, _, cluster = job.partition(";")
     return number, [f"--clusters={cluster}"] if cluster else []
 
 
 def _environment() -> dict[str, str]:
-    """A job's id says of which cluster it is, whatever a person's variables say now."""
+    """Return the environment without CLUSTER_VARIABLES.
+
+    A job's id says of which cluster it is, whatever a person's variables say now.
+    """
     return clean(os.environ, CLUSTER_VARIABLES)
 
 
 def _squeue(*options: str, headings: bool = False) -> str:
-    """`--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well.
-    With %s times are told in seconds since 1970, so no hour is told twice when summer ends."""
+    """Run squeue and return what it prints.
+
+    `--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well. With %s
+    times are told in seconds since 1970, so no hour is told twice when summer ends.
+    """
     bare = [] if headings else ["--noheader"]
     env = _environment() | {"SLURM_TIME_FORMAT": "%s"}
     return run(["squeue", *bare, "--all", *options], timeout_s=QUERY_S, env=env)
@@ -217,12 +241,15 @@ def _reason(state: JobState, values: dict[str, str]) -> str:
 
 
 def _failure(reason: str, code: str) -> str:
-    """Other ends than FAILED may still show why the job waited."""
+    """Say how a FAILED job failed. Other ends may still show why the job waited."""
     return _exit(code) + ("" if reason in ("", "None", "NonZeroExitCode") else f", {reason}")
 
 
 def _exit(code: str) -> str:
-    """squeue's exit_code: "1:0" (status:signal) in newer versions, in others the status of wait(2) as one number."""
+    """Read squeue's exit_code.
+
+    It is "1:0" (status:signal) in newer versions, in others the status of wait(2) as one number.
+    """
     status, _, signal = code.partition(":")
     if not signal and code.isdigit():
         status, signal = str(int(code) >> 8), str(int(code) & 0x7F)
@@ -232,5 +259,5 @@ def _exit(code: str) -> str:
 
 
 def _time(epoch: str) -> str | None:
-    """ "N/A", "Unknown" and "NONE" (no walltime) are no times."""
+    """Read seconds since 1970. "N/A", "Unknown" and "NONE" (no walltime) are no times."""
     return utc(int(epoch)) if epoch.isdigit() else None

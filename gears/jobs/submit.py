@@ -25,9 +25,10 @@ from gears.sites import to_json
 
 
 def submit(route: Route, paths: RunDir) -> JobRecord:
-    """Submit a job, unless another host is just doing so: the record of the one that is there now.
+    """Submit a job, unless another host is just doing so, and return the record of the one that is there now.
 
-    Raises SubmissionRefused or CommandFailed with the record as it was before, NotReachable.
+    Waits for another host for twice TOLD_S, then raises NotReachable. Raises SubmissionRefused or CommandFailed with
+    the record as it was before.
     """
     before = records.read(paths)
     deadline = time.monotonic() + 2 * records.TOLD_S
@@ -56,7 +57,10 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
 
 
 def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecord:
-    """The record with a job that waits for the end of this one. A refusal is written into it, and tried no more."""
+    """Submit a job that waits for the end of this one, and return the record with it.
+
+    A refusal is written into the record, and tried no more.
+    """
     claimed = records.claim(paths, route.here)
     if claimed is None:
         return record
@@ -72,7 +76,7 @@ def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecor
 
 
 def promote(record: JobRecord, successor: Successor) -> JobRecord:
-    """The record once the successor's time has come."""
+    """Return the record with the successor in the place of the job, once its time has come."""
     return replace(
         record,
         number=successor.number,
@@ -94,7 +98,7 @@ def promote(record: JobRecord, successor: Successor) -> JobRecord:
 
 
 def settle(route: Route, record: JobRecord) -> JobRecord:
-    """The record of a submission that was broken off: the job is found by its name, or was never taken."""
+    """Return the record of a submission that was broken off: the job is found by its name, or was never taken."""
     found = scheduler(record.kind).find(record.name, record.clusters)
     if found is None:
         return replace(record, reason="the scheduler can't be asked whether it took the job")
@@ -129,7 +133,7 @@ def _new_record(route: Route, number: int, name: str) -> JobRecord:
 def _hand_in(
     route: Route, paths: RunDir, job: JobRecord | Successor, *, after: JobRecord | None
 ) -> tuple[str, tuple[str, ...]]:
-    """Submit a job: its id, and the person's variables that counted."""
+    """Submit a job; return its id, and the person's variables that counted."""
     number, name = job.number, job.name
     spec = batch.plan_job(route, paths, number, name, after=after)
     before = after.number if after else None
@@ -155,8 +159,11 @@ ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
 
 
 def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
-    """The id of a job that the scheduler took although its submission failed: sbatch, say, may time out when the
-    controller has the job. "" where there is none, or it can't be asked; such a job ends as it begins."""
+    """Find the id of a job that the scheduler took although its submission failed.
+
+    sbatch, say, may time out when the controller has the job. "" where there is none, or it can't be asked; such a job
+    ends as it begins.
+    """
     for pause_s in pauses_s:
         time.sleep(pause_s)
         if found := scheduler(kind).find(name, where):
@@ -165,7 +172,7 @@ def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> s
 
 
 def _explained(exc: CommandFailed, site: str) -> CommandFailed:
-    """The error with what a person can do."""
+    """Return the error with what a person can do."""
     if isinstance(exc, SubmissionRefused):
         cure = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
         return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure)

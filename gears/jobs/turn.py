@@ -92,6 +92,7 @@ def _look(route: Route, paths: RunDir, last: Turn, word: str, job: JobRecord | N
 
 
 def count_lines(paths: RunDir, number: int) -> int:
+    """Count the whole lines of a job's life."""
     return store.read_text(paths.job_life(number)).count("\n")
 
 
@@ -108,7 +109,7 @@ def _why(paths: RunDir, last: Turn, word: str) -> Ended | None:
 
 
 def _cure(kind: str, node: str, site: str) -> str:
-    """What a person can do where the login node's ssh does not get into the job's node."""
+    """Return what a person can do where the login node's ssh does not get into the job's node."""
     if kind.startswith("hostkey"):
         return f"ssh {node}   (ssh asks once; then: gears lab {site})"
     return f"gears stop {site}; gears lab {site} --job --reach reverse"
@@ -118,7 +119,10 @@ def _cure(kind: str, node: str, site: str) -> str:
 
 
 def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
-    """The job as it is now, by what it wrote and, where need be, by the scheduler's word; its successor is seen to."""
+    """Return the job as it is now, and see to its successor.
+
+    What it wrote counts and, where need be, the scheduler's word.
+    """
     if not job.id:
         job = submit.settle(route, job)
     job = after_life(job, life := records.read_life(paths, job.number))
@@ -132,7 +136,10 @@ def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
 
 
 def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
-    """The job that follows one that is over; where its submission was too late or failed, a new one is submitted."""
+    """Return the job that follows one that is over.
+
+    Where its submission was too late or failed, a new one is submitted.
+    """
     if not job.successor:
         job = submit.submit_successor(route, paths, job)
     if not job.successor:
@@ -143,7 +150,7 @@ def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
 
 
 def after_life(job: JobRecord, life: Life) -> JobRecord:
-    """The job by what it wrote itself: that it runs, where, and until when."""
+    """Update the job by what it wrote itself: that it runs, where, and until when."""
     if not life.runs or not _counts(job, life) or job.state == JobState.ENDING or not job.live:
         return job
     return replace(
@@ -160,12 +167,12 @@ def after_life(job: JobRecord, life: Life) -> JobRecord:
 
 
 def _counts(job: JobRecord, life: Life) -> bool:
-    """Whether what it wrote is of the start that counts, and not of one that the scheduler has undone."""
+    """Tell whether what it wrote is of the start that counts, and not of one that the scheduler has undone."""
     return life.started > (job.requeued or 0.0)
 
 
 def should_ask(job: JobRecord, life: Life, word: str, *, now: float) -> bool:
-    """Whether it is time to ask the scheduler. Never more than once a minute for a job that runs."""
+    """Tell whether it is time to ask the scheduler. Never more than once a minute for a job that runs."""
     if not job.live:
         return False
     if life.ended is not None or word == str(GONE):
@@ -196,7 +203,7 @@ def _gone(job: JobRecord, asked: JobRecord, life: Life) -> JobRecord:
 
 
 def on_purpose(life: Life) -> bool:
-    """Whether a person shut JupyterLab down: it ended well, and nobody sent the job a signal."""
+    """Tell whether a person shut JupyterLab down: it ended well, and nobody sent the job a signal."""
     return life.ended == 0 and life.signal == "-"
 
 
@@ -204,7 +211,7 @@ def on_purpose(life: Life) -> bool:
 
 
 def plan_job_turn(seen: Seen) -> Turn:
-    """The next turn. A job that is over is not submitted again but by its successor or by a person."""
+    """Plan the next turn. A job that is over is not submitted again but by its successor or by a person."""
     last, job = seen.last, seen.job
     met = last.plan == Plan.MEET and seen.word.isdigit()
     turn = Turn(
@@ -232,12 +239,12 @@ def plan_job_turn(seen: Seen) -> Turn:
 
 
 def _new_lab(life: Life, lost: str | None) -> bool:
-    """Whether JupyterLab was started in the job, and is not the one that was seen to be gone."""
+    """Tell whether JupyterLab was started in the job, and is not the one that was seen to be gone."""
     return life.lab is not None and life.lab[0] != lost
 
 
 def _wait(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
-    """In the queue, or until JupyterLab is started in the job, its tunnel is here, or what is left of it is gone."""
+    """Plan a wait: in the queue, or for JupyterLab's start in the job, its tunnel, or the end of what is left of it."""
     last = seen.last
     waited = last.plan == Plan.QUEUE and last.job == job.number
     polls = last.polls + (seen.word == "tick") if waited else 0
@@ -273,7 +280,7 @@ def _dial(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
 
 
 def why_over(paths: RunDir, job: JobRecord, life: Life, *, answered: bool) -> Ended:
-    """Why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
+    """Say why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
     reason = job.reason or _by_life(job, life)
     said = store.read_text(paths.job_log(job.number)) or store.read_text(paths.job_out(job.number))
     lines = [line for line in said.splitlines() if line.strip()]
@@ -296,7 +303,7 @@ def _by_life(job: JobRecord, life: Life) -> str:
 
 
 def line(turn: Turn) -> str:
-    """What the loop is told."""
+    """Format a queue, dial or meet turn as the line that the loop is told."""
     match turn.plan:
         case Plan.QUEUE:
             return f"queue {turn.pause_s}"
@@ -307,10 +314,10 @@ def line(turn: Turn) -> str:
 
 
 def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
-    """Before the loop waits or dials: no socket of a connection that ended is in the way of the next.
+    """Remove, before the loop waits or dials, each socket of a connection that ended: none is in the way of the next.
 
     sshd leaves the socket of a reverse tunnel behind, and would not bind it again; one that lives is kept, since the
-    job need not notice that a loop was started anew.
+    job need not notice that a loop was started anew. The job is told to tunnel to this host, if another stands there.
     """
     store.ensure_fifo(paths.meet_fifo)
     assert turn.job is not None

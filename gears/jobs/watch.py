@@ -15,7 +15,7 @@ LOOK_EVERY_S = 1.0
 
 
 def look(pid: str, start: str) -> str:
-    """What it does: gone, stopped or runs."""
+    """Tell what a process does: gone, stopped or runs. One that started at another time is gone, as is a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             stat = file.read()
@@ -28,6 +28,7 @@ def look(pid: str, start: str) -> str:
 
 
 def watch(pid: str, start: str, life: str) -> int:
+    """Watch until the process is gone (returns GONE) or standard input ends (0). Note each change in the life."""
     before = ""  # what was written last may be of another connection
     while (now := look(pid, start)) != "gone":
         if now != before:
@@ -39,7 +40,7 @@ def watch(pid: str, start: str, life: str) -> int:
 
 
 def note(life: str, word: str) -> None:
-    """A home that is full ends no connection."""
+    """Add a line to the life. A home that is full ends no connection."""
     with contextlib.suppress(OSError), open(life, "a") as file:
         file.write(word + "\n")
 

@@ -29,6 +29,7 @@ def hold(path: str) -> None:
 
 
 def main(path: str, script: str) -> None:
+    """Hold the socket at `path`, where that can be, and become the shell that runs the loop's `script`."""
     try:
         hold(path)
     except OSError as error:  # each keeper then binds a socket of its own

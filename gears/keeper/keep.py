@@ -74,7 +74,7 @@ def start_keeper(route: Route, paths: RunDir) -> None:
 
 
 def held_listener(paths: RunDir) -> socket.socket | None:
-    """The listening socket of the loop that started us (`hold`). None where a person's command did."""
+    """Return the listening socket of the loop that started us (`hold`); None where a person's command did."""
     try:
         found = socket.socket(fileno=os.dup(HELD_FD))
     except OSError:
@@ -86,7 +86,7 @@ def held_listener(paths: RunDir) -> socket.socket | None:
 
 
 def _redirect(log: Path, listener: socket.socket | None) -> None:
-    """Nothing else of the caller's is kept open, nothing is printed into the person's terminal."""
+    """Print into the log from now on, nothing into the person's terminal; keep nothing else of the caller's open."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, fd in enumerate((nothing, output, output)):
@@ -133,7 +133,7 @@ def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
 
 
 def _keep_turn(route: Route, paths: RunDir, listener: socket.socket | None) -> int | None:
-    """The number of the turn whose way came up; None when there is no loop to keep the way for."""
+    """Serve until a way is up, and return the number of its turn; None when there is no loop to keep the way for."""
     own = paths.held if listener else paths.socket("wait", os.getpid())
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
@@ -170,20 +170,23 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
 
 
 def _tell_news(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
-    """The loop waits for a job: wake it once that has written something (`jobs.records.Life`), or its tunnel came."""
+    """Wake the loop that waits for a job, once that has written something (`jobs.records.Life`), or its tunnel came."""
     if tunnel or store.read_text(paths.job_life(turn.job or 0)).count("\n") != turn.lines:
         store.write_fifo(paths.ask, "news")
 
 
 def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:
-    """Between two probes: short where a lab is about to answer, longer the longer nothing changes."""
+    """Return the seconds between two probes: few where a lab is about to answer, more the longer nothing changes."""
     if age_s < 15 or (listening and turn_s < 60):
         return 0.1
     return 0.5 if turn_s < 600 else 2.0
 
 
 def _loop_alive(paths: RunDir, *, patient: bool) -> bool:
-    """A loop writes down who it is a moment after it was started; until then its turn's keeper is patient."""
+    """Tell whether the loop lives.
+
+    A loop writes down who it is a moment after it was started; until then its turn's keeper is patient.
+    """
     loop = process.read(paths.loop)
     return bool(loop and loop.alive()) or (patient and paths.here.exists())
 
@@ -215,13 +218,19 @@ def _note_state(route: Route, paths: RunDir) -> None:
 
 
 def _state_file(route: Route, paths: RunDir) -> Path:
-    """In the home the front's view stands; the lab host of a relay keeps its own beside its sockets."""
+    """Return the file for the status.
+
+    In the home the front's view stands; the lab host of a relay keeps its own beside its sockets.
+    """
     return paths.here / "state.json" if route.kind == "relay" and route.role == "lab" else paths.state
 
 
 def _note_report(route: Route, paths: RunDir) -> None:
-    """Keep what the lab host told: which host of an alias answered, to be dialled from now on, and what it can't leave
-    in a home that is not ours."""
+    """Keep what the lab host told.
+
+    That is which host of an alias answered, to be dialled from now on, and what it can't leave in a home that is not
+    ours.
+    """
     told = read_hop(paths)
     if told is None:
         return
@@ -235,8 +244,10 @@ def _note_report(route: Route, paths: RunDir) -> None:
 
 
 def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
-    """Which host of an alias answered, and whether it is to be dialled by its address or by name: found out here, when
-    nobody waits for it."""
+    """Note which host of an alias answered, and whether it is to be dialled by its address or by name.
+
+    That is found out here, when nobody waits for it.
+    """
     turn, known = load_turn(paths), load_pin(paths)
     if turn.forced:
         pin = replace(pin, by="name")
@@ -250,13 +261,14 @@ def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
 
 
 def _note_job(route: Route, paths: RunDir, job: store.Record | None) -> None:
-    """What the lab host's page showed of the job, for the time when JupyterLab answers in its place."""
+    """Note what the lab host's page showed of the job, for the time when JupyterLab answers in its place."""
     if job and route.role == "front" and route.site.lab.home == "separate":
         with contextlib.suppress(OSError):
             store.write_record(paths.job_record, job)
 
 
 def prompt_s() -> float:
+    """Return the seconds for ssh's prompt: PROMPT_S, or $GEARS_PROMPT_S where that is less."""
     try:
         return min(PROMPT_S, float(os.environ.get("GEARS_PROMPT_S", PROMPT_S)))
     except ValueError:

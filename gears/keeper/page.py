@@ -21,13 +21,15 @@ HEADINGS = {
 
 
 def as_json(status: dict[str, Any]) -> bytes:
+    """Render the page for programs: a JSON object with the status under `gears`."""
     return json.dumps({"gears": status}).encode()
 
 
 def as_html(status: dict[str, Any]) -> bytes:
-    """`status`: a Status as a record. What stands in parentheses at the end of its `next` is not to be typed.
+    """Render the page for a browser. `status`: a Status as a record.
 
-    `again` in it: what opens the way from the laptop, if not the stanza's ssh.
+    What stands in parentheses at the end of its `next` is not to be typed. `again` in it: what opens the way from the
+    laptop, if not the stanza's ssh.
     """
     command, _, note = (status["next"] or "").partition("   (")
     text = render(

@@ -33,13 +33,14 @@ class UnixConnection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
+        """Connect to the socket. Raises OSError."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self.path))
 
 
 def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
-    """What answers behind a socket, or a port of 127.0.0.1. Never raises for anything the other end does."""
+    """Ask what is behind a socket, or a port of 127.0.0.1. Never raises for anything the other end does."""
     try:
         status, content = get_json(where, "/api", timeout_s=timeout_s)
     except TimeoutError:
@@ -58,13 +59,17 @@ def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
 def get_json(
     where: Path | int, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, dict[str, Any]]:
-    """Status and JSON object (empty where the body is none) of a GET. Raises what http.client and the socket raise."""
+    """Return status and JSON object (empty where the body is none) of a GET.
+
+    Raises what http.client and the socket raise.
+    """
     return request_json(where, "GET", target, token=token, timeout_s=timeout_s)
 
 
 def request_json(
     where: Path | int, method: str, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, dict[str, Any]]:
+    """Return status and JSON object of a request, as `get_json` does of a GET; of a body the first 1 MB is read."""
     headers = {"Accept": "application/json", "Connection": "close"}
     if token:
         headers["Authorization"] = f"token {token}"
@@ -84,7 +89,7 @@ def _connection(where: Path | int, timeout_s: float) -> http.client.HTTPConnecti
 
 
 def connects(path: Path, *, timeout_s: float = 1.0) -> bool:
-    """Whether somebody listens there. Existence of the file proves nothing; this does."""
+    """Tell whether somebody listens there. Existence of the file proves nothing; this does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.settimeout(timeout_s)
         try:

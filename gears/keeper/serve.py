@@ -33,7 +33,10 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
 
     def __init__(self, path: Path | None, status: dict[str, Any], listener: socket.socket | None = None) -> None:
-        """`listener`: one that listens at `path`, or at a port, already, and is left open and in place."""
+        """Serve in a thread from now on.
+
+        `listener`: one that listens at `path`, or at a port, already, and is left open and in place.
+        """
         self.path = path or Path()
         self.status = status
         self.last_request = time.monotonic()
@@ -55,11 +58,13 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_activate()
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Note when the request came, and that it is not answered yet; then answer it in a thread."""
         self.last_request = time.monotonic()
         self.unanswered.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """Shut the connection down, and note that it needs no answer any more."""
         super().shutdown_request(request)
         self.unanswered.discard(request)
 
@@ -90,19 +95,24 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.path.unlink(missing_ok=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; anything else goes to the keeper's log."""
+        """Log an error in the keeper's log, unless a client went away, which is no news."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers a request with the waiting page: HTML for whoever accepts it, else JSON."""
+
     server: WaitingServer
     protocol_version = "HTTP/1.1"
     server_version = "gears"
     timeout = 5
 
     def answer(self) -> None:
-        """At once; but a websocket waits for the lab, since JupyterLab, once refused, waits for 10 to 30 s."""
+        """Answer at once; but let a websocket wait for the lab, HOLD_S at most.
+
+        JupyterLab, once refused, waits for 10 to 30 s.
+        """
         self._skip_body()
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self.server.leaving.wait(HOLD_S)
@@ -120,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _skip_body(self) -> None:
-        """To its end: a connection closed on unread data is reset, and the client never sees the answer."""
+        """Read to the body's end: a connection closed on unread data is reset, and the client never sees the answer."""
         try:
             left = min(int(self.headers.get("Content-Length", 0)), MOST_BODY)
         except ValueError:
@@ -131,4 +141,4 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests may carry a token: none is logged."""
+        """Log nothing: requests may carry a token."""

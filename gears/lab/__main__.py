@@ -22,6 +22,7 @@ def put_off(name: str) -> None:
     """Let `from NAME import function` succeed at once; the module is imported as the function is called."""
 
     def attribute(function: str) -> Any:
+        """Return a function that imports the module once it is called. Raises AttributeError for a dunder name."""
         if function.startswith("__"):
             raise AttributeError(function)
         return lambda *arguments, **options: getattr(_real(name), function)(*arguments, **options)
@@ -38,6 +39,7 @@ def _real(name: str) -> ModuleType:
 
 
 def main() -> None:
+    """Put off slow imports, take VARIABLES out of the environment, then start JupyterLab under its usual name."""
     put_off(SLOW)
     for name in VARIABLES:
         os.environ.pop(name, None)  # before jupyter_core looks at them, as it is imported

@@ -44,13 +44,17 @@ class Trial:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def as_bytes(self, base_url: str) -> bytes:
+        """Return the request as HTTP/1.1, without a body, with a pair of XSRF tokens that agree."""
         headers = {"Host": "localhost", "Connection": "close", "Content-Length": "0"} | XSRF | dict(self.headers)
         lines = [f"{self.method} {base_url}{self.target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def plan_trials() -> list[Trial]:
-    """Files, kernels and terminals: to read, to start, to talk to; without a token, with an empty and a wrong one."""
+    """Plan requests for files, kernels and terminals.
+
+    They read, start and talk to them; without a token, with an empty and a wrong one.
+    """
     return [
         Trial("api/contents"),
         Trial("api/contents", headers={"Origin": ANYBODY}),
@@ -82,12 +86,12 @@ async def prove(web_app: Any, base_url: str, directory: Path) -> None:
 
 
 async def prove_port(port: int, base_url: str) -> None:
-    """The same from outside, at a port of 127.0.0.1 that everybody on this host can reach. Raises Open."""
+    """Ask the same from outside, at a port of 127.0.0.1 that everybody on this host can reach. Raises Open."""
     await _try_all(base_url, port)
 
 
 async def _try_all(base_url: str, where: Path | int) -> None:
-    """Nothing is logged meanwhile: twenty refusals at each start would look like an attack."""
+    """Try all at once. Nothing is logged meanwhile: twenty refusals at each start would look like an attack."""
     logging.disable(logging.WARNING)
     try:
         await asyncio.gather(*(_try(trial, base_url, where) for trial in plan_trials()))
@@ -123,7 +127,10 @@ def judge(trial: Trial, head: str) -> None:
 
 
 def ask_port(port: int, targets: Iterable[str] = ("/api/contents", "/api/kernels")) -> None:
-    """As somebody else on this host would, from a command of gears. Raises Open; OSError where nobody answers."""
+    """Ask as somebody else on this host would, from a command of gears.
+
+    Raises Open; OSError where nobody answers within ANSWER_S.
+    """
     for target in targets:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
         try:

@@ -20,7 +20,7 @@ SHARES = (0.25, 0.05)
 
 
 def plan_warnings(now: float, ends: float) -> list[float]:
-    """The times at which to warn, of those that lie ahead. All are seconds since 1970."""
+    """Return the times at which to warn, of those that lie ahead. All are seconds since 1970."""
     befores = [min(most, share * (ends - now)) for most, share in zip(WARN_BEFORE_S, SHARES, strict=True)]
     return [ends - before for before in befores if now < ends - before]
 
@@ -33,6 +33,7 @@ def warn_before_end(serverapp: Any, ends: float) -> None:
 
 
 def warn(serverapp: Any, ends: float) -> None:
+    """Warn in JupyterLab's log, terminals and kernels that its job is about to end. `ends`: seconds since 1970."""
     left_s = max(0, round(ends - time.time()))
     left = f"{left_s // 60} min" if left_s >= 120 else f"{left_s} s"
     words = f"gears: this job ends in {left}. Save your work: variables are lost, notebooks are saved by themselves."
@@ -59,7 +60,7 @@ def tell_kernels(manager: Any) -> None:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether the process has a handler for that signal (proc(5): SigCgt of /proc/PID/status)."""
+    """Tell whether the process has a handler for that signal (proc(5): SigCgt of /proc/PID/status)."""
     try:
         found = re.search(r"^SigCgt:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     except OSError:

@@ -26,7 +26,7 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(_serverapp: Any) -> None:
-    """Before the server is bound: keep the token out of logs, and settle what a hangup does."""
+    """Keep the token out of logs, and settle what a hangup does, before the server is bound."""
     if "GEARS_LAB_SOCKET" not in os.environ:
         return
     keep_out_of_logs(store.read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip())
@@ -35,7 +35,7 @@ def _load_jupyter_server_extension(_serverapp: Any) -> None:
 
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
-    """Once the server is bound: listen on the socket beside the port, then write the record."""
+    """Listen on the socket beside the port, once the server is bound, then write the record."""
     path, records, token, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
@@ -76,14 +76,19 @@ def describe(serverapp: Any, path: str, job: int | None) -> Lab:
 
 
 def has_password(serverapp: Any) -> bool:
+    """Tell whether the person's password is what one logs in with, and not the token."""
     return bool(getattr(serverapp.identity_provider, "hashed_password", ""))
 
 
 def keep_out_of_logs(secret: str) -> None:
-    """No log of this process shows `secret` from now on: of a request that fails, tornado logs the whole address."""
+    """Keep `secret` out of every log of this process from now on.
+
+    Of a request that fails, tornado logs the whole address.
+    """
     make_record = logging.getLogRecordFactory()
 
     def make_clean_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        """Make a record whose message has "[token]" where the secret stood."""
         record = make_record(*args, **kwargs)
         with contextlib.suppress(TypeError, ValueError, KeyError):  # a wrong format is for the handler to complain of
             if secret and secret in (text := record.getMessage()):

@@ -19,11 +19,12 @@ class SocketKernelManager(ServerKernelManager):
     """Kernels of ipykernel, in whatever environment, are started by our script; all others as ever."""
 
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+        """Return the command that starts a kernel, changed by `plan_kernel`."""
         return plan_kernel(super().format_kernel_cmd(extra_arguments))
 
 
 def plan_kernel(command: list[str]) -> list[str]:
-    """`python -m ipykernel_launcher …` with our script in place of the module.
+    """Return `python -m ipykernel_launcher …` with our script in place of the module.
 
     Where the first word is no Python (a container's, say, in which our script may be missing) nothing is changed.
     """

@@ -36,13 +36,14 @@ noted: list[str] = []
 
 
 def put_off_extensions() -> None:
+    """Replace each extension of SLOW that is installed, and not yet imported, by a stand-in."""
     for name in SLOW:
         if name not in sys.modules and (spec := importlib.util.find_spec(name)):
             sys.modules[name] = _stand_in(name, spec)
 
 
 def _stand_in(name: str, spec: Any) -> ModuleType:
-    """A package whose parts can be imported; whatever else is asked of it, the real one has."""
+    """Make a package whose parts can be imported; whatever else is asked of it, the real one has."""
     stand_in = ModuleType(name)
     stand_in.__dict__.update(
         __path__=spec.submodule_search_locations,
@@ -55,7 +56,10 @@ def _stand_in(name: str, spec: Any) -> ModuleType:
 
 
 def _attribute(name: str, attribute: str) -> Any:
-    """jupyter_server looks for more that an extension may have: names with an underscore, none of which these have."""
+    """Look an attribute up in the real module, unless its name begins with an underscore.
+
+    jupyter_server looks for more that an extension may have: names with an underscore, none of which these have.
+    """
     if attribute.startswith("_"):
         raise AttributeError(attribute)
     return getattr(_real(name), attribute)
@@ -68,8 +72,10 @@ def _real(name: str) -> ModuleType:
 
 
 def load_noted(serverapp: Any, token: Path) -> None:
-    """Load in the background what was noted, and let requests for it wait. For the server's own thread. `token`: its
-    file, in the directory of the site's records."""
+    """Load in the background what was noted, and let requests for it wait. For the server's own thread.
+
+    `token`: its file, in the directory of the site's records.
+    """
     if noted:
         wanted = asyncio.Event()
         loaded = asyncio.ensure_future(_load(serverapp, token, list(noted), wanted))
@@ -103,7 +109,10 @@ def _let_wait(web_app: Any, loaded: asyncio.Future[None], wanted: asyncio.Event)
     from tornado import routing, web
 
     class NotYet(routing.PathMatches):
+        """A rule that matches only until loading has ended."""
+
         def match(self, request: Any) -> Any:
+            """Match the path of a request until loading has ended, then none."""
             return None if loaded.done() else super().match(request)
 
     class Later(web.RequestHandler):
@@ -111,6 +120,7 @@ def _let_wait(web_app: Any, loaded: asyncio.Future[None], wanted: asyncio.Event)
 
         @allow_unauthenticated
         async def prepare(self) -> None:
+            """Let loading begin, wait until it has ended, then redirect to the same address (307)."""
             wanted.set()
             await asyncio.wait([loaded])
             self.redirect(self.request.uri or "/", status=307)

@@ -17,28 +17,34 @@ CONFIG = Path(__file__).parent / "etc"
 
 
 def plan_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
-    """JupyterLab's argument list, less the socket or port, which each turn of the loop chooses."""
+    """Return JupyterLab's argument list, less the socket or port, which each turn of the loop chooses."""
     return [*_python("gears.lab"), *_options(site, paths, site.lab.listen, root=root)]
 
 
 def plan_job_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
-    """The same for a batch job, less the socket. Others may have jobs on its node, so there is no TCP port at all.
+    """Return the same for a batch job, less the socket.
 
-    The directories of the node are made by `gears.lab.node`, in the Python that becomes JupyterLab.
+    Others may have jobs on its node, so there is no TCP port at all. The directories of the node are made by
+    `gears.lab.node`, in the Python that becomes JupyterLab.
     """
     where = [str(paths.home), site.name, site.local]
     return [*_python("gears.lab.node"), *where, *_options(site, paths, "socket", root=root)]
 
 
 def _python(module: str) -> list[str]:
-    """-P: nothing is imported from the directory it is started in; -E, -s: nor from what a person's variables name for
-    other Pythons. Kernels and terminals have these variables all the same."""
+    """Return the words that run a module with this Python, isolated.
+
+    -P: nothing is imported from the directory it is started in; -E, -s: nor from what a person's variables name for
+    other Pythons. Kernels and terminals have these variables all the same.
+    """
     return [sys.executable, "-EsP", "-m", module]
 
 
 def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]:
-    """ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in
-    the home, so that an open tab stays logged in when the lab comes back, on another host too.
+    """Return JupyterLab's options.
+
+    ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in the
+    home, so that an open tab stays logged in when the lab comes back, on another host too.
     """
     options = [
         "--no-browser",
@@ -57,7 +63,7 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
 
 
 def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What is set for JupyterLab, and so for its terminals and kernels."""
+    """Return the variables that are set for JupyterLab, and so for its terminals and kernels."""
     theirs, data = environ.get("JUPYTER_CONFIG_PATH"), environ.get("JUPYTER_PATH")
     kernels = place(paths.run).jupyter
     return {
@@ -74,7 +80,10 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
 
 
 def current_umask() -> str:
-    """The person's own, in octal: what JupyterLab and its kernels make is hers, and none of gears' business."""
+    """Return the person's own umask, in octal.
+
+    What JupyterLab and its kernels make is hers, and none of gears' business.
+    """
     umask = os.umask(0o077)
     os.umask(umask)
     return f"{umask:03o}"

@@ -33,18 +33,22 @@ class Found:
 
 
 def look(port: int) -> Found:
+    """Look who listens at a port, and choose where to connect to it."""
     return choose(read(port), os.getuid())
 
 
 def read(port: int) -> list[Listener]:
-    """Some milliseconds on a host with thousands of connections."""
+    """Read who listens at a port, from TABLES. Takes some milliseconds on a host with thousands of connections."""
     row = re.compile(rf"^ *\d+: ([0-9A-F]+):{port:04X} [0-9A-F:]+ 0A \S+ \S+ \S+ +(\d+) ", re.MULTILINE)
     return [Listener(address, int(uid)) for table in TABLES for address, uid in row.findall(_text(table))]
 
 
 def choose(listeners: list[Listener], uid: int) -> Found:
-    """IPv4 first, as Dask does. Where one of several may answer, each must be the person's: on IPv6 another one may
-    have the port that is hers on IPv4."""
+    """Choose where to connect: IPv4 first, as Dask does.
+
+    Where one of several may answer, each must be the person's: on IPv6 another one may have the port that is hers on
+    IPv4.
+    """
     for address, locals_ in ADDRESSES.items():
         if there := [listener for listener in listeners if listener.address in locals_]:
             others = [listener.uid for listener in there if listener.uid != uid]

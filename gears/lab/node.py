@@ -17,7 +17,11 @@ from gears.rundir import RunDir
 
 
 def open_node(home: Path, site: str, base: str) -> None:
-    """Raises UnsafePath where the host-local directory is somebody else's, or its disk is full."""
+    """Make and check the directories of this host, and remove sockets that a JupyterLab before this one left.
+
+    Raises UnsafePath where the host-local directory is somebody else's, or its disk is full. The fixed path leads to
+    JupyterLab on this host too, unless a loop here sees to it.
+    """
     paths = store.open_rundir(home, site, base, this_host().user)
     socket = Path(os.environ["GEARS_LAB_SOCKET"])
     for stale in set(paths.local.glob(f"{site}.lab.*.sck")) | {socket}:
@@ -27,7 +31,7 @@ def open_node(home: Path, site: str, base: str) -> None:
 
 
 def keeps_a_path(paths: RunDir) -> bool:
-    """Whether this host is the login node as well, and its own loop sees to the fixed path."""
+    """Tell whether this host is the login node as well, and its own loop sees to the fixed path."""
     return paths.script("job").exists()
 
 

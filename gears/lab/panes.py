@@ -14,11 +14,15 @@ CLOSE_S = 10.0
 
 
 def mend_dashboards(handler: Any) -> None:
-    """/dask/dashboard/ID leads to the port in the cluster's link; it takes the browser's own port for it, where the
-    link is one of JupyterLab's proxy. Its panes don't use the route then, but anybody may."""
+    """Let /dask/dashboard/ID lead to the port in the cluster's link.
+
+    It takes the browser's own port for it, where the link is one of JupyterLab's proxy. Its panes don't use the route
+    then, but anybody may.
+    """
     parsed = handler._get_parsed
 
     def by_link(self: Any, cluster_id: str) -> Any:
+        """Return the host and port behind a cluster's link through the proxy; of others, what the extension has."""
         from dask_labextension.manager import manager
 
         found = PROXIED.match((manager.get_cluster(cluster_id) or {}).get("dashboard_link", ""))
@@ -28,10 +32,11 @@ def mend_dashboards(handler: Any) -> None:
 
 
 def close_with(serverapp: Any, manager: Any) -> None:
-    """Before JupyterLab ends, end the clusters of +NEW: else their jobs that wait in a queue stay there."""
+    """End the clusters of +NEW before JupyterLab ends: else their jobs that wait in a queue stay there."""
     cleanup = serverapp.cleanup_extensions
 
     async def close() -> None:
+        """Close the clusters within CLOSE_S, then clean up as ever. A failure is logged, and stops nothing."""
         try:
             await asyncio.wait_for(manager.close(), CLOSE_S)
         except Exception:

@@ -10,7 +10,7 @@ from gears.errors import GearsError, UsageError
 
 
 def config_file() -> Path:
-    """Where `jupyter server password` keeps it as well."""
+    """Return the file in which `jupyter server password` keeps it as well."""
     directory = os.environ.get("JUPYTER_CONFIG_DIR") or "~/.jupyter"
     return Path(directory).expanduser() / "jupyter_server_config.json"
 

@@ -38,15 +38,17 @@ class Own:
 
 
 def guard(handlers: Any, own: Own) -> None:
-    """Put the checks into jupyter_server_proxy.handlers; AttributeError where that has been rebuilt."""
+    """Put the checks into jupyter_server_proxy.handlers. Raises AttributeError where that has been rebuilt."""
     base = handlers.ProxyHandler
     proxy, proxy_open, client_uri = base.proxy, base.proxy_open, base.get_client_uri
     _ = base.proxy_request_headers, base.get_request_headers_override
 
     async def guarded_proxy(self: Any, host: str, port: Any, path: str) -> Any:
+        """Hand a request on, for the path that `admit` returns."""
         return await proxy(self, host, port, await admit(self, host, port, path, own))
 
     async def guarded_open(self: Any, host: str, port: Any, path: str = "") -> None:
+        """Open a websocket to the path that `admit` returns; close it with 1008 where that raises (RFC 6455, 7.4.1)."""
         from tornado.web import HTTPError
 
         try:
@@ -57,11 +59,13 @@ def guard(handlers: Any, own: Own) -> None:
         await proxy_open(self, host, port, path)
 
     def guarded_uri(self: Any, protocol: str, host: str, port: Any, path: str) -> str:
+        """Return the address to ask, with the host at which the listener was found."""
         uri: str = client_uri(self, protocol, host, port, path)
         where = getattr(self, "gears_address", "")
         return uri.replace(f"//{host}:", f"//{where}:", 1) if where else uri
 
     def guarded_headers(self: Any) -> Any:
+        """Return the headers to hand on: those of the request that `clean` leaves, and the handler's own."""
         headers = self.request.headers.copy()
         clean(headers, own.secret, self.identity_provider.get_cookie_name(self))
         headers.update(self.get_request_headers_override())
@@ -72,7 +76,7 @@ def guard(handlers: Any, own: Own) -> None:
 
 
 async def admit(handler: Any, host: str, port: Any, path: str, own: Own) -> str:
-    """The path to ask for. Raises HTTPError: 403 where the port is another user's, 502 where nobody listens."""
+    """Return the path to ask for. Raises HTTPError: 403 where the port is another user's, 502 where nobody listens."""
     handler.request.query = without(handler.request.query, own.secret)
     if handler.unix_socket is not None or host not in LOOPBACK:
         return path
@@ -86,6 +90,7 @@ async def admit(handler: Any, host: str, port: Any, path: str, own: Own) -> str:
 
 
 def refuse(found: listeners.Found, port: int) -> None:
+    """Raise HTTPError: 502 where nobody listens at the port, 403 where it is another user's."""
     from tornado.web import HTTPError
 
     here = socket.gethostname()
@@ -114,7 +119,7 @@ def _logs_in(name: str, cookie: str) -> bool:
 
 
 def without(query: str, secret: str) -> str:
-    """The query of an address without the token; else as it stands."""
+    """Return the query of an address without the token; else as it stands."""
     if not secret or secret not in query:
         return query
     return urlencode([(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if secret not in value])
@@ -125,7 +130,10 @@ def _look(port: int, run: Path) -> tuple[listeners.Found, str]:
 
 
 def prefix_of(port: int, records: Iterable[Path]) -> str:
-    """The secret prefix of the dashboard at a port of this host, if it is that of a cluster of ours that lives."""
+    """Find the secret prefix of the dashboard at a port of this host, if it is that of a cluster of ours that lives.
+
+    Empty where it is not. `records`: the files in which clusters are written down.
+    """
     for file in records:
         record = store.read_record(file)
         dashboard = record.get("dashboard") or {}

@@ -73,7 +73,7 @@ class Places:
         return sorted(id for id, kernel in kernels.items() if _is_lost(kernel))
 
     async def _names(self, kernels: list[str]) -> list[str]:
-        """By the notebook of each, where it has one."""
+        """Name each kernel by its notebook, where it has one."""
         sessions = await self.serverapp.session_manager.list_sessions() if kernels else []
         paths = {session["kernel"]["id"]: str(session["path"]) for session in sessions}
         return [paths.get(id) or f"kernel {id[:8]}" for id in kernels]
@@ -95,6 +95,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_lost(kernel: Any) -> bool:
-    """A kernel that is just being started has no ports yet (0)."""
+    """Tell whether a kernel's socket is gone. A kernel that is just being started has no ports yet (0)."""
     port = getattr(kernel, "shell_port", 0)
     return getattr(kernel, "transport", "") == "ipc" and bool(port) and not os.path.lexists(f"{kernel.ip}-{port}")

@@ -36,6 +36,7 @@ class Refused(Exception):
         self.where = where
 
     def as_line(self) -> str:
+        """Return REFUSED_MARK, the place where it is known, and the reason, on one line."""
         reason = " ".join(str(self).split())
         return REFUSED_MARK + (f"{self.where}: {reason}" if self.where else reason)
 
@@ -47,11 +48,12 @@ class Server(ServerApp):
     """A line for each of the person's settings that is not used, or that is in her kernels' way."""
 
     def find_server_extensions(self) -> None:
+        """Find the extensions that are configured, and switch gears' own on."""
         super().find_server_extensions()
         self.jpserver_extensions[EXTENSION] = True
 
     def init_resources(self) -> None:
-        """The first step after all configuration has been read."""
+        """Set what gears decides, in the first step after all configuration has been read."""
         self.gears_notes = []
         sock = self.cli_config.ServerApp.get("sock", "")
         self._own_secret = "cookie_secret" in self.config.ServerApp
@@ -71,6 +73,7 @@ class Server(ServerApp):
         super().init_resources()
 
     def init_configurables(self) -> None:
+        """Set the token, or none beside a password; take the default cookie secret where the person's was taken out."""
         super().init_configurables()
         token = store.read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip()
         provider: Any = self.identity_provider
@@ -79,6 +82,7 @@ class Server(ServerApp):
             self.cookie_secret = cast("bytes", self.trait_defaults("cookie_secret"))
 
     def init_webapp(self) -> None:
+        """Make the application, and let it answer addresses without the base (`answer_without_base`)."""
         super().init_webapp()
         answer_without_base(self.web_app, self.base_url)
 
@@ -105,7 +109,7 @@ class Server(ServerApp):
             self.exit(1)
 
     def exit(self, exit_status: int | str | None = 0) -> None:
-        """What traitlets does after a setting with a wrong value: name that, and the file."""
+        """Exit; but raise Refused, with the setting and the file, where traitlets exits for a wrong value."""
         if isinstance(error := sys.exception(), TraitError):
             raise Refused(f"a setting has a wrong value: {error}", self._where(quoted(str(error)))) from error
         super().exit(exit_status)
@@ -130,7 +134,10 @@ class Server(ServerApp):
             self._note(settings.Found(f"ServerApp.tornado_settings {key}", settings.CLOSED) for key in sorted(ours))
 
     def _note(self, found: Iterator[settings.Found]) -> None:
-        """What stands in no file is of gears' own command line; what says the same needs no word."""
+        """Note settings that are not used.
+
+        What stands in no file is of gears' own command line; what says the same needs no word.
+        """
         for setting in found:
             where, line = settings.find_line(configuration_texts(self), setting.name)
             wanted = settings.SERVER.get(setting.name.rpartition(".")[2], ("ipc", ""))[0]
@@ -140,14 +147,14 @@ class Server(ServerApp):
                 self.log.warning("gears: %s", note)
 
     def _where(self, words: list[str]) -> str:
-        """The line of a configuration file that has one of these words; else the files that were read."""
+        """Find the line of a configuration file that has one of these words; else name the files that were read."""
         texts = list(configuration_texts(self))
         found = [where for word in words if (where := settings.find_line(texts, word)[0])]
         return found[0] if found else ", ".join(file for file, _ in texts if not is_packaged(file))
 
 
 def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
-    """Each configuration file of Jupyter that is there, in the order in which they are read."""
+    """Yield name and text of each configuration file of Jupyter that is there, in the order in which they are read."""
     names = ("jupyter_config", "jupyter_notebook_config", "jupyter_server_config", "jupyter_lab_config")
     for directory in map(Path, reversed(app.config_file_paths)):
         files = [directory / f"{name}{kind}" for name in names for kind in (".py", ".json")]
@@ -157,12 +164,12 @@ def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
 
 
 def is_packaged(file: str) -> bool:
-    """Whether a configuration file came with this environment, or with gears."""
+    """Tell whether a configuration file came with this environment, or with gears."""
     return Path(file).is_relative_to(sys.prefix) or Path(file).is_relative_to(Path(__file__).parent)
 
 
 def quoted(text: str) -> list[str]:
-    """The words that a message of traitlets has in quotes: a trait, its value."""
+    """Find the words that a message of traitlets has in quotes: a trait, its value."""
     return re.findall(r"'+([^']+)'+", text)
 
 
@@ -173,6 +180,7 @@ def answer_without_base(web_app: Any, base_url: str) -> None:
     find = web_app.find_handler
 
     def find_handler(request: Any, **options: Any) -> Any:
+        """Find the handler of a request, whose path and URI get the base before them if they lack it."""
         if not f"{request.path}/".startswith(base_url):
             request.path = base_url[:-1] + request.path
             request.uri = base_url[:-1] + request.uri
@@ -182,7 +190,7 @@ def answer_without_base(web_app: Any, base_url: str) -> None:
 
 
 def end(refused: Refused) -> NoReturn:
-    """Say why, and end at once: there is nothing yet that could be lost."""
+    """Say why, and end at once with status REFUSED: there is nothing yet that could be lost."""
     sys.stderr.write(f"{refused.as_line()}\n")
     sys.stderr.flush()
     os._exit(REFUSED)
@@ -208,7 +216,7 @@ def start() -> None:
 
 
 def failed_file(exc: BaseException) -> str:
-    """The configuration file, with the line, in which an exception arose; "" where it was in none."""
+    """Find the configuration file, with the line, in which an exception arose; "" where it was in none."""
     if isinstance(exc, SyntaxError) and is_configuration(exc.filename):
         return f"{exc.filename}:{exc.lineno}"
     found, trace = "", exc.__traceback__
@@ -221,7 +229,10 @@ def failed_file(exc: BaseException) -> str:
 
 
 def read_file(variables: dict[str, Any], exc: BaseException) -> str:
-    """The JSON file that traitlets or jupyter_server was reading in a frame with these variables."""
+    """Find the JSON file, with the line, that traitlets or jupyter_server was reading in a frame with these variables.
+
+    "" where it was reading none.
+    """
     file = getattr(variables.get("self"), "full_filename", "") or variables.get("path")
     if not (isinstance(exc, json.JSONDecodeError) and is_configuration(file)):
         return ""
@@ -229,5 +240,6 @@ def read_file(variables: dict[str, Any], exc: BaseException) -> str:
 
 
 def is_configuration(file: object) -> bool:
+    """Tell whether a file is Jupyter's configuration, by its name (jupyter_…) or its directory's (…_config.d)."""
     path = Path(str(file))
     return path.name.startswith("jupyter_") or path.parent.name.endswith("_config.d")

@@ -82,13 +82,14 @@ class Found:
     why: str
 
     def as_line(self, where: str) -> str:
+        """Say, for a log, that the setting at `where` is not used, and why."""
         return f"{where}: {self.name} is not used: {self.why}"
 
 
 def admits_anybody(origin: str, pattern: str) -> bool:
-    """Whether every page on the web may read what JupyterLab answers; origins that are named are the person's choice.
+    """Tell whether every page on the web may read what JupyterLab answers.
 
-    An invalid `pattern` is taken for one that does.
+    Origins that are named are the person's choice. An invalid `pattern` is taken for one that does.
     """
     try:
         return origin.strip() == "*" or bool(pattern and re.match(pattern, ANYBODY))
@@ -118,8 +119,11 @@ def _ours(section: str) -> Iterator[tuple[str, str]]:
 
 
 def find_line(texts: Iterable[tuple[str, str]], name: str) -> tuple[str, str]:
-    """Where a setting such as "ServerApp.ip" stands, as "FILE:LINE", and what that line says; the last one counts. Two
-    empty strings where it stands in no file. `texts`: of each file its name and content, in the order they are read."""
+    """Find where a setting such as "ServerApp.ip" stands, as "FILE:LINE", and what that line says; the last one counts.
+
+    Two empty strings where it stands in no file. `texts`: of each file its name and content, in the order they are
+    read.
+    """
     found = "", "", False
     for file, text in texts:
         for number, line in enumerate(text.splitlines(), 1):
@@ -129,7 +133,10 @@ def find_line(texts: Iterable[tuple[str, str]], name: str) -> tuple[str, str]:
 
 
 def _names(line: str, name: str) -> bool | None:
-    """Whether a line names a setting with its class, or at least, as a key in quotes, without (False); else None."""
+    """Tell whether a line names a setting with its class (True), or at least, as a key in quotes, without (False).
+
+    None where it does not name it.
+    """
     if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line):
         return True
     trait = re.escape(re.split(r"[. ]", name)[-1])
@@ -137,7 +144,7 @@ def _names(line: str, name: str) -> bool | None:
 
 
 def says(line: str, value: object) -> bool:
-    """Whether a line of Python or JSON sets just this value."""
+    """Tell whether a line of Python or JSON sets just this value."""
     words = re.split(r"[=:]", line, maxsplit=1)[-1].strip().rstrip(",")
     try:
         said = {"true": True, "false": False, "null": None}[words] if words in LITERALS else ast.literal_eval(words)

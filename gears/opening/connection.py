@@ -33,7 +33,7 @@ KEPT = 8192
 
 
 def split(text: bytes) -> tuple[bytes, list[Report], bytes]:
-    """What is to be shown, what was reported, and the beginning of a report whose end has not come yet."""
+    """Split a text into what is to be shown, what was reported, and the beginning of a report that is not whole yet."""
     shown, mark = b"", BEGIN.encode()
     reports: list[Report] = []
     while (place := text.find(mark)) >= 0:
@@ -52,7 +52,7 @@ class Connection:
     """A running ssh. `asked`: a person is at its prompts, and sees what it says before it is connected."""
 
     def __init__(self, dial: Dial) -> None:
-        """Raises MissingProgram."""
+        """Start ssh in a terminal of our own. Raises MissingProgram."""
         self.asked = dial.asked
         self.began = time.monotonic()
         self.reported = False
@@ -72,7 +72,10 @@ class Connection:
         self._open = {self._terminal, self._ssh.stderr.fileno()}
 
     def read(self, timeout_s: float) -> list[Report]:
-        """What the front has reported within the time; sooner where something happens. Shows a login meanwhile."""
+        """Return what the front has reported within the time; sooner where something happens.
+
+        A login is shown meanwhile.
+        """
         typing = [sys.stdin.fileno()] if self._dialog else []
         if not self._open:
             time.sleep(min(timeout_s, ENDING_S))
@@ -91,11 +94,11 @@ class Connection:
         return reports
 
     def running(self) -> bool:
-        """Until it has ended, and the front's words were read to their end."""
+        """Tell whether it runs, or the front's words were not yet read to their end."""
         return self._terminal in self._open or self._ssh.poll() is None
 
     def status(self) -> int:
-        """Its exit status, as a shell has it, once it has ended. What ssh said of that is in `errors` then.
+        """Return its exit status, as a shell has it, once it has ended. What ssh said of that is in `errors` then.
 
         The ssh of a jump host may keep that open for longer; it is not waited for.
         """
@@ -106,12 +109,12 @@ class Connection:
         return code if code >= 0 else 128 - code
 
     def say(self, word: str) -> None:
-        """A line for the front's end, which waits for one."""
+        """Send a line to the front's end, which waits for one."""
         with contextlib.suppress(OSError):
             os.write(self._terminal, word.encode() + b"\n")
 
     def show_login(self, begins: bool) -> None:
-        """The person's terminal is the front's from now on, or hers again."""
+        """Give the person's terminal to the front from now on, or back to her."""
         if begins and self._dialog is None and sys.stdin.isatty():
             self._dialog = termios.tcgetattr(sys.stdin)
             tty.setraw(sys.stdin)
@@ -163,7 +166,7 @@ def _show(text: bytes) -> None:
 
 
 def _copy_size(terminal: int) -> None:
-    """The size of the person's terminal, for tmux on the front."""
+    """Copy the size of the person's terminal, for tmux on the front."""
     with contextlib.suppress(OSError):
         size = fcntl.ioctl(sys.stdin.fileno(), termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)

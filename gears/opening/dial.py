@@ -40,10 +40,10 @@ class Dial:
 
 
 def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: bool, words: Sequence[str]) -> Dial:
-    """`asked`: a person is there, and every ssh may ask her. `words`: for gears on the front, as `gears lab` has them.
+    """Plan a try to reach the front, in a session that has a terminal, for the passcode of the next hop.
 
-    The session has a terminal, for the passcode of the next hop. The port's forward is no part of it: that is
-    asked for once the port is free (`forward_command`).
+    `asked`: a person is there, and every ssh may ask her. `words`: for gears on the front, as `gears lab` has them. The
+    port's forward is no part of it: that is asked for once the port is free (`forward_command`).
     """
     options = {
         "ControlMaster": "yes",
@@ -59,6 +59,7 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
 
 
 def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
+    """Return the configuration for ssh: what holds for each host, the stanza's blocks, then the person's own files."""
     settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]}
     settings |= FOR_EACH | nothing_of_hers()
     blocks = plan_blocks(
@@ -78,34 +79,38 @@ def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
 
 
 def forward_command(paths: RunDir, number: int, port: int, socket: str) -> list[str]:
-    """Ask the ssh of dial `number`, which is up, to listen at the laptop's port. No session of the front is used."""
+    """Return the command that asks the ssh of dial `number`, which is up, to listen at the laptop's port.
+
+    No session of the front is used.
+    """
     control = str(paths.open_control(number))
     return ["ssh", "-F", "none", "-S", control, "-O", "forward", "-L", f"127.0.0.1:{port}:{socket}", "front"]
 
 
 def end_command(control: str) -> list[str]:
-    """End an ssh that an earlier `gears open`, killed, has left behind."""
+    """Return the command that ends an ssh that an earlier `gears open`, killed, has left behind."""
     return ["ssh", "-F", "none", "-S", control, "-O", "exit", "front"]
 
 
 def front_root(route: Route, user: str) -> str:
-    """Where gears is on the front; a leading ~ is left to the shell there."""
+    """Return where gears is on the front; a leading ~ is left to the shell there."""
     own = route.site.lab.root if route.kind == "proxy" else None
     return (route.site.front.root or own or "~/gears").replace("{user}", in_path(user))
 
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
+    """Return the command for the front's shell, in whose place `gears _open` is run."""
     return f"exec {front_root(route, user)}/.venv/bin/gears _open {shlex.join([route.site.name, *words])}"
 
 
 def first_host(route: Route) -> str:
-    """The host to which this machine itself connects."""
+    """Return the host to which this machine itself connects."""
     jumps = route.site.front.jump
     return jumps[0].rpartition("@")[2] if jumps else route.front
 
 
 def choose_user(route: Route, given: str | None) -> str:
-    """The person's name on the front: as given, as the profile says, else as ssh's configuration has it.
+    """Choose the person's name on the front: as given, as the profile says, else as ssh's configuration has it.
 
     A stanza there knows it best. Raises CommandFailed where ssh can't read its configuration.
     """

@@ -21,7 +21,11 @@ HUNG_UP = (0, 129, 143)
 
 
 def why_front_failed(report: Report, route: Route, again: str, *, shown: bool) -> Ended:
-    """`shown`: the lab was up once; then nothing that happens there ends `gears open`."""
+    """Return why the front's gears failed, once the lab was up (`shown`); else raise that as an error of ours.
+
+    Once it was up, nothing that happens there ends `gears open`. The error is that of the exit status reported, or
+    GearsError.
+    """
     reason, following = str(report["failed"]), report.get("next")
     if shown:
         kind = "network" if report.get("exit") == NotReachable.exit_code else "remote"
@@ -31,7 +35,11 @@ def why_front_failed(report: Report, route: Route, again: str, *, shown: bool) -
 
 
 def why_connection_ended(connection: Connection, route: Route, user: str, again: str) -> Ended:
-    """Raises NothingRunning where the lab was stopped, KeyboardInterrupt where a person typed Ctrl-C there."""
+    """Return why a connection ended.
+
+    Raises NothingRunning where the lab was stopped, KeyboardInterrupt where a person typed Ctrl-C there, GearsError
+    where gears is not on the front.
+    """
     status, front = connection.status(), route.front
     if status == ENDED:
         raise NothingRunning(f"the lab of {route.site.name} was stopped", next=again)

@@ -36,6 +36,7 @@ WAIT = 'unset TMOUT; read -r word || exit 0; [ "$word" = again ] && set -- "$@" 
 
 
 def tell(**found: Any) -> None:
+    """Report to the laptop in a line of JSON, with words of the list above."""
     send(found)
 
 
@@ -58,10 +59,11 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
 
 
 def make_sure(route: Route, *, ask: bool) -> None:
-    """`gears lab`, in reports. Raises what that raises."""
+    """Make sure of the lab as `gears lab` does, in reports. Raises what that raises."""
     served: list[Path] = []
 
     def begun() -> None:
+        """Report the fixed path, once, when somebody listens there; waits for that for 10 s at most."""
         paths = find_paths(route)
         if paths and not served and wait_for(lambda: connects(paths.link), timeout_s=10):
             served.append(paths.fixed)

@@ -33,7 +33,7 @@ class LaptopPort:
     """127.0.0.1:`number`, and nothing else: no other machine gets there."""
 
     def __init__(self, number: int, status: dict[str, Any], again: str, *, patient_s: float = 0.0) -> None:
-        """`status`: what the page shows. `again`: the command that was typed.
+        """Take the port, and show `status` on the page. `again`: the command that was typed.
 
         Raises GearsError where it is taken, and is so for `patient_s`.
         """
@@ -43,13 +43,13 @@ class LaptopPort:
         self._server: WaitingServer | None = self._serve(patient_s)
 
     def show(self, status: dict[str, Any]) -> None:
-        """What the page says from now on."""
+        """Set what the page says from now on."""
         self._status = status
         if self._server:
             self._server.status = status
 
     def take_back(self) -> None:
-        """Let the page answer again: ssh has ended. GearsError where something else has taken the port meanwhile."""
+        """Let the page answer again: ssh has ended. Raises GearsError where something else has taken the port."""
         if self._server is None:
             self._server = self._serve(RETURN_S)
 
@@ -68,6 +68,7 @@ class LaptopPort:
         return done
 
     def close(self) -> None:
+        """Stop the page, if it has the port; what ssh has is left alone. May be repeated."""
         if self._server:
             self._server.close_door()
             self._server = None
@@ -94,7 +95,10 @@ class LaptopPort:
 
 
 def _listen_at(number: int) -> socket.socket:
-    """Raises OSError; EADDRINUSE also where somebody is at ::1 only, who would be asked in our place."""
+    """Listen at the port.
+
+    Raises OSError; EADDRINUSE also where somebody is at ::1 only, who would be asked in our place.
+    """
     listener = socket.create_server(("127.0.0.1", number), backlog=QUEUE)
     if not is_free_beside(number):
         listener.close()
@@ -103,7 +107,7 @@ def _listen_at(number: int) -> socket.socket:
 
 
 def free_port(first: int) -> int:
-    """A port of this machine that is free now: the first from `first` on, else any."""
+    """Find a port of this machine that is free now: the first from `first` on, else any."""
     if found := next(filter(port_is_free, range(first, min(first + 20, 65536))), None):
         return found
     with socket.create_server(("127.0.0.1", 0)) as trial:
@@ -111,12 +115,15 @@ def free_port(first: int) -> int:
 
 
 def taken_by(number: int) -> str:
-    """Who listens there, as far as can be told: only of a person's own processes."""
+    """Say who listens there, as far as can be told: only of a person's own processes."""
     return _by_proc(number) or _by_lsof(number) or "another program"
 
 
 def _by_proc(number: int) -> str:
-    """proc(5): /proc/net/tcp has the inode of each listening socket, /proc/PID/fd the sockets of a process."""
+    """Look in proc(5) for the process.
+
+    /proc/net/tcp has the inode of each listening socket, /proc/PID/fd the sockets of a process.
+    """
     with contextlib.suppress(OSError):
         lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
         found = [words for line in lines if (words := line.split())[3] == "0A"]
@@ -128,7 +135,7 @@ def _by_proc(number: int) -> str:
 
 
 def _sockets(process: str) -> set[str]:
-    """The inodes of its sockets; of another user's process none."""
+    """Return the inodes of a process's sockets; of another user's process none."""
     found = set()
     with contextlib.suppress(OSError):
         for entry in os.scandir(f"/proc/{process}/fd"):
@@ -138,7 +145,7 @@ def _sockets(process: str) -> set[str]:
 
 
 def _by_lsof(number: int) -> str:
-    """lsof(8), which macOS has: a line `pPID`, then `cCOMMAND`."""
+    """Ask lsof(8), which macOS has: a line `pPID`, then `cCOMMAND`."""
     with contextlib.suppress(GearsError):
         said = run(["lsof", "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"], timeout_s=5)
         if found := re.search(r"^p(\d+)\nc(.+)$", said, re.MULTILINE):

@@ -46,16 +46,17 @@ APPLE_SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title
 
 
 def has_terminal() -> bool:
+    """Tell whether standard input is a terminal."""
     return sys.stdin.isatty()
 
 
 def is_private() -> bool:
-    """Whether what is shown goes to a screen, and not into a log."""
+    """Tell whether what is shown goes to a screen, and not into a log."""
     return sys.stdout.isatty()
 
 
 def can_ask() -> bool:
-    """Whether there is a terminal, and this command is in its foreground."""
+    """Tell whether there is a terminal, and this command is in its foreground."""
     try:
         return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except OSError:
@@ -63,14 +64,14 @@ def can_ask() -> bool:
 
 
 def forget_typed() -> None:
-    """Whoever pressed a key before a question was asked has not answered it."""
+    """Drop what was typed: whoever pressed a key before a question was asked has not answered it."""
     with contextlib.suppress(termios.error, OSError):
         if can_ask():
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def pressed_enter(timeout_s: float = 0.0) -> bool:
-    """Whether a line was typed. Waits for it at most that long. Interrupted by Ctrl-D."""
+    """Tell whether a line was typed. Waits for it at most that long. Raises Interrupted at Ctrl-D."""
     if not can_ask():
         time.sleep(timeout_s)
         return False
@@ -82,7 +83,7 @@ def pressed_enter(timeout_s: float = 0.0) -> bool:
 
 
 def notify(words: str) -> None:
-    """On the desktop, where there is one that takes notifications."""
+    """Notify the person on the desktop, where there is one that takes notifications."""
     for argv in (
         ["notify-send", "--app-name=gears", "--", "gears", words],
         ["osascript", *(word for line in APPLE_SCRIPT for word in ("-e", line)), words],
@@ -94,7 +95,7 @@ def notify(words: str) -> None:
 
 
 def write_page(path: Path, address: str) -> None:
-    """A page that leads to `address`, for `open_browser`."""
+    """Write a page that leads to `address`, for `open_browser`."""
     there = html.escape(address)
     head = f'<meta charset="utf-8"><meta http-equiv="refresh" content="0;url={there}"><title>JupyterLab</title>'
     store.write_private(path, f'<!doctype html>{head}<a href="{there}">JupyterLab</a>\n')
@@ -112,6 +113,7 @@ def open_browser(target: str) -> bool:
     opened = [True]
 
     def call() -> None:
+        """Open the target, and note whether a browser was found. An error counts as found."""
         with contextlib.suppress(webbrowser.Error, OSError):
             opened[0] = webbrowser.open(target)
 

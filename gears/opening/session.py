@@ -61,7 +61,7 @@ class Opening:
         self._settle(False)
 
     def run(self) -> None:
-        """Until the person interrupts, or nothing is left to wait for. Raises GearsError."""
+        """Run until the person interrupts, or nothing is left to wait for. Raises GearsError."""
         number, asked = 0, False
         while True:
             number += 1
@@ -117,7 +117,7 @@ class Opening:
             self._up(report)
 
     def _settle(self, settled: bool) -> None:
-        """Whether the front's gears has said how it stands, and leaves it to us to look."""
+        """Note whether the front's gears has said how it stands, and leaves it to us to look."""
         self.settled, self.looked_at, self.misses = settled, time.monotonic(), 0
 
     def _hand_over(self, number: int, socket: str) -> None:
@@ -129,6 +129,7 @@ class Opening:
             raise GearsError(f"{socket}: too long for ssh", next="move gears on the front to a shorter path")
 
         def forward() -> bool:
+            """Ask ssh to listen at the port, and tell whether it does."""
             try:
                 run(forward_command(self.paths, number, self.port.number, socket), timeout_s=10)
             except CommandFailed:
@@ -162,7 +163,7 @@ class Opening:
         self.trouble, self.wanted, self.away = None, None, False
 
     def _look(self, connection: Connection) -> None:
-        """What is behind the port. The front's own page tells what the front lacks."""
+        """Look what is behind the port. The front's own page tells what the front lacks."""
         every_s = AGAIN_S if self.misses else LOOK_EVERY_S
         if not self.settled or time.monotonic() - self.looked_at < every_s:
             return
@@ -182,7 +183,7 @@ class Opening:
             self._miss(connection)
 
     def _miss(self, connection: Connection) -> None:
-        """Nobody answers at the port: the connection hangs, or what is behind it has gone."""
+        """Count a look that met nobody at the port: the connection hangs, or what is behind it has gone."""
         self.misses += 1
         now = source_towards(first_host(self.route))
         if now and self.source and now != self.source:
@@ -196,7 +197,7 @@ class Opening:
     # --- what comes next ---------------------------------------------------------------------
 
     def _after(self, ended: Ended, asked: bool) -> bool:
-        """Wait for what is missing. Whether a person is there for the next dial."""
+        """Wait for what is missing. Tell whether a person is there for the next dial."""
         if ended.kind == "network" or (ended.kind == "unknown-host" and self.ever):
             self._tell(f"{ended.reason}; trying again")
             self.failures += 1
@@ -218,14 +219,14 @@ class Opening:
         return not self.ever and time.monotonic() - self.began < PRESENT_S
 
     def _tell(self, reason: str) -> None:
-        """Of a way that is down: once for each reason."""
+        """Tell of a way that is down: once for each reason."""
         if reason != self.trouble:
             self.trouble, self.away = reason, True
             self.desk.say(f"{self.site}: {reason}")
         self.port.show(status(self.route, "connecting", reason, self.desk.again))
 
     def _want(self, reason: str, login: bool = True, following: str | None = None) -> None:
-        """Ask for a person: once for each reason. LoginNeeded where there can be none."""
+        """Ask for a person: once for each reason. Raises LoginNeeded where there can be none."""
         if reason == self.wanted:
             return
         if not screen.has_terminal():

@@ -51,7 +51,7 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
 
 
 def open_local(route: Route, desk: Desk) -> None:
-    """The lab of this machine: no way is needed. Raises what `bring_up` raises."""
+    """Open the lab of this machine: no way is needed. Raises what `bring_up` raises."""
     found = bring_up(route, say=desk.say)
     address = with_token(route.site.name, found.url or "", found.lab or {})
     desk.show(f"JupyterLab is up on this machine.\n  open     {address}")
@@ -62,14 +62,17 @@ def open_local(route: Route, desk: Desk) -> None:
 
 
 def check_laptop(route: Route) -> None:
-    """Raises UsageError where this host is the site's front or lab host: the browser is not here."""
+    """Raise UsageError where this host is the site's front or lab host: the browser is not here."""
     if route.role == "lab" or is_me(route.front, this_host()):
         site = route.site.name
         raise UsageError(f"this is a host of {site}; `gears open` is for your laptop", next=f"gears lab {site}")
 
 
 def end_stale(paths: RunDir) -> bool:
-    """End what a `gears open` that was killed has left behind. The caller holds the lock. Whether there was any."""
+    """End what a `gears open` that was killed has left behind. Tell whether there was any.
+
+    The caller holds the lock.
+    """
     left = sorted(paths.local.glob(f"{paths.site}.open.*.ctl"))
     for control in left:
         with contextlib.suppress(CommandFailed):
@@ -91,11 +94,15 @@ def _open_again(paths: RunDir, desk: Desk) -> None:
 
 @contextmanager
 def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
-    """Ctrl-C, the terminal's end and a kill are all the person's wish; what is cleared up then is cleared up whole."""
+    """Raise Interrupted for Ctrl-C, the terminal's end and a kill: all are the person's wish.
+
+    What is cleared up then is cleared up whole.
+    """
 
     endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
     def interrupt(*_: object) -> None:
+        """Raise KeyboardInterrupt for the first of these signals, and ignore those that follow."""
         for number in endings:
             signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C does not break into the clearing up
         raise KeyboardInterrupt

@@ -8,7 +8,10 @@ from gears.route import Route
 
 
 def status(route: Route, state: str, reason: str | None, again: str) -> dict[str, Any]:
-    """As `gears.status`, of the one connection that is seen from here. `state`: connecting, needs-login or failed."""
+    """Make a status, as `gears.status` does, of the one connection that is seen from here.
+
+    `state`: connecting, needs-login or failed.
+    """
     waits = state != "connecting"
     steps = [
         {"what": f"connection {route.here} → {route.front}", "state": "failed" if waits else "trying"},
