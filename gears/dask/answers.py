@@ -50,8 +50,10 @@ Answer = tuple[str, int]
 
 
 def answer(args: argparse.Namespace, say: Say) -> Answer:
-    """Carry out the command. Return what to print, which is nothing if another host has answered, and the exit
-    status."""
+    """Carry out the command. Return what to print, and the exit status.
+
+    There is nothing to print where another host has answered already.
+    """
     name = args.site or default_site()
     match args.command:
         case "dask up":

@@ -20,8 +20,7 @@ RENEW_DAYS = 30
 
 
 def ensure_certificate(paths: RunDir, *, renew: bool = False) -> None:
-    """Make the certificate if there is none; with `renew` also if it ends within 30 days. Ten calls at once make
-    one."""
+    """Make the certificate if there is none; with `renew` also if it ends within 30 days. Ten at once make one."""
     file = paths.dask_tls
     if not file.exists():
         mine = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"

@@ -55,8 +55,10 @@ class Cluster:
 
 
 def look(paths: RunDir) -> Cluster:
-    """Return the cluster as it is now. Reads only; knocks, for 2 s at most, if its host is another one and it is
-    silent."""
+    """Return the cluster as it is now.
+
+    Only reads; but knocks, for 2 s at most, if its host is another one and it is silent.
+    """
     record, loop, plan = load_cluster(paths), process.read(paths.dask_file("loop")), load_plan(paths)
     if plan and (record is None or plan.id != record.id):
         if loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):

@@ -34,8 +34,10 @@ MOST_ASKED = 5
 
 
 def up(name: str, request: Request, say: Say, *, there: bool, words: Sequence[str]) -> ClusterRecord | int:
-    """Return the record of the cluster, started if need be, or the exit status of the host that the command was passed
-    on to."""
+    """Start the cluster or find it, on its host.
+
+    Returns its record, or the exit status of the host that the command was passed on to.
+    """
     route = locate(name)
     if there or place_of(route) == "lab":
         return _up_here(lab_route(route.site), request, say)
@@ -95,8 +97,7 @@ def down(name: str, say: Say, *, there: bool) -> bool | int:
 def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster | int:
     """Return the cluster, or the exit status of the host that the command was passed on to.
 
-    If the cluster has ended, withdraw its address and, where the batch system can be asked, cancel the jobs it has
-    left.
+    If the cluster has ended, withdraw its address. Cancel the jobs it has left, where the batch system can be asked.
     """
     route = locate(name)
     found = _look_from_here(route, there=there)
@@ -190,8 +191,10 @@ def _ask(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> Cl
 
 
 def _end(paths: RunDir, found: Cluster, say: Say) -> bool:
-    """End the cluster by a word in the home; if its owner is deaf, and on this host, by signals. False if there is
-    none."""
+    """End the cluster by a word in the home; if its owner is deaf, and on this host, by signals.
+
+    False if there is none. Raises NotReachable.
+    """
     if not found.lives:
         return False
     if found.state == ClusterState.STARTING:

@@ -96,8 +96,10 @@ def worker_words(walltime_s: int) -> list[str]:
 
 
 def life_s(words: Sequence[str]) -> float | None:
-    """Return when a worker with these words may leave, at the earliest; None: it stays. The last word of a kind
-    holds."""
+    """Return when a worker with these words may leave, at the earliest, in seconds; None: it stays.
+
+    The last word of a kind holds.
+    """
     told = {name: value for name, value in pairwise(words) if name in ("--lifetime", "--lifetime-stagger")}
     found = {name: re.fullmatch(r"(\d+)\s*s?", value) for name, value in told.items()}
     life, stagger = found.get("--lifetime"), found.get("--lifetime-stagger")
@@ -114,8 +116,10 @@ def clock(kind: str, seconds: int) -> str:
 
 
 def walltime_s(text: str, otherwise: int) -> int:
-    """Parse a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S]. Else return
-    `otherwise`."""
+    """Parse a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S].
+
+    Returns seconds, or `otherwise` if it is none of these.
+    """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
     if not found:
         return otherwise

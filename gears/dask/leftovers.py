@@ -32,8 +32,10 @@ def noted_names(paths: RunDir) -> dict[str, str]:
 
 
 def reap(paths: RunDir, say: Say) -> bool:
-    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
-    the batch system can't be asked, or does not let them go; then the next command tries again."""
+    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours.
+
+    False where the batch system can't be asked, or does not let them go; then the next command tries again.
+    """
     names = [name for name in noted_names(paths) if name not in _in_use(paths)]
     done = [reap_one(paths, name, say) for name in names]
     return all(done)

@@ -67,10 +67,9 @@ class Request:
 
 
 def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> ClusterRecord:
-    """Return the record of the cluster that is up; start it if there is none. Ten calls at once start one.
+    """Return the record of the cluster that is up; start it if there is none. Ten at once start one.
 
-    Raises UsageError, ProfileError, NotReachable, CommandFailed; and GearsError with its owner's own words if that
-    ended.
+    Raises UsageError, ProfileError, NotReachable, CommandFailed; if the owner ended, GearsError with its own words.
     """
     with _locked(paths):
         ensure_config(route.site, paths)

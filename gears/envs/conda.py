@@ -58,8 +58,7 @@ def _into(order: Order) -> tuple[str, str]:
 
 
 def _with_file(order: Order, words: tuple[str, ...]) -> Plan:
-    """Plan a command that reads our own copy of the file, with the added packages: nothing of the person's is
-    changed."""
+    """Plan a command that reads our own copy of the file, with the added packages. The person's file is not changed."""
     import yaml
 
     assert order.spec.file is not None

@@ -114,8 +114,7 @@ def _short(path: str, prefix: str) -> str:
 
 
 def plan_mending(report: Report, environment: Environment) -> list[list[str]]:
-    """Return the commands that install what is broken anew, in its version, and nothing else; each by the tool that has
-    it.
+    """Return commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
 
     With no Python left, or another one than the packages are for, all is to be made anew.
     """

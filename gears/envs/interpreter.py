@@ -46,8 +46,7 @@ def files(root: Path, python: str) -> Iterator[tuple[Path, str]]:
 
 
 def link(path: Path, python: str) -> str | None:
-    """Return where a link of bin/ leads in the archive; None unless it is one to that Python, and not to a link beside
-    it."""
+    """Return where a link of bin/ to that Python leads in the archive; None for others, such as to a link beside it."""
     leads_out = path.is_symlink() and os.path.isabs(os.readlink(path)) and os.path.realpath(path) == python
     return f"../{TAKEN}/bin/{os.path.basename(python)}" if leads_out else None
 

@@ -38,8 +38,8 @@ def kept_spec(name: str, where: Place) -> Spec:
 def channels(asked: Spec, name: str, prefix: Path, where: Place) -> tuple[str, ...]:
     """Return where conda and its like look for a package that is added: where the others came from.
 
-    Of an environment that is not there yet, and of one that somebody else made, that is told by its Python's record, if
-    by anything.
+    Of an environment that is not there yet, and of one that somebody else made, its Python's record tells that. If none
+    does, it is conda-forge.
     """
     spec = asked if asked.kind == "conda" else kept_spec(name, where)
     if spec.kind == "conda" and spec.file:

@@ -22,8 +22,10 @@ LAUNCHER = Path(__file__).parents[1] / "lab" / "kernel_launcher.py"
 
 
 def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
-    """Return the kernelspec. Our launcher starts ipykernel, so that a kernel opens no TCP port at all
-    (`gears.lab.kernels`)."""
+    """Return the kernelspec.
+
+    Our launcher starts ipykernel, so that a kernel opens no TCP port at all (`gears.lab.kernels`).
+    """
     runner = [shell_for(environment), str(where.runner(environment.name))]
     return {
         "argv": [*runner, "python", str(LAUNCHER), "-f", "{connection_file}"],

@@ -74,8 +74,7 @@ def create(request: Request, site: Site, say: Say) -> tuple[Environment, bool]:
 
 
 def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Say) -> Environment:
-    """Bring an environment to the newest of what it was made from, or of `spec`; with `ipykernel` only add that, if
-    missing.
+    """Bring an environment to the newest of what it was made from, or of `spec`; or only add ipykernel, if missing.
 
     While it is changed it is not offered. One whose change fails stays as the tool left it, and says so.
     """

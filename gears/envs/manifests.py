@@ -47,8 +47,7 @@ def parse_dist_info(directory: str) -> tuple[str, str]:
 
 
 def read_name(metadata: str) -> tuple[str, str]:
-    """Read name and version in a METADATA file (core metadata: its head is that of a mail); "" where they are not
-    there."""
+    """Read name and version in a METADATA file (core metadata: its head is that of a mail); "" for what is missing."""
     head = dict(line.split(": ", 1) for line in metadata.partition("\n\n")[0].splitlines() if ": " in line)
     return head.get("Name", "").strip(), head.get("Version", "").strip()
 

@@ -54,8 +54,7 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
 
 @contextlib.contextmanager
 def _at(target: Path, name: str) -> Iterator[Path]:
-    """Yield a file beside `target` to write to, gone at the end. A full disk is told of in our own words
-    (GearsError)."""
+    """Yield a file beside `target` to write to, and remove it at the end. A full disk becomes a GearsError."""
     temporary = target.parent / f".{target.name}.{os.getpid()}"
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
@@ -174,8 +173,7 @@ def _add_venv(archive: Archive, _name: str, prefix: Path) -> None:
 
 
 def _files(prefix: Path) -> Iterator[Path]:
-    """Yield all but sockets and what names the environment's directory to a shell, in an order that is always the
-    same."""
+    """Yield all but sockets and what names the environment's directory to a shell, always in the same order."""
     for directory, names, files in os.walk(prefix):
         names.sort()
         here = Path(directory)

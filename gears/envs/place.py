@@ -71,8 +71,10 @@ class Place:
         return self.jupyter / "kernels"
 
     def kernelspec(self, name: str) -> Path:
-        """Return the path of its kernel.json. Jupyter does not tell large letters from small ones
-        (jupyter_client.kernelspec)."""
+        """Return the path of its kernel.json, in small letters.
+
+        Jupyter does not tell large letters from small ones (jupyter_client.kernelspec).
+        """
         return self.kernels / name.lower() / "kernel.json"
 
 

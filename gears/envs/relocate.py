@@ -25,8 +25,10 @@ START = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'{pytho
 
 
 def relocate_script(text: bytes, prefix: str) -> bytes:
-    """Change a script of `prefix`/bin so that the Python beside it starts it, wherever both are. Others come back as
-    they are."""
+    """Change a script of `prefix`/bin so that the Python beside it starts it, wherever both are.
+
+    Returns any other script as it is.
+    """
     head = text[:2048].decode(errors="replace")
     interpreter = script_interpreter(head)
     if not interpreter or not interpreter.startswith(f"{prefix}/bin/"):

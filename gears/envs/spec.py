@@ -70,8 +70,10 @@ def _kind_of_project(path: Path) -> str:
 
 
 def dependencies(path: Path) -> list[str]:
-    """Read the dependencies of a pyproject.toml (packaging.python.org, "pyproject.toml specification"). Raises
-    UsageError."""
+    """Read the dependencies of a pyproject.toml (packaging.python.org, "pyproject.toml specification").
+
+    Raises UsageError if it can't be read.
+    """
     found = _toml(path).get("project", {}).get("dependencies", [])
     return [str(dependency) for dependency in found]
 

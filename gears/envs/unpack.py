@@ -82,10 +82,10 @@ def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
 
 
 def _finish(copy: Path, prefix: Path) -> None:
-    """Make a mark as old as the environment: by it a shell sees that it has changed since
-    (`templates/env-activate.sh.j2`).
+    """Make a mark as old as the environment: by it a shell sees that it has changed since.
 
-    What is installed here would be lost with the job: pip and its like are refused the directory of packages.
+    That is tested in `templates/env-activate.sh.j2`. What is installed here would be lost with the job: pip and its
+    like are refused the directory of packages.
     """
     mark, when = copy / packed.MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
     mark.touch(mode=0o600)

@@ -41,8 +41,7 @@ def _plan_words(order: Order, options: tuple[str, ...], words: tuple[str, ...]) 
 
 
 def _named(spec: Spec) -> set[str]:
-    """Find the packages that a file of requirements names, in small letters (PEP 508; pip's requirements file
-    format)."""
+    """Find the packages that a file of requirements names, in lower case (PEP 508; pip's requirements file format)."""
     if spec.kind != "requirements" or spec.file is None:
         return set()
     return {name.lower() for name in re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)", spec.file.read_text(), re.MULTILINE)}

@@ -80,10 +80,9 @@ def _conda_packages(prefix: Path) -> Iterator[Package]:
 
 
 def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Package:
-    """Read the package of a *.dist-info directory. Without RECORD or METADATA no tool can remove it or bring it up to
-    date.
+    """Read the package of a *.dist-info directory. `named`: its name and version, if the directory does not tell.
 
-    `named`: its name and version, if its directory does not tell.
+    Without RECORD or METADATA no tool can remove it or bring it up to date.
     """
     name, version = named or manifests.parse_dist_info(str(dist_info))
     entries = manifests.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))

@@ -36,7 +36,7 @@ UNSOLVABLE = r"unsatisfiable|no solution|could not solve|cannot solve|nothing pr
 def held(where: Place, name: str, say: Say) -> Iterator[int]:
     """Hold the lock of an environment: nobody else works at it meanwhile. Waits for an hour, then raises NotReachable.
 
-    The descriptor is for the programs that are run: one that outlives us, where we are killed, keeps the others waiting
+    The descriptor is for the programs that are run: if we are killed, one that outlives us keeps the others waiting
     until it is done.
     """
     for directory in (where.root.parent, where.root):
@@ -64,7 +64,10 @@ def note(where: Place, environment: Environment, state: str) -> Environment:
 
 
 def carry_out(plan: Plan, where: Place, environment: Environment, say: Say, *, lock: int) -> None:
-    """Write the files of the plan, then run its steps. Raises CommandFailed with the cause, and what to type."""
+    """Write the files of the plan, then run its steps.
+
+    Raises CommandFailed with the cause, and what to type; GearsError if a file can't be written.
+    """
     try:
         for file, text in plan.files.items():
             store.ensure_private(file.parent)

@@ -25,7 +25,7 @@ def listed() -> list[str]:
 
 
 def cancelled(ports: list[str]) -> list[str]:
-    """End the forward at a port, or all. Raises NothingRunning if there is none."""
+    """End the forward at a port, or all. Raises NothingRunning if there is none, UsageError for anything but a port."""
     if len(ports) > 1 or not all(port.isdecimal() for port in ports):
         raise UsageError("cancel takes one port, or none for all", next="gears forward list")
     return [f"cancelled  {_line(one)}" for one in records.cancel(int(ports[0]) if ports else None)]

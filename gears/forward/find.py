@@ -93,8 +93,7 @@ def listeners() -> "dict[str, tuple[str, int]]":
 
 
 def dialled(address: str) -> str:
-    """Convert an address as in /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback
-    one."""
+    """Convert an address of /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback one."""
     words = [int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)]
     packed = b"".join(words)
     text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
@@ -185,8 +184,8 @@ def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | 
 
 
 def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
-    """Return a scheduler, which says so at this address (distributed/http/scheduler/json.py); a worker does not know
-    it."""
+    """Return a scheduler: it says so at this address (distributed/http/scheduler/json.py), which a worker does not
+    know."""
     if speaks_first(target):
         return None
     prefix = secret_prefix(pid, target[1])
@@ -236,8 +235,7 @@ def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "li
 def speaks_first(target: "tuple[str, int]") -> bool:
     """Tell whether whoever listens there greets, or is gone: then it is no HTTP, and a request could harm it.
 
-    Dask's own protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the
-    log.
+    Dask's protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the log.
     """
     try:
         with socket.create_connection(target, timeout=ANSWER_S) as connection:

@@ -138,8 +138,7 @@ def _end(record: Path, mine: list[Forward], kept: list[Forward]) -> None:
 
 
 def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
-    """Yield ports for the server `key`, best first: the one it had; else one that follows from `key`, and those behind
-    it.
+    """Yield ports for the server `key`, best first: the one it had; else one that follows from `key`, and the next.
 
     Taken ones, and those that other servers had, are left out.
     """

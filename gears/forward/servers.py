@@ -49,8 +49,7 @@ class Server:
 
 
 def read_servers(report: dict[str, Any]) -> list[Server]:
-    """Return the servers in a report of `find`. What could not be forwarded, or is not what it should be, is left
-    out."""
+    """Read the servers in a report of `find`. Leaves out what could not be forwarded, or is not what it should be."""
     found = report.get("servers")
     servers = [_read(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     return [server for server in servers if server]
@@ -72,8 +71,7 @@ def _read(item: dict[str, Any]) -> Server | None:
 
 
 def _target(found: object) -> str:
-    """Format a target as ssh(1) wants it behind `-L PORT:`; "" if it is neither an address with a port nor a usable
-    path."""
+    """Format a target for ssh(1), behind `-L PORT:`; "" if it is neither an address with a port nor a usable path."""
     if isinstance(found, str):
         usable = found.startswith("/") and found.isprintable() and ":" not in found
         return found if usable and len(found) <= MAX_FORWARD_PATH else ""

@@ -88,8 +88,10 @@ class Session:
         raise NothingRunning(f"no Jupyter server and no Dask dashboard of yours runs on {names}", next="gears lab SITE")
 
     def _dial(self, line: Line, *, asking: bool) -> bool:
-        """Log in once and forward what is found. True if servers were found. A tunnel without a forward of its own is
-        closed."""
+        """Log in once and forward what is found. True if servers were found.
+
+        Closes a tunnel without a forward of its own.
+        """
         with ExitStack() as stack:
             tunnel = stack.enter_context(Tunnel(line.name, asking=asking))
             self._show_new(line, tunnel)

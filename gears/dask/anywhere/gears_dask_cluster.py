@@ -153,8 +153,7 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
 
 
 def refusal(exc: Exception) -> str:
-    """Return the batch system's own words, which dask-jobqueue puts behind a line that says so. At most 500
-    characters."""
+    """Return the batch system's own words, cut at 500: dask-jobqueue puts them behind a line that says so."""
     text = str(exc)
     said = text.partition("stderr:\n")[2].strip() or text.partition("stdout:\n")[2].strip() or text.strip()
     return " ".join(said.split())[:500]

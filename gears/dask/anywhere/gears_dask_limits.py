@@ -77,8 +77,7 @@ def _gb(number: int) -> str:
 
 
 def read_machine(root: str = "/", cpus: int | None = None) -> Machine:
-    """Read the limits of this process as they are now. What can't be read limits nothing. `root`: where /proc and /sys
-    are."""
+    """Read what limits this process now. What can't be read limits nothing. `root`: where /proc and /sys are."""
     found = dict(re.findall(r"^(\w+): +(\d+) kB", _read(root, "proc/meminfo"), re.MULTILINE))
     memory = int(found.get("MemTotal", 0)) * 1024 or UNLIMITED
     quotas: list[tuple[float, str]] = []

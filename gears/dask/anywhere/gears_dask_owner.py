@@ -156,8 +156,7 @@ class Owner:
         write(self.files["published"], f"# {self.plan['id']}\nscheduler-address: {address}\n")
 
     def tell(self, state: str) -> None:
-        """Write the record if it has changed or is ten seconds old. Write nothing if another cluster has taken this
-        one's place."""
+        """Write the record if it has changed or is 10 s old; nothing once another cluster has this one's place."""
         if self.displaced:
             return
         told = self.describe(state)

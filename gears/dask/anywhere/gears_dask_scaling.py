@@ -217,6 +217,8 @@ class Scaling:
         return self.jobs.setdefault(name, Job(name, asked=self.now()))
 
     def _job_name(self, worker: Any) -> Any:
-        """Return the name of a worker's job, by which dask-jobqueue names its workers, with -0, -1 … behind if there
-        are several."""
+        """Return the name of a worker's job.
+
+        dask-jobqueue calls the workers of one job by its name, with -0, -1 … behind where there are several.
+        """
         return str(worker).rpartition("-")[0] if self.processes > 1 else worker
