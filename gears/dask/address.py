@@ -23,7 +23,10 @@ MOST_NODES = 5
 
 
 def scheduler_host(site: Site, scheduler: Scheduler) -> str:
-    """This host's own address on the way to a compute node. Raises UsageError where it can't be told."""
+    """Return this host's own address on the way to a compute node.
+
+    Raises UsageError where it can't be told, MissingProgram or CommandFailed where the batch system can't be asked.
+    """
     names = [*_nodes(scheduler), this_host(full_name=True).full_name]
     for name in names:
         address = source_towards(name)

@@ -50,7 +50,10 @@ Answer = tuple[str, int]
 
 
 def answer(args: argparse.Namespace, say: Say) -> Answer:
-    """What to print, and the exit status. Where another host has answered already, there is nothing to print."""
+    """Carry out the command. Return what to print, and the exit status.
+
+    There is nothing to print where another host has answered already.
+    """
     name = args.site or default_site()
     match args.command:
         case "dask up":
@@ -82,7 +85,7 @@ def _up(name: str, args: argparse.Namespace, say: Say) -> Answer:
 
 
 def _words(args: argparse.Namespace) -> list[str]:
-    """The options as they were typed, for gears on another host."""
+    """Return the options as they were typed, for gears on another host."""
     values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
     words = [f"{option}={value}" for option, value in values.items() if value not in (None, "")]
     return words + ["--oversubscribe"] * args.oversubscribe + ["--in-job"] * args.in_job + ["--json"] * args.json
@@ -134,7 +137,7 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
 
 
 def _as_json(found: Cluster) -> str:
-    """Null where nothing is known."""
+    """Format the record as one line of JSON, null where nothing is known."""
     values = as_values(found.record) if found.record.id else {}
     return json.dumps({name: values.get(name) for name in SHOWN} | {"state": found.state})
 

@@ -12,7 +12,7 @@ VERBS = "up|status|scale N|adapt MIN MAX|down"
 
 
 def add_dask(commands: Commands, command: MakeCommand) -> None:
-    """`command`: `arguments._command`."""
+    """Add `dask`, and `_dask` for the host that a command is passed on to. `command`: `arguments._command`."""
     dask = command(
         commands, "dask", "a Dask cluster that every notebook of yours finds", site=False, does="dask status"
     )
@@ -53,7 +53,7 @@ def _add_verbs(verbs: Commands, command: MakeCommand, *, there: bool) -> None:
 
 
 def _add_inner(verbs: Commands) -> None:
-    """What the owner of a cluster and the loop around it call; no person types these."""
+    """Add what the owner of a cluster and the loop around it call; no person types these."""
     jobs = verbs.add_parser("jobs")
     jobs.set_defaults(command="_dask jobs")
     jobs.add_argument("kind")
@@ -69,6 +69,7 @@ def _add_inner(verbs: Commands) -> None:
 
 
 def count(text: str) -> int:
+    """Parse a number from 0 to 100000. Raises ArgumentTypeError."""
     if not text.isdecimal() or int(text) > 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 100000")
     return int(text)

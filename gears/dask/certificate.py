@@ -20,7 +20,7 @@ RENEW_DAYS = 30
 
 
 def ensure_certificate(paths: RunDir, *, renew: bool = False) -> None:
-    """Make it, unless it is there; with `renew` also where its end is near. Ten at once make one."""
+    """Make the certificate if there is none; with `renew` also if it ends within 30 days. Ten at once make one."""
     file = paths.dask_tls
     if not file.exists():
         mine = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"
@@ -40,7 +40,7 @@ def _ends_soon(pem: bytes) -> bool:
 
 
 def _make() -> str:
-    """A new key and its certificate, as PEM. Some 0.1 s."""
+    """Make a new key and its certificate, as PEM. Takes some 0.1 s."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

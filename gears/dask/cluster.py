@@ -50,11 +50,15 @@ class Cluster:
 
     @property
     def lives(self) -> bool:
+        """Tell whether the cluster may still be there: its state is neither ended nor stopped."""
         return self.state not in (ClusterState.ENDED, ClusterState.STOPPED)
 
 
 def look(paths: RunDir) -> Cluster:
-    """The cluster as it is now. Reads only; knocks, for 2 s at most, where its host is another one and it is silent."""
+    """Return the cluster as it is now.
+
+    Only reads; but knocks, for 2 s at most, if its host is another one and it is silent.
+    """
     record, loop, plan = load_cluster(paths), process.read(paths.dask_file("loop")), load_plan(paths)
     if plan and (record is None or plan.id != record.id):
         if loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):
@@ -65,7 +69,7 @@ def look(paths: RunDir) -> Cluster:
 
 
 def _is_new(paths: RunDir, plan: Plan) -> bool:
-    """Whether a loop of another host has begun a moment ago: that of a job begins when its turn comes."""
+    """Tell whether a loop of another host has just begun: that of a job begins when its turn comes."""
     with contextlib.suppress(OSError):
         began = max(plan.made, paths.dask_file("loop").stat().st_mtime)
         return time.time() - began < FRESH_S
@@ -73,7 +77,10 @@ def _is_new(paths: RunDir, plan: Plan) -> bool:
 
 
 def settle_job(paths: RunDir, found: Cluster) -> Cluster:
-    """Of a cluster that a job owns, and that can't be seen: what the batch system says. Asks it once."""
+    """Ask the batch system, once, about a cluster that a job owns and that can't be seen.
+
+    If that job is over, write down that the cluster has ended.
+    """
     record = found.record
     if found.state not in (ClusterState.QUEUED, ClusterState.UNKNOWN) or not record.job or not record.kind:
         return found
@@ -86,6 +93,7 @@ def settle_job(paths: RunDir, found: Cluster) -> Cluster:
 
 
 def note_end(paths: RunDir, record: ClusterRecord, why: str) -> None:
+    """Write down that the cluster has ended, and withdraw its address."""
     save_cluster(paths, record.ended(why))
     paths.dask_published.unlink(missing_ok=True)
 
@@ -112,14 +120,16 @@ def _refuses(address: str) -> bool:
 
 
 def goes_on(site: str) -> bool:
-    """Whether a cluster of the site is up, as far as this home tells: `gears stop` leaves it alone."""
+    """Tell whether a cluster of the site is up, as far as this home tells: `gears stop` leaves it alone."""
     paths = RunDir(gears_home(), site, Path("/nonexistent"))
     return paths.dask_file("cluster.json").exists() and look(paths).state == ClusterState.UP
 
 
 def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
-    """A cluster that has ended is published no more, whatever ended it; and other hosts, which can't see its process,
-    are told."""
+    """Withdraw the address of a cluster that has ended, whatever ended it.
+
+    Write its end down for other hosts, which can't see its process. `by_loop`: the owner's own loop asks for this.
+    """
     loop, now = process.read(paths.dask_file("loop")), look(paths)
     if now.lives:
         return
@@ -131,7 +141,7 @@ def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
 
 
 def check_workers(terms: Terms, minimum: int, maximum: int) -> None:
-    """UsageError for numbers that can't be, or that ask for more jobs than there may be."""
+    """Raise UsageError for numbers that can't be, or that ask for more jobs than there may be."""
     if minimum > maximum:
         raise UsageError(f"the least, {minimum}, is more than the most, {maximum}", next="gears dask adapt --help")
     processes, most = terms.processes, terms.maximum_jobs
@@ -152,11 +162,15 @@ def check_workers(terms: Terms, minimum: int, maximum: int) -> None:
 
 
 def ask_owner(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> ClusterRecord:
-    """Let the owner know, on whatever host it is: its record once it has taken that up. Raises NotReachable."""
+    """Ask the owner, on whatever host it is, for so many workers. Return its record once it has taken that up.
+
+    Raises NotReachable if it has not within 40 s.
+    """
     wanted = Wanted(record.id, secrets.token_hex(4), minimum, maximum)
     save_wanted(paths, wanted)
 
     def obeyed() -> bool:
+        """Tell whether the owner has taken up the wish, or is gone."""
         now = look(paths)
         return now.record.wanted == wanted or not now.lives
 
@@ -167,7 +181,7 @@ def ask_owner(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) 
 
 
 def seconds(utc: str | None) -> float:
-    """Since 1970, of a time as records have it; 0 for none."""
+    """Convert a time as records have it into seconds since 1970; 0 for none."""
     try:
         return float(calendar.timegm(time.strptime(utc or "", "%Y-%m-%dT%H:%M:%SZ")))
     except ValueError:

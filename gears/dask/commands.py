@@ -34,7 +34,10 @@ MOST_ASKED = 5
 
 
 def up(name: str, request: Request, say: Say, *, there: bool, words: Sequence[str]) -> ClusterRecord | int:
-    """The record of the cluster, or the exit status of the command on the host that it was passed on to."""
+    """Start the cluster or find it, on its host.
+
+    Returns its record, or the exit status of the host that the command was passed on to.
+    """
     route = locate(name)
     if there or place_of(route) == "lab":
         return _up_here(lab_route(route.site), request, say)
@@ -59,7 +62,10 @@ def _up_here(route: Route, request: Request, say: Say) -> ClusterRecord:
 
 
 def adapt(name: str, minimum: int, maximum: int, *, there: bool, verb: Sequence[str]) -> ClusterRecord | int:
-    """Raises NothingRunning, UsageError, NotReachable."""
+    """Ask for so many workers. Returns the record, or the exit status of the host that the command was passed on to.
+
+    Raises NothingRunning, UsageError, NotReachable.
+    """
     route = locate(name)
     found = _look_from_here(route, there=there)
     if found is None:
@@ -89,6 +95,10 @@ def down(name: str, say: Say, *, there: bool) -> bool | int:
 
 
 def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster | int:
+    """Return the cluster, or the exit status of the host that the command was passed on to.
+
+    If the cluster has ended, withdraw its address. Cancel the jobs it has left, where the batch system can be asked.
+    """
     route = locate(name)
     found = _look_from_here(route, there=there)
     if found is None:
@@ -103,7 +113,7 @@ def status(name: str, say: Say, *, there: bool, words: Sequence[str]) -> Cluster
 
 
 def end(name: str, id: str, say: Say) -> None:
-    """What the loop calls once the owner is gone, however it went: no address is left, and no job."""
+    """Leave no address and no job once the owner is gone, however it went. The loop calls it."""
     from gears.dask.start import leave
 
     paths = _paths(locate(name))
@@ -113,7 +123,7 @@ def end(name: str, id: str, say: Say) -> None:
 
 
 def address(name: str) -> str:
-    """For an owner in a job: by which of its addresses other nodes know this one. Raises UsageError."""
+    """Find the address by which other nodes know this one, for an owner in a job. Raises UsageError."""
     from gears.dask.address import scheduler_host
 
     site = lab_route(locate(name).site).site
@@ -122,7 +132,7 @@ def address(name: str) -> str:
 
 
 def jobs(kind: str, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """For the owner: of its jobs that wait, which are over, and why the first of the others waits.
+    """Tell the owner which of its waiting jobs are over, and why the first of the others waits.
 
     One question tells which are there still; so it costs the batch system two or three, however many there are.
     """
@@ -138,12 +148,12 @@ def jobs(kind: str, name: str, ids: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _number(id: str) -> str:
-    """PBS has the server's name behind it, which dask-jobqueue leaves out."""
+    """Return a job's id without the server's name that PBS puts behind it: dask-jobqueue leaves that out."""
     return id.partition(".")[0]
 
 
 def pass_on(route: Route, words: Sequence[str]) -> int:
-    """Let the next host do it, with a terminal if there is one here. Its exit status."""
+    """Let the next host carry out the command, with a terminal if there is one here. Returns its exit status."""
     place = place_of(route)
     command = "_dask" if place == "front" or route.kind == "proxy" else "dask"
     remote = f"{remote_gears(route.site, place)} {shlex.join([command, *words])}"
@@ -155,7 +165,7 @@ def _paths(route: Route) -> RunDir:
 
 
 def _look_from_here(route: Route, *, there: bool = False) -> Cluster | None:
-    """The cluster, as far as this home tells; None where only the lab host can."""
+    """Return the cluster, as far as this home tells; None where only the lab host can."""
     if not there and place_of(route) != "lab" and (route.site.lab.home == "separate" or place_of(route) == "laptop"):
         return None
     return look(_paths(route))
@@ -181,7 +191,10 @@ def _ask(paths: RunDir, record: ClusterRecord, minimum: int, maximum: int) -> Cl
 
 
 def _end(paths: RunDir, found: Cluster, say: Say) -> bool:
-    """By a word in the home; where the owner is deaf, and on this host, by signals."""
+    """End the cluster by a word in the home; if its owner is deaf, and on this host, by signals.
+
+    False if there is none. Raises NotReachable.
+    """
     if not found.lives:
         return False
     if found.state == ClusterState.STARTING:

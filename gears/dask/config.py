@@ -38,7 +38,7 @@ LINK = "/proxy/{port}/status"
 
 
 def plan_config(site: Site, paths: RunDir) -> Config:
-    """Raises ProfileError."""
+    """Return Dask's configuration for a site. Raises ProfileError."""
     settings = read_settings(site)
     config: Config = {
         "gears": _limits(site, settings),
@@ -53,13 +53,13 @@ def plan_config(site: Site, paths: RunDir) -> Config:
 
 
 def plan_tls(paths: RunDir) -> Config:
-    """One pair for all roles, as `distributed.Security.temporary` has it: who holds it is the person."""
+    """Return one pair for all roles, as `distributed.Security.temporary` has it: who holds it is the person."""
     file = str(paths.dask_tls)
     return {"ca-file": file, **{role: {"cert": file, "key": file} for role in ("scheduler", "worker", "client")}}
 
 
 def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Config:
-    """Defaults of dask-jobqueue for the site's batch system; the profile's own [dask] keys win."""
+    """Return dask-jobqueue's defaults for the site's batch system; the profile's own [dask] keys win."""
     limit_s = checks.walltime_s(scheduler.walltime)
     asked: Config = {
         "queue": scheduler.queue or None,
@@ -83,8 +83,10 @@ def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Co
 
 
 def worker_words(walltime_s: int) -> list[str]:
-    """A worker leaves before its job is ended by force, so that what it holds is handed on; not all at once. It
-    has no web pages of its own: they would need no certificate."""
+    """Return options that make a worker leave before its job is ended by force, so that what it holds is handed on.
+
+    Workers do not leave all at once. They have no web pages of their own: those would need no certificate.
+    """
     stagger_s = min(120, walltime_s // 20)
     lifetime_s = max(walltime_s // 2, walltime_s - min(300, walltime_s // 6) - stagger_s)
     return [
@@ -94,7 +96,10 @@ def worker_words(walltime_s: int) -> list[str]:
 
 
 def life_s(words: Sequence[str]) -> float | None:
-    """When a worker with these words may leave, at the earliest; None: it stays. The last word of a kind holds."""
+    """Return when a worker with these words may leave, at the earliest, in seconds; None: it stays.
+
+    The last word of a kind holds.
+    """
     told = {name: value for name, value in pairwise(words) if name in ("--lifetime", "--lifetime-stagger")}
     found = {name: re.fullmatch(r"(\d+)\s*s?", value) for name, value in told.items()}
     life, stagger = found.get("--lifetime"), found.get("--lifetime-stagger")
@@ -102,7 +107,7 @@ def life_s(words: Sequence[str]) -> float | None:
 
 
 def clock(kind: str, seconds: int) -> str:
-    """A walltime as dask-jobqueue hands it on: LSF has no seconds."""
+    """Format a walltime as dask-jobqueue hands it on, HH:MM:SS. LSF has no seconds: HH:MM, rounded up."""
     hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
     if kind == "lsf":
         minutes += bool(rest)
@@ -111,7 +116,10 @@ def clock(kind: str, seconds: int) -> str:
 
 
 def walltime_s(text: str, otherwise: int) -> int:
-    """Seconds in a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S]."""
+    """Parse a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S].
+
+    Returns seconds, or `otherwise` if it is none of these.
+    """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
     if not found:
         return otherwise
@@ -120,7 +128,7 @@ def walltime_s(text: str, otherwise: int) -> int:
 
 
 def render_yaml(config: Mapping[str, Any], comment: str) -> str:
-    """Block YAML, whose scalars and lists are written as JSON, which YAML takes too."""
+    """Format as block YAML. Scalars and lists are written as JSON, which YAML takes too."""
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n".join(_lines(config, 0)) + "\n"
 
 
@@ -135,8 +143,10 @@ def _lines(config: Mapping[str, Any], depth: int) -> list[str]:
 
 
 def _limits(site: Site, settings: Settings) -> Config:
-    """What `anywhere/gears_dask_client.py` keeps to where there is no cluster. With a batch system cores and memory are
-    those of its jobs."""
+    """Return what `anywhere/gears_dask_client.py` keeps to where there is no cluster.
+
+    With a batch system cores and memory are those of its jobs, and left out.
+    """
     limits: Config = {"share": settings.share}
     if site.scheduler is None:
         limits |= {"cores": settings.cores, "memory": bytes_of(settings.memory) if settings.memory else None}
@@ -157,8 +167,10 @@ def _distributed(paths: RunDir) -> Config:
 
 
 def _labextension(site: Site, settings: Settings) -> Config:
-    """The button +NEW of JupyterLab's Dask pane. `processes` is said again: dask-jobqueue groups the workers of a job
-    only where its caller says it."""
+    """Return what the button +NEW of JupyterLab's Dask pane makes.
+
+    `processes` is said again: dask-jobqueue groups the workers of a job only where its caller says it.
+    """
     most = settings.maximum or settings.maximum_jobs
     adapt = {"minimum": settings.minimum, "maximum": most}
     if site.scheduler is None:

@@ -17,13 +17,19 @@ WORKER = "gears_worker"
 
 
 def asked_for(named: str | None, environ: Mapping[str, str]) -> str:
-    """ "" for gears' own. In a notebook, and what is started there, that of its kernel unless another is named."""
+    """Return the name of the environment, "" for gears' own.
+
+    In a notebook, and what is started there, it is that of its kernel unless another is named.
+    """
     name = named or environ.get("GEARS_ENV", "")
     return "" if name == known.BASE else name
 
 
 def python_of(environment: str, site: str, *, batch: bool) -> str:
-    """The Python of an environment, once it is seen to have what the owner and its workers need."""
+    """Find the Python of an environment, and check that it has what the owner and its workers need.
+
+    Raises GearsError if it has not, UsageError if no environment is called so.
+    """
     if not environment:
         return sys.executable
     python = str(known.find(gears_home() / "run", environment).prefix / "bin" / "python")
@@ -40,7 +46,7 @@ def python_of(environment: str, site: str, *, batch: bool) -> str:
 
 
 def plan_worker(environment: str, paths: RunDir) -> dict[str, Any]:
-    """How a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
+    """Return how a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
     packs = packed.directory(paths.run)
     if not environment and not packed.archive_of(packs, known.BASE).exists():
         return {}

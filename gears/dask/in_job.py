@@ -38,7 +38,7 @@ def submit(route: Route, paths: RunDir, plan: Plan, say: Say) -> None:
 
 
 def header(route: Route, paths: RunDir, plan: Plan) -> list[str]:
-    """What the batch system reads of the owner's script."""
+    """Return the lines that the batch system reads of the owner's script; none if the owner is no job."""
     batch = route.site.scheduler
     if not plan.in_job or batch is None:
         return []
@@ -56,6 +56,7 @@ class Asked:
 
 
 def ask_queue(paths: RunDir, now: Cluster, asked: Asked) -> Cluster:
+    """Ask the batch system why the owner's job waits, or repeat its last answer until the pause is over."""
     if time.monotonic() - asked.at > asked.pause_s:
         now = settle_job(paths, now)
         asked.at, asked.pause_s = time.monotonic(), min(60.0, 2 * asked.pause_s)

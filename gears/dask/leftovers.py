@@ -18,25 +18,31 @@ from gears.rundir import RunDir
 
 
 def note_name(paths: RunDir, name: str, kind: str, clusters: str) -> None:
-    """Before a cluster's first job is submitted: the name that all its jobs have, which nobody can guess, and among
-    which clusters of Slurm they go. A file each, for several commands may note and forget names at once."""
+    """Note the name that all jobs of a cluster have, and the Slurm clusters they go to, before the first is submitted.
+
+    Nobody can guess the name. Each has its own file, for several commands may note and forget names at once.
+    """
     store.ensure_private(paths.dask_names)
     store.write_private(paths.dask_names / name, f"{kind} {clusters}".strip())
 
 
 def noted_names(paths: RunDir) -> dict[str, str]:
+    """Read the noted names. Each has its kind of batch system and, behind a space, its Slurm clusters."""
     return {file.name: store.read_text(file) for file in sorted(paths.dask_names.glob("dask-*"))}
 
 
 def reap(paths: RunDir, say: Say) -> bool:
-    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours. False where
-    the batch system can't be asked, or does not let them go; then the next command tries again."""
+    """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours.
+
+    False where the batch system can't be asked, or does not let them go; then the next command tries again.
+    """
     names = [name for name in noted_names(paths) if name not in _in_use(paths)]
     done = [reap_one(paths, name, say) for name in names]
     return all(done)
 
 
 def reap_one(paths: RunDir, name: str, say: Say) -> bool:
+    """Cancel the jobs of one name, within a minute, and forget the name. False if some may still be there."""
     kind, _, clusters = noted_names(paths).get(name, "").partition(" ")
     if kind and not _cancel_all(name, kind, clusters, say):
         return False
@@ -45,7 +51,7 @@ def reap_one(paths: RunDir, name: str, say: Say) -> bool:
 
 
 def _in_use(paths: RunDir) -> list[str]:
-    """The names of the cluster that lives, and of one that is just being started."""
+    """Return the names of the cluster that lives, and of one that is just being started."""
     now, plan = look(paths), load_plan(paths)
     names = [now.record.id] if now.lives else []
     if plan and plan.id != now.record.id and time.time() - plan.made < FRESH_S:

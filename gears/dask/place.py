@@ -43,7 +43,7 @@ def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.env
 
 
 def own_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
-    """Links to make, and the person's own files they lead to."""
+    """Yield the links to make, each with the person's own file that it leads to."""
     home = Path(environ.get("HOME") or Path.home())
     for file in settings_files(home / ".config" / "dask"):
         yield paths.dask_config / f"50-{file.name}", file
@@ -59,7 +59,7 @@ def own_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path,
 
 
 def settings_files(place: Path) -> list[Path]:
-    """A directory's files that Dask would read, or the file itself."""
+    """List the files of a directory that Dask would read, or the file itself."""
     if place.is_file():
         return [place.absolute()] if place.suffix.lower() in KINDS else []
     try:
@@ -69,5 +69,5 @@ def settings_files(place: Path) -> list[Path]:
 
 
 def is_ours(named: Path, paths: RunDir) -> bool:
-    """Whether that is the directory of some site of this gears."""
+    """Tell whether that is the directory of some site of this gears."""
     return named.parts[-2:] == ("dask", "config") and paths.run in named.parents

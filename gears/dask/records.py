@@ -55,10 +55,12 @@ class End:
 
 
 def save_wanted(paths: RunDir, wanted: Wanted | End) -> None:
+    """Write what the owner is asked for. It looks there every second."""
     save(paths.dask_file("wanted.json"), wanted)
 
 
 def forget_wanted(paths: RunDir) -> None:
+    """Remove what the owner was asked for, if anything."""
     paths.dask_file("wanted.json").unlink(missing_ok=True)
 
 
@@ -158,21 +160,26 @@ class ClusterRecord(Terms):
 
     @property
     def owner(self) -> Process | None:
+        """Return the owner's process; None if the record does not tell."""
         if self.host is None or self.pid is None or self.start is None:
             return None
         return Process(self.host, self.pid, self.start)
 
     @property
     def asked(self) -> tuple[int, int]:
-        """The least and the most workers that it was asked for last; none once it is to end."""
+        """Return the least and the most workers that it was asked for last; 0 and 0 once it is to end."""
         return (self.wanted.minimum, self.wanted.maximum) if isinstance(self.wanted, Wanted) else (0, 0)
 
     def ended(self, why: str) -> ClusterRecord:
+        """Return the record of a cluster that has ended now, for the reason `why`."""
         return replace(self, state=ClusterState.ENDED, reason=why, updated=store.utc_now())
 
 
 def load_cluster(paths: RunDir) -> ClusterRecord | None:
-    """A shared home may show nothing for a moment where a record is just being replaced."""
+    """Read the record; None where there is none.
+
+    Read an empty one again: a shared home may show nothing for a moment while a record is being replaced.
+    """
     file = paths.dask_file("cluster.json")
     found = store.read_record(file)
     if not found and file.parent.is_dir():
@@ -182,6 +189,7 @@ def load_cluster(paths: RunDir) -> ClusterRecord | None:
 
 
 def save_cluster(paths: RunDir, record: ClusterRecord) -> None:
+    """Write the record in the place of an owner that is gone."""
     save(paths.dask_file("cluster.json"), record)
 
 
@@ -190,7 +198,7 @@ def save_cluster(paths: RunDir, record: ClusterRecord) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """0: any."""
+    """Where the scheduler and its web pages listen. 0: any."""
 
     scheduler: int = 0
     dashboard: int = 0
@@ -238,7 +246,7 @@ class Plan(Terms):
     job: str | None = None
 
     def record(self, host: str | None = None) -> ClusterRecord:
-        """The cluster's record as long as its owner has told nothing. `host`: where its owner begins."""
+        """Return the cluster's record as long as its owner has told nothing. `host`: where its owner begins."""
         terms = {term.name: getattr(self, term.name) for term in fields(Terms)}
         return ClusterRecord(**terms, job=self.job, host=self.host if host is None else host, wanted=self.wanted)
 
@@ -251,11 +259,13 @@ OF_JOBS = (CLASS, "in_job", "named", "job")
 
 
 def load_plan(paths: RunDir) -> Plan | None:
+    """Read the plan; None where there is none."""
     values = store.read_record(paths.dask_file("plan.json"))
     return parse(Plan, values | {"class_name": values.get(CLASS)})
 
 
 def save_plan(paths: RunDir, plan: Plan) -> None:
+    """Write the plan for the owner, without the keys of `OF_JOBS` that are None."""
     values = as_values(plan)
     values[CLASS] = values.pop("class_name")
     told = {name: value for name, value in values.items() if value is not None or name not in OF_JOBS}
@@ -263,4 +273,5 @@ def save_plan(paths: RunDir, plan: Plan) -> None:
 
 
 def forget_plan(paths: RunDir) -> None:
+    """Remove the plan, if there is one."""
     paths.dask_file("plan.json").unlink(missing_ok=True)

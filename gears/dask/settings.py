@@ -48,7 +48,7 @@ class Settings:
 
 
 def read_settings(site: Site) -> Settings:
-    """Raises ProfileError for a value that can't be one."""
+    """Read the [dask] section. Raises ProfileError for a value that can't be one."""
     values: dict[str, Any] = {}
     jobqueue: dict[str, Any] = {}
     for key, value in site.dask.items():
@@ -65,21 +65,21 @@ def read_settings(site: Site) -> Settings:
 
 
 def fixed_ports(site: Site) -> dict[str, str]:
-    """For notebooks that follow the old way, in which people divide ports among them: what those look at."""
+    """Return the variables for notebooks that follow the old way, in which people divide ports among them."""
     settings = read_settings(site)
     fixed = {"my_scheduler_port": settings.scheduler_port, "my_dashboard_address": settings.dashboard_port}
     return {name: f"127.0.0.1:{port}" if "address" in name else str(port) for name, port in fixed.items() if port}
 
 
 def memory(value: object) -> str:
-    """An amount as Dask has it: "20GB" are powers of ten, "20GiB" powers of two."""
+    """Check an amount as Dask has it: "20GB" are powers of ten, "20GiB" powers of two. Raises ValueError."""
     text = str(checks.text(value))
     bytes_of(text)
     return text
 
 
 def bytes_of(text: str) -> int:
-    """The bytes in "20GB", "1.5 GiB" or "4096". ValueError for anything else."""
+    """Parse the bytes in "20GB", "1.5 GiB" or "4096". Raises ValueError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?", text.strip().lower())
     if not found or found[2] not in UNITS:
         raise ValueError(f"{text!r} is not an amount of memory such as 20GB")
@@ -87,18 +87,22 @@ def bytes_of(text: str) -> int:
 
 
 def fraction(value: object) -> float:
+    """Check a number above 0 and not above 1. Raises ValueError."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 1:
         raise ValueError(f"{value!r} is not a number above 0 and not above 1")
     return float(value)
 
 
 def seconds(value: object) -> int:
+    """Convert a walltime as `checks.walltime` has it into seconds. Raises ValueError."""
     return checks.walltime_s(checks.walltime(value))
 
 
 def processes_of(cores: int) -> int:
-    """How many processes share a job's cores where the profile does not say, by Dask's own rule
-    (distributed.deploy.local.nprocesses_nthreads): about as many as each has threads."""
+    """Return how many processes share a job's cores if the profile does not say: about as many as each has threads.
+
+    The rule is Dask's own (distributed.deploy.local.nprocesses_nthreads).
+    """
     if cores <= 4:
         return cores
     return min(count for count in range(1, cores + 1) if cores % count == 0 and count >= math.sqrt(cores))

@@ -67,10 +67,9 @@ class Request:
 
 
 def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> ClusterRecord:
-    """The record of the cluster that is up, started now if there was none. Ten at once start one.
+    """Return the record of the cluster that is up; start it if there is none. Ten at once start one.
 
-    Raises UsageError, ProfileError, NotReachable, CommandFailed, and GearsError with its owner's own words where that
-    ended.
+    Raises UsageError, ProfileError, NotReachable, CommandFailed; if the owner ended, GearsError with its own words.
     """
     with _locked(paths):
         ensure_config(route.site, paths)
@@ -90,9 +89,10 @@ def bring_up(route: Route, paths: RunDir, request: Request, say: Say) -> Cluster
 
 @contextlib.contextmanager
 def _locked(paths: RunDir) -> Iterator[None]:
-    """On this host. Two that start on two hosts at once: the owner whose record is not the last one ends itself.
+    """Hold the lock for starting a cluster, on this host.
 
-    The directory goes with the cluster (`leave`). Raises NotReachable.
+    Where two start on two hosts at once, the owner whose record is not the last one ends itself. The lock's directory
+    goes with the cluster (`leave`). Raises NotReachable.
     """
     store.ensure_private(paths.local)
     with store.locked(paths.dask_lock):
@@ -104,14 +104,17 @@ def _locked(paths: RunDir) -> Iterator[None]:
 
 
 def leave(paths: RunDir) -> None:
-    """Nothing of a cluster is left on this host's own disk."""
+    """Remove what the cluster has left on this host's own disk."""
     paths.dask_lock.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.local.rmdir()
 
 
 def make_plan(route: Route, paths: RunDir, request: Request) -> Plan:
-    """What the owner is told; see `anywhere/gears_dask_owner.py`. Asks the batch system for its nodes."""
+    """Return what the owner is told; see `anywhere/gears_dask_owner.py`. Asks the batch system for its nodes.
+
+    Raises UsageError, ProfileError, and what `scheduler_host` raises.
+    """
     site, id = route.site, f"dask-{secrets.token_hex(5)}"
     settings = _settings(site, request)
     plan = Plan(
@@ -192,7 +195,7 @@ def _local_plan(plan: Plan, paths: RunDir, settings: Settings, request: Request)
 
 
 def _check_room(paths: RunDir, settings: Settings, bounds: limits.Bounds) -> None:
-    """A second cluster on one machine must leave the first what it was promised. Raises UsageError, with numbers."""
+    """Raise UsageError, with numbers, unless a second cluster on one machine leaves the first what it was promised."""
     fair = limits.bound(limits.read_machine(), share=settings.share)
     for name, taken in _others(paths):
         if bounds.cores + taken.cores > fair.cores or bounds.memory + taken.memory > fair.memory:
@@ -205,7 +208,7 @@ def _check_room(paths: RunDir, settings: Settings, bounds: limits.Bounds) -> Non
 
 
 def _others(paths: RunDir) -> Iterator[tuple[str, limits.Bounds]]:
-    """What this person's other clusters have whose workers are on this machine, by site."""
+    """Yield this person's other clusters that have workers on this machine: the site, and what each may take."""
     for file in sorted(paths.run.glob("*/dask/cluster.json")):
         site = file.parent.parent.name
         record = load_cluster(replace(paths, site=site))
@@ -240,7 +243,7 @@ def _start(route: Route, paths: RunDir, plan: Plan, say: Say) -> None:
 
 
 def _chosen(route: Route, plan: Plan) -> list[str]:
-    """What of a person's variables decides where her workers' jobs go, and who pays."""
+    """Return the person's variables that decide where her workers' jobs go, and who pays."""
     if not plan.kind:
         return []
     kept = re.compile(_kept(route.site))
@@ -257,19 +260,22 @@ def _kept(site: Site) -> str:
 
 
 def _clusters(site: Site, plan: Plan) -> str:
-    """Among which clusters the workers' jobs go: from an owner that is a job, to its own unless they say otherwise."""
+    """Return the clusters that the workers' jobs go to.
+
+    From an owner that is a job they go to its own, unless their directives say otherwise.
+    """
     assert site.scheduler
     owners = _owners(site) if plan.in_job else ()
     return clusters(site.scheduler.kind, [*owners, *_directives(site)], os.environ)
 
 
 def _owners(site: Site) -> Sequence[str]:
-    """Directives of an owner that is a job."""
+    """Return the directives of an owner that is a job."""
     return site.scheduler.directives if site.scheduler else ()
 
 
 def _directives(site: Site) -> list[str]:
-    """Of the workers' jobs."""
+    """Return the directives of the workers' jobs."""
     found = read_settings(site).jobqueue.get("job-extra-directives") or []
     return [str(directive) for directive in found] if isinstance(found, list) else []
 
@@ -325,7 +331,7 @@ def _await_up(paths: RunDir, say: Say) -> ClusterRecord:
 
 
 def _owes_workers(record: ClusterRecord) -> bool:
-    """Whether it was asked for workers of whose jobs nothing is known yet."""
+    """Tell whether it was asked for workers, and nothing is known yet of their jobs."""
     minimum, _ = record.asked
     counts = record.counts or Counts()
     return bool(minimum) and not record.workers and not counts.submitted + counts.refused

@@ -20,6 +20,7 @@ Answer = tuple[str, int]
 
 
 def create(args: argparse.Namespace, say: Say) -> Answer:
+    """Make an environment if there is none of that name, and say how to use it."""
     from gears.envs import make
     from gears.envs.spec import read_spec
     from gears.sites import default_site, load_site
@@ -32,6 +33,7 @@ def create(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def update(args: argparse.Namespace, say: Say) -> Answer:
+    """Bring an environment up to date, or to another specification."""
     from gears.envs import make
     from gears.envs.spec import read_spec
 
@@ -41,6 +43,7 @@ def update(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def add(args: argparse.Namespace, say: Say) -> Answer:
+    """Take up an environment that exists. Raises GearsError if it can't be used as it is; it is known all the same."""
     from gears.envs import make
 
     environment = make.adopt(Path(args.prefix), args.name, say)
@@ -51,12 +54,14 @@ def add(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def remove(args: argparse.Namespace, say: Say) -> Answer:
+    """Remove an environment, if there is one."""
     from gears.envs import make
 
     return f"{args.name}: " + ("removed" if make.remove(args.name, say) else "there is none"), 0
 
 
 def listing(args: argparse.Namespace, _say: Say) -> Answer:
+    """List all environments, after `prune.settle` has offered those that can be used."""
     from gears.envs.prune import settle
 
     where = place(_run())
@@ -68,6 +73,7 @@ def listing(args: argparse.Namespace, _say: Say) -> Answer:
 
 
 def show(args: argparse.Namespace, _say: Say) -> Answer:
+    """Show one environment: its condition, what it was made from, and its archive."""
     where = place(_run())
     environment = known.find(_run(), args.name)
     record = _record(environment, where)
@@ -80,6 +86,7 @@ def show(args: argparse.Namespace, _say: Say) -> Answer:
 
 
 def prune(args: argparse.Namespace, _say: Say) -> Answer:
+    """Withdraw kernels that can't be started; with `--all` remove the person's own as well."""
     from gears.envs.prune import prune
 
     found = prune(_run(), theirs=args.all)
@@ -92,7 +99,7 @@ def prune(args: argparse.Namespace, _say: Say) -> Answer:
 
 
 def verify(args: argparse.Namespace, say: Say) -> Answer:
-    """1 where not all is as it was installed."""
+    """Check an environment. The exit status is 1 if not all is as it was installed."""
     from gears.envs import findings
     from gears.envs.verify import verify
 
@@ -105,7 +112,10 @@ def verify(args: argparse.Namespace, say: Say) -> Answer:
 
 
 def pack(args: argparse.Namespace, say: Say) -> Answer:
-    """Raises GearsError where the environment is not whole: a copy of it would not be either."""
+    """Pack an environment, or remove its archive.
+
+    Raises GearsError if the environment is not whole: a copy of it would not be either.
+    """
     from gears.envs.pack import pack
     from gears.envs.verify import verify
 

@@ -18,6 +18,7 @@ class Intermixed(argparse.ArgumentParser):
     _mixing = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse options and packages in any order, if the command takes packages; otherwise as argparse does."""
         if self._mixing or not any(action.nargs == "*" for action in self._actions):
             return super().parse_known_args(args, namespace)
         self._mixing = True
@@ -28,7 +29,7 @@ class Intermixed(argparse.ArgumentParser):
 
 
 def add_env(commands: Commands, command: MakeCommand) -> None:
-    """`command`: `arguments._command`."""
+    """Add `env` and `kernel`. `command`: `arguments._command`."""
     what = "environments beside the one gears runs in, each a kernel in JupyterLab"
     env = command(commands, "env", what, site=False, does="env list")
     env.set_defaults(json=False)
@@ -48,6 +49,7 @@ def add_env(commands: Commands, command: MakeCommand) -> None:
 
 
 def add_making(verbs: Commands, command: MakeCommand) -> None:
+    """Add the verbs that change something: create, update, remove, add."""
     create = command(verbs, "create", "make an environment, and its kernel", site=False, does="env create")
     update = command(verbs, "update", "the newest of what it was made from, or more", site=False, does="env update")
     for verb in (create, update):
@@ -68,6 +70,7 @@ def add_making(verbs: Commands, command: MakeCommand) -> None:
 
 
 def add_looking(verbs: Commands, command: MakeCommand) -> None:
+    """Add the verbs that only show something: list, show, export."""
     listing = command(verbs, "list", "all of them, and whether they can be used", site=False, does="env list")
     show = command(verbs, "show", "one of them", site=False, does="env show")
     show.add_argument("name", metavar="NAME")
@@ -80,6 +83,7 @@ def add_looking(verbs: Commands, command: MakeCommand) -> None:
 
 
 def add_checks(verbs: Commands, command: MakeCommand) -> None:
+    """Add verify and pack."""
     verify = command(verbs, "verify", "what a purge or a broken installation left of it", site=False, does="env verify")
     verify.add_argument("name", metavar="NAME")
     verify.add_argument("--hashes", action="store_true", help="read all files too, instead of looking at their sizes")

@@ -10,6 +10,7 @@ from gears.envs.tools import Order, Plan, Step
 
 
 def plan_create(order: Order) -> Plan:
+    """Plan a new environment, from names of packages or from an environment.yml."""
     if order.spec.kind == "packages":
         python = f"python={order.python}" if order.python else "python"
         words = ("create", "--yes", *_into(order), *_channels(order), python, *order.spec.packages, *order.more)
@@ -19,8 +20,11 @@ def plan_create(order: Order) -> Plan:
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
-    """mamba and micromamba leave alone what satisfies a file, and `update --file` installs nothing new (mamba issues
-    854, 2196): so first what the file adds, then the newest of all that was asked for."""
+    """Plan what brings an environment to its specification; with `upgrade`, to the newest of it.
+
+    mamba and micromamba leave alone what satisfies a file, and `update --file` installs nothing new (mamba issues 854,
+    2196): so first what the file adds, then the newest of all that was asked for.
+    """
     if order.spec.kind == "packages":
         return plan_add(order, order.spec.packages) if order.spec.packages else Plan((_plan_newest(order),))
     if order.tool.name == "conda":
@@ -30,6 +34,7 @@ def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
+    """Plan the installation of more packages, from the channels of the order."""
     install = (order.tool.program, "install", "--yes", *_into(order), *_channels(order), *words)
     return Plan((Step("solving and installing", install),))
 
@@ -44,6 +49,7 @@ def _channels(order: Order) -> tuple[str, ...]:
 
 
 def plan_export(order: Order) -> Step:
+    """Plan `env export`, which prints what is installed."""
     return Step("export", (order.tool.program, "env", "export", *_into(order)))
 
 
@@ -52,7 +58,7 @@ def _into(order: Order) -> tuple[str, str]:
 
 
 def _with_file(order: Order, words: tuple[str, ...]) -> Plan:
-    """The file with the packages that are added, as our own copy: nothing of the person's is changed."""
+    """Plan a command that reads our own copy of the file, with the added packages. The person's file is not changed."""
     import yaml
 
     assert order.spec.file is not None

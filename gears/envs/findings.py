@@ -15,6 +15,8 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """A file that is not as it should be."""
+
     path: str
     what: str  # missing, size, hash, unreadable; or the path of the interpreter that a script names and that is gone
 
@@ -56,20 +58,23 @@ class Report:
 
     @property
     def whole(self) -> bool:
+        """Tell whether nothing at all was found."""
         return not (self.unusable or self.absent or self.scripts or self.leftovers)
 
     @property
     def unusable(self) -> bool:
-        """Whether files are missing; what else may be amiss was perhaps meant so."""
+        """Tell whether the Python or files of packages are broken; what else may be amiss was perhaps meant so."""
         return bool(self.interpreter or self.broken)
 
 
 def as_record(report: Report, name: str, mending: list[list[str]]) -> dict[str, Any]:
+    """Return the report for `--json`. `next`: the commands that mend it, quoted for a shell."""
     commands = [shlex.join(command) for command in mending]
     return {"name": name, "whole": report.whole, **asdict(report), "next": commands}
 
 
 def as_text(report: Report, name: str, mending: list[list[str]]) -> str:
+    """Format the report for a person: one line for each finding, and the commands that mend it."""
     if report.whole:
         return f"{name}: {report.packages} packages, {report.files} files: all there"
     lines = [f"{name}: {_summary(report)} ({report.prefix})"]
@@ -109,7 +114,7 @@ def _short(path: str, prefix: str) -> str:
 
 
 def plan_mending(report: Report, environment: Environment) -> list[list[str]]:
-    """Commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
+    """Return commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
 
     With no Python left, or another one than the packages are for, all is to be made anew.
     """
@@ -153,8 +158,11 @@ def _conda_command(environment: Environment, broken: list[Broken]) -> list[str]:
 
 
 def _pip_command(environment: Environment, broken: list[Broken]) -> list[str]:
-    """uv without its cache, since a file that was changed may be a hard link to it. pip takes an old one away by its
-    RECORD, and fails where that is gone, unless it is told that there is no old one."""
+    """Return the command that installs these packages anew.
+
+    uv runs without its cache, since a file that was changed may be a hard link to it. pip takes an old package away by
+    its RECORD, and fails where that is gone, unless it is told that there is no old one.
+    """
     wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
     if environment.tool == "uv" and environment.program:
         return [*_pip(environment), "--no-cache", "--reinstall", "--no-deps", *wanted]

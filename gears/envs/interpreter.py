@@ -18,13 +18,13 @@ LEFT_OUT = ("site-packages", "test", "idlelib", "tkinter", "ensurepip")
 
 
 def outside(prefix: Path) -> str:
-    """The path of that Python; "" where the environment has its own."""
+    """Return the path of the Python outside; "" if the environment has its own."""
     python = os.path.realpath(prefix / "bin" / "python")
     return "" if python.startswith(os.path.realpath(prefix) + os.sep) else python
 
 
 def to_take(prefix: Path, home: Path) -> Path | None:
-    """Its root, if it is in the home and a Python can be made of it alone."""
+    """Return the root of that Python if it is in the home, and a Python can be made of it alone; else None."""
     python = outside(prefix)
     root = Path(python).parent.parent
     there = python and python.startswith(os.path.realpath(home) + os.sep) and Path(python).parent.name == "bin"
@@ -33,7 +33,7 @@ def to_take(prefix: Path, home: Path) -> Path | None:
 
 
 def files(root: Path, python: str) -> Iterator[tuple[Path, str]]:
-    """What is taken along, each with its place in the archive."""
+    """Yield the files that are taken along, each with its place in the archive."""
     yield Path(python), f"{TAKEN}/bin/{os.path.basename(python)}"
     for library in root.glob("lib/libpython3*"):
         yield library, f"{TAKEN}/lib/{library.name}"
@@ -46,13 +46,13 @@ def files(root: Path, python: str) -> Iterator[tuple[Path, str]]:
 
 
 def link(path: Path, python: str) -> str | None:
-    """Where a link of bin/ leads in the archive, if it is one to that Python and not to a link beside it."""
+    """Return where a link of bin/ to that Python leads in the archive; None for others, such as to a link beside it."""
     leads_out = path.is_symlink() and os.path.isabs(os.readlink(path)) and os.path.realpath(path) == python
     return f"../{TAKEN}/bin/{os.path.basename(python)}" if leads_out else None
 
 
 def settle(copy: Path) -> None:
-    """After unpacking: the environment is told where its Python is now (PEP 405: `home`)."""
+    """Tell the environment, after unpacking, where its Python is now (PEP 405: `home`)."""
     config = copy / "pyvenv.cfg"
     if (copy / TAKEN).is_dir():
         config.write_text(re.sub(r"(?m)^home\s*=.*$", f"home = {copy / TAKEN / 'bin'}", _read(config)))

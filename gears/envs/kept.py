@@ -15,7 +15,7 @@ CHANNEL = "conda-forge"
 
 
 def keep_spec(order: Order) -> None:
-    """A copy. Of a project it is the file's place that counts."""
+    """Keep a copy of what the environment is made from. Of a project it is the file's place that counts."""
     store.ensure_private(order.spec_dir)
     record = {"kind": order.spec.kind, "packages": list(order.spec.packages), "file": None}
     if order.spec.file:
@@ -28,6 +28,7 @@ def keep_spec(order: Order) -> None:
 
 
 def kept_spec(name: str, where: Place) -> Spec:
+    """Read what `keep_spec` has kept; no packages if it has kept nothing."""
     record = store.read_record(where.spec(name) / "spec.json")
     if file := record.get("file"):
         return replace(read_spec(str(file), []), kind=str(record["kind"]))
@@ -35,8 +36,11 @@ def kept_spec(name: str, where: Place) -> Spec:
 
 
 def channels(asked: Spec, name: str, prefix: Path, where: Place) -> tuple[str, ...]:
-    """Where conda and its like look for a package that is added: where the others came from. Of an environment that is
-    not there yet, and of one that somebody else made, that is told by its Python's record, if by anything."""
+    """Return where conda and its like look for a package that is added: where the others came from.
+
+    Of an environment that is not there yet, and of one that somebody else made, its Python's record tells that. If none
+    does, it is conda-forge.
+    """
     spec = asked if asked.kind == "conda" else kept_spec(name, where)
     if spec.kind == "conda" and spec.file:
         return tuple(map(str, read_conda(spec.file).get("channels") or ()))

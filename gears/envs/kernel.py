@@ -22,7 +22,10 @@ LAUNCHER = Path(__file__).parents[1] / "lab" / "kernel_launcher.py"
 
 
 def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
-    """ipykernel is started by our launcher, so that a kernel opens no TCP port at all (`gears.lab.kernels`)."""
+    """Return the kernelspec.
+
+    Our launcher starts ipykernel, so that a kernel opens no TCP port at all (`gears.lab.kernels`).
+    """
     runner = [shell_for(environment), str(where.runner(environment.name))]
     return {
         "argv": [*runner, "python", str(LAUNCHER), "-f", "{connection_file}"],
@@ -34,11 +37,12 @@ def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
 
 
 def shell_for(environment: Environment) -> str:
-    """The scripts that packages of conda bring are written for bash."""
+    """Find the shell for the scripts of an environment: bash for conda, whose packages bring scripts written for it."""
     return (shutil.which("bash") if environment.family == "conda" else None) or "/bin/sh"
 
 
 def ensure_scripts(environment: Environment, where: Place) -> None:
+    """Write the scripts that activate the environment and run a command in it, where they differ."""
     store.ensure_private(where.start)
     values = {"name": environment.name, "prefix": environment.prefix, "family": environment.family}
     activate = render("env-activate.sh.j2", mark=MARK, **values)
@@ -48,7 +52,7 @@ def ensure_scripts(environment: Environment, where: Place) -> None:
 
 
 def ensure_kernelspec(environment: Environment, where: Place) -> None:
-    """From now on it is offered. The scripts must be there."""
+    """Offer the environment from now on. The scripts must be there."""
     file = where.kernelspec(environment.name)
     for directory in (where.jupyter, where.kernels, file.parent):
         store.ensure_private(directory)
@@ -56,17 +60,18 @@ def ensure_kernelspec(environment: Environment, where: Place) -> None:
 
 
 def withdraw(name: str, where: Place) -> None:
-    """It is offered no more; kernels that run are not touched."""
+    """Offer the environment no more. Kernels that run are not touched."""
     shutil.rmtree(where.kernelspec(name).parent, ignore_errors=True)
 
 
 def forget_scripts(name: str, where: Place) -> None:
+    """Remove the scripts of an environment, if there are any."""
     for file in (where.activate(name), where.runner(name)):
         file.unlink(missing_ok=True)
 
 
 def offered(where: Place) -> list[str]:
-    """The names of the environments that have a kernelspec of ours."""
+    """List the names of the environments that have a kernelspec of ours."""
     found = []
     for file in sorted(where.kernels.glob("*/kernel.json")):
         gears = store.read_record(file).get("metadata", {}).get("gears", {})

@@ -46,13 +46,16 @@ class Environment:
 
     @property
     def family(self) -> str:
+        """Return how its files are laid out: "venv" or "conda"."""
         return "venv" if self.tool in ("uv", "venv") else "conda"
 
     @property
     def python(self) -> Path:
+        """Return the path of its Python, which need not be there."""
         return self.prefix / "bin" / "python"
 
     def as_record(self) -> store.Record:
+        """Return what is written to its record. `maker`: a line as `process.parse` reads it, or ""."""
         maker = process.line(self.maker).strip() if self.maker else ""
         words = ("name", "tool", "program", "source", "created", "adopted", "state")
         return {word: getattr(self, word) for word in words} | {"prefix": str(self.prefix), "maker": maker}
@@ -68,7 +71,7 @@ class Condition:
 
 
 def check_name(name: str) -> str:
-    """Raises UsageError for a word that can be no environment's name."""
+    """Return the name. Raises UsageError for a word that can be no environment's name."""
     if not re.fullmatch(NAME, name):
         shown = ascii(name) if len(name) <= 40 else f"{name[:40]!a}…"
         raise UsageError(
@@ -79,7 +82,7 @@ def check_name(name: str) -> str:
 
 
 def find(run: Path, name: str) -> Environment:
-    """Raises UsageError where none is called so."""
+    """Find an environment by its name. Raises UsageError if none is called so."""
     if check_name(name) == BASE:
         return Environment(BASE, Path(sys.prefix), *_installer())
     found = read(place(run), name)
@@ -89,19 +92,20 @@ def find(run: Path, name: str) -> Environment:
 
 
 def read(where: Place, name: str) -> Environment | None:
+    """Read the record of an environment; None where there is none."""
     record = store.read_record(where.record(name))
     return _from_record(record) if record.get("prefix") else None
 
 
 def every(where: Place) -> Iterator[Environment]:
-    """In alphabetical order."""
+    """Yield every environment, in alphabetical order."""
     for file in sorted(where.root.glob("[!.]*.json")):
         if found := read(where, file.stem):
             yield found
 
 
 def condition(environment: Environment) -> Condition:
-    """A look at a few files; nothing is run."""
+    """Tell whether an environment can be used. Looks at a few files, and runs nothing."""
     name, busy = environment.name, environment.state != "ready"
     if busy and environment.maker and environment.maker.alive() is not False:
         return Condition("making", f"is being worked at on {environment.maker.host} ({environment.state})")
@@ -120,9 +124,10 @@ def condition(environment: Environment) -> Condition:
 
 
 def has_ipykernel(prefix: Path) -> bool:
-    """Whether Jupyter can start a kernel in it: looked for where pip and conda install, without starting a Python.
+    """Tell whether Jupyter can start a kernel in it.
 
-    A venv may see the packages of the Python it was made of (pyvenv.cfg: include-system-site-packages).
+    Looks where pip and conda install, without starting a Python. A venv may see the packages of the Python it was made
+    of (pyvenv.cfg: include-system-site-packages).
     """
     if any(prefix.glob("lib/python3*/site-packages/ipykernel/__init__.py")):
         return True
@@ -140,6 +145,6 @@ def _from_record(record: dict[str, Any]) -> Environment:
 
 
 def _installer() -> tuple[str, str]:
-    """What `make init` used, which takes uv where there is one."""
+    """Return the tool of `make init`, which takes uv where there is one, and its path."""
     uv = shutil.which("uv")
     return ("uv", uv) if uv else ("venv", "")

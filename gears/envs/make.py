@@ -41,9 +41,10 @@ class Request:
 
 
 def create(request: Request, site: Site, say: Say) -> tuple[Environment, bool]:
-    """The environment, and whether it was made now. What a killed command left is cleared up first.
+    """Make an environment. Returns it, and whether it was made now. What a killed command left is cleared up first.
 
-    Raises UsageError, MissingProgram, CommandFailed; then nothing of it is left.
+    Raises UsageError, MissingProgram, CommandFailed; then nothing of it is left. Raises GearsError for one that is
+    there but can't be used, and leaves it as it is.
     """
     name = known.check_name(request.name)
     tool = choose(request.spec, request.tool)
@@ -73,7 +74,7 @@ def create(request: Request, site: Site, say: Say) -> tuple[Environment, bool]:
 
 
 def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Say) -> Environment:
-    """The newest of what it was made from, or of `spec`; with `ipykernel` only that, where it is missing.
+    """Bring an environment to the newest of what it was made from, or of `spec`; or only add ipykernel, if missing.
 
     While it is changed it is not offered. One whose change fails stays as the tool left it, and says so.
     """
@@ -100,7 +101,7 @@ def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Say) -> Enviro
 def adopt(prefix: Path, name: str | None, say: Say) -> Environment:
     """Take up an environment that somebody made otherwise: it gets a kernel, and is left as it is.
 
-    Raises UsageError where there is no Python in it.
+    Raises UsageError if there is no Python in it, or another environment has the name.
     """
     prefix = prefix.expanduser().absolute()
     name = known.check_name(name or prefix.name)
@@ -137,7 +138,7 @@ def remove(name: str, say: Say) -> bool:
 
 
 def export(name: str) -> str:
-    """What is installed, in the words of the tool that made it."""
+    """Return what is installed, in the words of the tool that made it."""
     environment = known.find(gears_home() / "run", name)
     tool = _tool_of(environment)
     where = place(gears_home() / "run")
@@ -155,7 +156,7 @@ def _open() -> Place:
 
 
 def _family(tool: Tool) -> ModuleType:
-    """The module that knows what this tool is told."""
+    """Return the module that knows what this tool is told."""
     from gears.envs import conda, pixi, venvs
 
     return conda if tool.name in CONDAS else pixi if tool.name == "pixi" else venvs
@@ -186,7 +187,7 @@ def _make(environment: Environment, order: Order, where: Place, say: Say, lock: 
 
 
 def _add_kernel(environment: Environment, order: Order, where: Place, say: Say, lock: int) -> None:
-    """A specification need not ask for what a kernel needs."""
+    """Add what a kernel needs, for which a specification need not ask, and check that it can be imported."""
     if not known.has_ipykernel(environment.prefix):
         say(f"{environment.name}: ipykernel is added, which kernels need")
         carry_out(_family(order.tool).plan_add(order, KERNEL), where, environment, say, lock=lock)
@@ -212,7 +213,7 @@ def _offer(environment: Environment, where: Place) -> None:
 
 
 def _clear(environment: Environment, where: Place, say: Say | None = None) -> None:
-    """Nothing of it is left, whatever state it was in. The record goes last."""
+    """Remove all of the environment, whatever state it was in. The record goes last."""
     name = environment.name
     kernel.withdraw(name, where)
     kernel.forget_scripts(name, where)
@@ -231,14 +232,14 @@ def _clear(environment: Environment, where: Place, say: Say | None = None) -> No
 
 
 def _top(environment: Environment) -> Path:
-    """The directory that is ours as a whole: pixi's has the manifest in it."""
+    """Return the directory that is ours as a whole: pixi's has the manifest in it."""
     from gears.envs.pixi import INSIDE
 
     return environment.prefix.parents[len(INSIDE.parts) - 1] if environment.tool == "pixi" else environment.prefix
 
 
 def _is_made_here(top: Path, name: str) -> bool:
-    """Only what `prefix_of` can have said is ever removed."""
+    """Tell whether `prefix_of` can have said that directory: nothing else is ever removed."""
     return top.name == name and top.parent.name in ("built", platform()) and not top.is_symlink()
 
 
@@ -246,7 +247,7 @@ def _is_made_here(top: Path, name: str) -> bool:
 
 
 def _check_free(where: Place, name: str) -> None:
-    """Jupyter does not tell large letters from small ones. Raises UsageError."""
+    """Raise UsageError if the name is taken. Jupyter does not tell large letters from small ones."""
     taken = [other.name for other in known.every(where) if other.name.lower() == name.lower() and other.name != name]
     if name.lower() in known.RESERVED or taken:
         what = f"that is {taken[0]} to Jupyter" if taken else "that is gears' own environment"
@@ -279,7 +280,7 @@ def _check_own(environment: Environment, spec: Spec | None, *, ipykernel: bool) 
 
 
 def _tool_of(environment: Environment) -> Tool:
-    """The one that made it, or another of its family where that is gone."""
+    """Find the tool that made the environment, or another of its family if that is gone. Raises GearsError."""
     same = CONDAS if environment.tool in CONDAS else (environment.tool, *(["venv"] if environment.tool == "uv" else []))
     for name in (environment.tool, *same):
         if program := find(name):

@@ -31,6 +31,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Package:
+    """What a package manager wrote down of a package."""
+
     name: str
     version: str
     tool: str  # "conda", or "pip" for whoever writes a RECORD: pip, uv and their like
@@ -39,25 +41,25 @@ class Package:
 
 
 def parse_dist_info(directory: str) -> tuple[str, str]:
-    """Name and version in the name of a *.dist-info directory."""
+    """Split the name of a *.dist-info directory into the package's name and version."""
     name, _, version = os.path.basename(directory).removesuffix(".dist-info").partition("-")
     return name, version
 
 
 def read_name(metadata: str) -> tuple[str, str]:
-    """Name and version in a METADATA file (core metadata: its head is that of a mail); "" where they are not there."""
+    """Read name and version in a METADATA file (core metadata: its head is that of a mail); "" for what is missing."""
     head = dict(line.split(": ", 1) for line in metadata.partition("\n\n")[0].splitlines() if ": " in line)
     return head.get("Name", "").strip(), head.get("Version", "").strip()
 
 
 def read_requirements(metadata: str) -> list[str]:
-    """What a package wants, as its METADATA says (Requires-Dist)."""
+    """Read what a package needs in its METADATA (Requires-Dist)."""
     head = metadata.partition("\n\n")[0].splitlines()
     return [line.removeprefix("Requires-Dist:").strip() for line in head if line.startswith("Requires-Dist:")]
 
 
 def read_conda_depends(text: str) -> list[str]:
-    """The same of a record in conda-meta/. What begins with __ is the machine's."""
+    """Read what a package needs in its record in conda-meta/, but for the machine's, which begins with __."""
     try:
         depends = json.loads(text).get("depends", [])
     except (ValueError, AttributeError):
@@ -66,7 +68,7 @@ def read_conda_depends(text: str) -> list[str]:
 
 
 def read_record(text: str, site_packages: str) -> tuple[Entry, ...]:
-    """The files of a RECORD, but for bytecode: a Python that misses that makes it anew."""
+    """Read the files of a RECORD, but for bytecode: a Python that misses that makes it anew."""
     return tuple(_record_entries(text, site_packages))
 
 
@@ -81,7 +83,10 @@ def _record_entries(text: str, site_packages: str) -> Iterator[Entry]:
 
 
 def read_origin(text: str, name: str) -> str:
-    """How pip is to be told of a package that came from no index. `text`: its direct_url.json (PEP 610)."""
+    """Return how pip is told of a package that came from no index; "" if `text` does not say.
+
+    `text`: the package's direct_url.json (PEP 610).
+    """
     try:
         found = json.loads(text)
         url, archive = str(found["url"]), found.get("vcs_info") or {}
@@ -94,7 +99,7 @@ def read_origin(text: str, name: str) -> str:
 
 
 def _hexadecimal(digest: str) -> str:
-    """From base64 with the letters of URLs and without padding; "" where it is none."""
+    """Convert from base64 with the letters of URLs and without padding; "" if it is none."""
     try:
         return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
     except ValueError:
@@ -102,7 +107,7 @@ def _hexadecimal(digest: str) -> str:
 
 
 def read_conda_record(text: str, prefix: str) -> Package | None:
-    """The package of a file in conda-meta/; None where the file is no such record any more."""
+    """Read the package of a file in conda-meta/; None if the file is no such record any more."""
     try:
         record = json.loads(text)
         name, version = str(record["name"]), str(record["version"])
@@ -114,7 +119,10 @@ def read_conda_record(text: str, prefix: str) -> Package | None:
 
 
 def _conda_entry(path: dict[str, Any], prefix: str) -> Entry:
-    """Where the prefix was written into a text its size is another, and its hash the one that was taken afterwards."""
+    """Read one path of a conda record.
+
+    Where the prefix was written into a text, its size is another, and its hash the one that was taken afterwards.
+    """
     absolute = os.path.join(prefix, str(path["_path"]))
     if path.get("path_type") in LINKED or path.get("no_link"):
         return Entry(absolute)
@@ -125,7 +133,7 @@ def _conda_entry(path: dict[str, Any], prefix: str) -> Entry:
 
 
 def script_interpreter(head: str) -> str | None:
-    """The absolute path of the program that a script names on its first line, or for a long path on its second.
+    """Return the absolute path of the program that a script names on its first line, or for a long path on its second.
 
     None: it names none, or one that is searched for on PATH or relative to the script.
     """

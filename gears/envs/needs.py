@@ -13,7 +13,10 @@ from gears.envs.findings import Absent
 
 
 def absent(prefix: Path, sites: list[Path]) -> list[Absent]:
-    """`sites`: directories of the environment where packages are. None where it sees those of its base Python, too."""
+    """Find the packages that others need and that are not there. `sites`: directories of the environment with packages.
+
+    Find none if the environment sees the packages of its base Python, too.
+    """
     if "include-system-site-packages = true" in _read(prefix / "pyvenv.cfg"):
         return []
     metadata = [_read(path) for site in sites for path in sorted(site.glob("[!~]*.dist-info/METADATA"))]
@@ -50,7 +53,7 @@ def _of_conda(records: dict[str, str], there: set[str]) -> Iterator[Absent]:
 
 
 def _more(sites: list[Path]) -> list[Path]:
-    """Other directories whose packages it sees, by a path in a .pth file."""
+    """Find other directories whose packages the environment sees, by a path in a .pth file."""
     lines = (line.strip() for site in sites for path in site.glob("*.pth") for line in _read(path).splitlines())
     return [Path(line) for line in lines if line.startswith("/")]
 
@@ -60,7 +63,7 @@ def _version(sites: list[Path]) -> str:
 
 
 def normal(name: str) -> str:
-    """As packages are compared: `Foo_Bar` is `foo-bar`."""
+    """Normalize a name as packages are compared: `Foo_Bar` is `foo-bar`."""
     return name.lower().replace("_", "-").replace(".", "-")
 
 

@@ -54,7 +54,7 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
 
 @contextlib.contextmanager
 def _at(target: Path, name: str) -> Iterator[Path]:
-    """A file beside `target` to write to; gone at the end. A full disk is told of in our own words."""
+    """Yield a file beside `target` to write to, and remove it at the end. A full disk becomes a GearsError."""
     temporary = target.parent / f".{target.name}.{os.getpid()}"
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
@@ -73,7 +73,7 @@ def _size(archive: Path) -> int:
 
 
 def _base(prefix: Path) -> str:
-    """The Python that must be where the archive is unpacked, for it is not in it."""
+    """Return the Python that must be where the archive is unpacked, for it is not in it; "" for none."""
     return "" if interpreter.to_take(prefix, Path.home()) else interpreter.outside(prefix)
 
 
@@ -101,6 +101,7 @@ class Archive:
             self._file.close()
 
     def add(self, source: str | Path, target: str) -> None:
+        """Add a file, a directory or a link, which stays as it is."""
         info = self._tar.gettarinfo(source, target)
         if info.isreg():
             with open(source, "rb") as file:
@@ -110,12 +111,13 @@ class Archive:
         self._tell()
 
     def add_link(self, source: str | Path, leads_to: str, target: str) -> None:
+        """Add a link that leads to `leads_to` in the archive."""
         info = self._tar.gettarinfo(source, target)
         info.linkname = leads_to
         self._tar.addfile(_anonymous(info))
 
     def add_bytes(self, source: str | Path, content: bytes, target: str) -> None:
-        """`source` tells its mode and time."""
+        """Add a file with this content. `source` tells its mode and time."""
         info = self._tar.gettarinfo(source, target)
         info.type, info.size = tarfile.REGTYPE, len(content)
         self._tar.addfile(_anonymous(info), io.BytesIO(content))
@@ -136,7 +138,10 @@ def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _add_conda(archive: Archive, name: str, prefix: Path) -> None:
-    """conda-pack's own `pack` gives all files one time, which makes all bytecode stale; its parts do not."""
+    """Add a conda environment by the parts of conda-pack.
+
+    conda-pack's own `pack` gives all files one time, which makes all bytecode stale; its parts do not.
+    """
     import warnings
 
     from conda_pack.core import CondaEnv, CondaPackException, Packer
@@ -168,7 +173,7 @@ def _add_venv(archive: Archive, _name: str, prefix: Path) -> None:
 
 
 def _files(prefix: Path) -> Iterator[Path]:
-    """All but sockets and what names the environment's directory to a shell, in an order that is always the same."""
+    """Yield all but sockets and what names the environment's directory to a shell, always in the same order."""
     for directory, names, files in os.walk(prefix):
         names.sort()
         here = Path(directory)

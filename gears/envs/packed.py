@@ -34,20 +34,22 @@ class Pack:
 
 
 def directory(run: Path) -> Path:
-    """Where archives are, for all sites. `run`: of $GEARS_HOME."""
+    """Return where archives are, for all sites. `run`: of $GEARS_HOME."""
     return place(run).root / "packs"
 
 
 def archive_of(packs: Path, name: str) -> Path:
+    """Return the path of an environment's archive, which need not be there."""
     return packs / f"{name}.tar.gz"
 
 
 def write_pack(packs: Path, pack: Pack) -> None:
+    """Write the record of an archive."""
     store.write_record(packs / f"{pack.name}.json", asdict(pack))
 
 
 def read_pack(packs: Path, name: str) -> Pack | None:
-    """None where there is no archive, or nobody knows of what."""
+    """Read the record of an archive; None if there is no archive, or nobody knows of what."""
     try:
         pack = Pack(**store.read_record(packs / f"{name}.json"))
         return pack if archive_of(packs, name).stat().st_size == pack.bytes else None
@@ -56,11 +58,12 @@ def read_pack(packs: Path, name: str) -> Pack | None:
 
 
 def pack_names(packs: Path) -> list[str]:
+    """List the environments whose archives have a record."""
     return sorted(path.stem for path in packs.glob("[!.]*.json"))
 
 
 def remove_pack(packs: Path, name: str) -> bool:
-    """The record first: an archive without one is never used."""
+    """Remove an archive, its record first: an archive without one is never used. False if there was none."""
     there = archive_of(packs, name).exists()
     (packs / f"{name}.json").unlink(missing_ok=True)
     archive_of(packs, name).unlink(missing_ok=True)
@@ -68,17 +71,21 @@ def remove_pack(packs: Path, name: str) -> bool:
 
 
 def is_fresh(pack: Pack) -> bool:
+    """Tell whether the environment has not changed since it was packed."""
     return pack.of == fingerprint(Path(pack.prefix))
 
 
 def state(packs: Path, name: str) -> str:
-    """ "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
+    """Return "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
     pack = read_pack(packs, name)
     return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
 
 
 def fingerprint(prefix: Path) -> str:
-    """Changes when a package is installed, replaced or removed: some hundred looks at files, none is read."""
+    """Compute what changes when a package is installed, replaced or removed: 16 hexadecimal digits.
+
+    Looks at some hundred files, and reads none.
+    """
     patterns = ("lib/python3*/site-packages/*.dist-info", "lib/python3*/site-packages/*.pth", "conda-meta/*.json")
     found = [path for pattern in patterns for path in prefix.glob(pattern)]
     seen = hashlib.sha256()

@@ -13,7 +13,7 @@ INSIDE = Path(".pixi/envs/default")
 
 
 def plan_create(order: Order) -> Plan:
-    """`order.prefix` ends with INSIDE."""
+    """Plan a new environment, from a copy of the manifest and its lock file. `order.prefix` ends with INSIDE."""
     assert order.spec.file is not None
     source = order.spec.file.with_name("pixi.toml") if order.spec.file.name == "pixi.lock" else order.spec.file
     lock = source.with_name("pixi.lock")
@@ -25,15 +25,18 @@ def plan_create(order: Order) -> Plan:
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
+    """Plan `pixi install`, with `upgrade` after `pixi update`."""
     verbs = ["update", "install"] if upgrade else ["install"]
     return Plan(tuple(Step("solving and installing", _pixi(order, verb)) for verb in verbs))
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
+    """Plan `pixi add`, for more packages."""
     return Plan((Step("solving and installing", (*_pixi(order, "add"), *words)),))
 
 
 def plan_export(order: Order) -> Step:
+    """Plan `pixi workspace export`, which prints an environment file of conda."""
     argv = (order.tool.program, "workspace", "export", "conda-environment", "--manifest-path", str(_manifest(order)))
     return Step("export", argv)
 

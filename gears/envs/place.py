@@ -21,7 +21,7 @@ from gears.sites import Site
 
 
 def platform() -> str:
-    """System and architecture: environments made on one are of no use on another."""
+    """Return system and architecture, as linux-x86_64. Environments made on one are of no use on another."""
     return f"{sys.platform}-{os.uname().machine}"
 
 
@@ -32,50 +32,59 @@ class Place:
     root: Path
 
     def record(self, name: str) -> Path:
+        """Return the path of its record."""
         return self.root / f"{name}.json"
 
     def lock(self, name: str) -> Path:
+        """Return the path of the lock, held by who makes or changes it."""
         return self.root / f"{name}.lock"
 
     def log(self, name: str) -> Path:
+        """Return the path of what the tools printed."""
         return self.root / f"{name}.log"
 
     def spec(self, name: str) -> Path:
+        """Return the directory of what it was made from, as the tool was given it."""
         return self.root / f"{name}.spec"
 
     @property
     def start(self) -> Path:
+        """Return the directory of the scripts that activate environments and run commands in them."""
         return self.root / "start"
 
     def activate(self, name: str) -> Path:
-        """Read by a shell: afterwards the environment is active in it."""
+        """Return the script that a shell reads: afterwards the environment is active in it."""
         return self.start / f"{name}.activate.sh"
 
     def runner(self, name: str) -> Path:
-        """A script that runs its arguments in the environment."""
+        """Return the script that runs its arguments in the environment."""
         return self.start / f"{name}.run.sh"
 
     @property
     def jupyter(self) -> Path:
-        """What stands on JUPYTER_PATH."""
+        """Return the directory that stands on JUPYTER_PATH."""
         return self.root / "jupyter"
 
     @property
     def kernels(self) -> Path:
+        """Return the directory that has a kernelspec for each environment that is offered."""
         return self.jupyter / "kernels"
 
     def kernelspec(self, name: str) -> Path:
-        """Jupyter does not tell large letters from small ones (jupyter_client.kernelspec)."""
+        """Return the path of its kernel.json, in small letters.
+
+        Jupyter does not tell large letters from small ones (jupyter_client.kernelspec).
+        """
         return self.kernels / name.lower() / "kernel.json"
 
 
 def place(run: Path) -> Place:
-    """`run`: of $GEARS_HOME."""
+    """Return the place for this kind of machine. `run`: of $GEARS_HOME."""
     return Place(run / "envs" / platform())
 
 
 def prefix_of(where: Place, name: str, site: Site) -> Path:
-    """Where an environment of that name is built."""
+    """Return where an environment of that name is built."""
     if not site.envs.directory:
         return where.root / "built" / name
     return Path(site.envs.directory).expanduser() / platform() / name

@@ -30,7 +30,7 @@ class Dead:
 
 
 def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -> list[Dead]:
-    """`theirs`: whether the person's own are removed, too."""
+    """Withdraw our kernels that can't be started, and find the person's own. `theirs`: remove those, too."""
     where = place(run)
     found = []
     for name in kernel.offered(where):
@@ -49,7 +49,7 @@ def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -
 
 
 def settle(where: Place) -> None:
-    """Each environment that can be used is offered, no other is. One that is being worked at is left alone."""
+    """Offer each environment that can be used, and no other. Leave alone one that is being worked at."""
     for environment in known.every(where):
         if _is_offered_rightly(environment, where):
             continue
@@ -78,14 +78,14 @@ def _correct(environment: Environment, where: Place) -> None:
 
 
 def own_kernels(environ: Mapping[str, str]) -> Path:
-    """Where `ipykernel install --user` puts them (jupyter_core.paths.jupyter_data_dir)."""
+    """Return where `ipykernel install --user` puts kernelspecs (jupyter_core.paths.jupyter_data_dir)."""
     home = Path(environ.get("HOME") or Path.home())
     data = environ.get("JUPYTER_DATA_DIR") or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "jupyter"
     return Path(data) / "kernels"
 
 
 def dead_specs(kernels: Path) -> Iterator[tuple[Path, str]]:
-    """Kernelspecs whose program is a path that leads nowhere."""
+    """Yield kernelspecs whose program is a path that leads nowhere: the directory, and that path."""
     for file in sorted(kernels.glob("*/kernel.json")):
         argv = store.read_record(file).get("argv")
         program = str(argv[0]) if isinstance(argv, list) and argv else ""

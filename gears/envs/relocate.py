@@ -25,7 +25,10 @@ START = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'{pytho
 
 
 def relocate_script(text: bytes, prefix: str) -> bytes:
-    """A script of `prefix`/bin, started by the Python beside it, wherever both are. Others come back as they are."""
+    """Change a script of `prefix`/bin so that the Python beside it starts it, wherever both are.
+
+    Returns any other script as it is.
+    """
     head = text[:2048].decode(errors="replace")
     interpreter = script_interpreter(head)
     if not interpreter or not interpreter.startswith(f"{prefix}/bin/"):
@@ -36,5 +39,5 @@ def relocate_script(text: bytes, prefix: str) -> bytes:
 
 
 def is_activation(name: str) -> bool:
-    """Whether a file of bin/ puts the environment's path into a shell, in the words of whichever shell."""
+    """Tell whether a file of bin/ puts the environment's path into a shell, in the words of whichever shell."""
     return re.fullmatch(r"(?i:activate(\.\w+)?|activate_this\.py|deactivate\.\w+)", name) is not None

@@ -25,12 +25,12 @@ class Spec:
     packages: tuple[str, ...] = ()
 
     def words(self) -> str:
-        """For a person."""
+        """Describe it for a person: the path of the file, or the packages."""
         return str(self.file) if self.file else " ".join(self.packages)
 
 
 def read_spec(file: str | None, packages: list[str]) -> Spec:
-    """Raises UsageError with what is wrong."""
+    """Return what a file or names of packages ask for. Raises UsageError with what is wrong."""
     if file and packages:
         raise UsageError("either --from FILE or names of packages", next="gears env create --help")
     for package in packages:
@@ -70,13 +70,16 @@ def _kind_of_project(path: Path) -> str:
 
 
 def dependencies(path: Path) -> list[str]:
-    """Of a pyproject.toml (packaging.python.org, "pyproject.toml specification")."""
+    """Read the dependencies of a pyproject.toml (packaging.python.org, "pyproject.toml specification").
+
+    Raises UsageError if it can't be read.
+    """
     found = _toml(path).get("project", {}).get("dependencies", [])
     return [str(dependency) for dependency in found]
 
 
 def read_conda(path: Path) -> dict[str, Any]:
-    """An environment.yml (docs.conda.io, "Creating an environment file manually"). Raises UsageError."""
+    """Read an environment.yml (docs.conda.io, "Creating an environment file manually"). Raises UsageError."""
     import yaml
 
     try:
@@ -89,7 +92,7 @@ def read_conda(path: Path) -> dict[str, Any]:
 
 
 def with_packages(content: dict[str, Any], packages: tuple[str, ...]) -> dict[str, Any]:
-    """An environment.yml that asks for these as well, unless it does. Its name and prefix are not taken over."""
+    """Return an environment.yml that asks for these as well, unless it does. Its name and prefix are not taken over."""
     asked = [item for item in content["dependencies"] if isinstance(item, str)]
     names = {re.split(r"[ =<>!~\[]", item.rpartition("::")[2], maxsplit=1)[0].lower() for item in asked}
     more = [package for package in packages if re.split("[ =<>!~]", package, maxsplit=1)[0] not in names]

@@ -52,6 +52,8 @@ NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
+    """A tool, and the path of its program."""
+
     name: str
     program: str
 
@@ -73,6 +75,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """A command. `what`: in words, for a person who waits. `environ`: variables to set for it."""
+
     what: str
     argv: tuple[str, ...]
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -87,7 +91,10 @@ class Plan:
 
 
 def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.environ) -> Tool:
-    """The tool for a specification. MissingProgram where none is here, UsageError where `wanted` can't read it."""
+    """Choose the tool for a specification.
+
+    Raises MissingProgram if none is here, UsageError if `wanted` can't read it.
+    """
     if wanted:
         check_able(wanted, spec)
     for name in [wanted] if wanted else CHOICE[spec.kind]:
@@ -102,14 +109,14 @@ def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.envir
 
 
 def check_able(tool: str, spec: Spec) -> None:
-    """Raises UsageError where a tool can't read such a specification."""
+    """Raise UsageError if a tool can't read such a specification."""
     able = (*CHOICE[spec.kind], *ON_REQUEST.get(spec.kind, ()))
     if tool not in able:
         raise UsageError(f"{tool} can't make an environment from {spec.words() or 'names'}; {', '.join(able)} can")
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The path of a tool; empty where it is not on this machine."""
+    """Find the path of a tool; "" if it is not on this machine."""
     if name == "venv":
         return base_python()
     for variable in ("CONDA_EXE", "MAMBA_EXE"):
@@ -122,14 +129,16 @@ def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def base_python() -> str:
-    """The Python that gears' own environment was made with."""
+    """Find the Python that gears' own environment was made with."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return next((str(path) for path in [Path(sys.base_prefix, "bin", version)] if path.exists()), sys.executable)
 
 
 def own_caches(prefix: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Where the tools' usual caches are on another filesystem than the environment they can't link from there, only
-    copy: then they get a cache beside it. What the person has set stays."""
+    """Return variables that give the tools caches beside the environment, if the usual ones are on another filesystem.
+
+    From there the tools can't link, only copy. What the person has set stays.
+    """
     usual = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache")
     beside = prefix.parent / ".cache"
     if _device(usual) == _device(beside):
@@ -139,7 +148,7 @@ def own_caches(prefix: Path, environ: Mapping[str, str] = os.environ) -> dict[st
 
 
 def _device(path: Path) -> int:
-    """Of the filesystem on which `path` is, or would be made."""
+    """Return the device number of the filesystem on which `path` is, or would be made."""
     while not path.exists():
         path = path.parent
     return path.stat().st_dev

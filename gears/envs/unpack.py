@@ -27,6 +27,7 @@ ROOM = 1.1
 
 
 def main() -> int:
+    """Unpack all that are packed, or those that are named, and print a line for each. Returns 1 if one could not be."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes along the tar that is at work
     packs, local, *names = sys.argv[1:]
     status = 0
@@ -40,7 +41,10 @@ def main() -> int:
 
 
 def unpack(packs: Path, local: Path, name: str) -> str:
-    """What was done. Waits while another does the same. Raises GearsError where it can't be done."""
+    """Unpack an environment unless its copy is there, and return in words what was done.
+
+    Waits while another does the same. Raises GearsError if it can't be done.
+    """
     store.ensure_private(local.parent)
     store.ensure_private(local)
     pack = packed.read_pack(packs, name)
@@ -60,7 +64,7 @@ def unpack(packs: Path, local: Path, name: str) -> str:
 
 
 def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
-    """Leaves a copy that starts, or none."""
+    """Unpack an archive. Leaves a copy that starts, or none."""
     shutil.rmtree(copy, ignore_errors=True)
     _check_room(pack, copy.parent)
     copy.mkdir(mode=0o700)
@@ -78,9 +82,10 @@ def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
 
 
 def _finish(copy: Path, prefix: Path) -> None:
-    """A mark as old as the environment: by it a shell sees that it has changed since (`templates/env-activate.sh.j2`).
+    """Make a mark as old as the environment: by it a shell sees that it has changed since.
 
-    What is installed here would be lost with the job: pip and its like are refused the directory of packages.
+    That is tested in `templates/env-activate.sh.j2`. What is installed here would be lost with the job: pip and its
+    like are refused the directory of packages.
     """
     mark, when = copy / packed.MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
     mark.touch(mode=0o600)

@@ -14,7 +14,7 @@ from gears.rundir import gears_home
 
 
 def usable(name: str) -> str:
-    """The script that runs its arguments in the environment. Raises UsageError and GearsError."""
+    """Return the script that runs its arguments in the environment. Raises UsageError and GearsError."""
     run = gears_home() / "run"
     environment, where = known.find(run, name), place(run)
     condition = known.condition(environment)
@@ -26,5 +26,5 @@ def usable(name: str) -> str:
 
 
 def become(name: str, words: list[str], environ: Mapping[str, str] = os.environ) -> NoReturn:
-    """The command, in the environment. Raises what `usable` raises."""
+    """Replace this process by the command, in the environment. Raises what `usable` raises."""
     os.execve("/bin/sh", ["sh", usable(name), *words], dict(environ))

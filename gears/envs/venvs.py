@@ -13,6 +13,7 @@ PIP = ("-m", "ensurepip", "--default-pip")
 
 
 def plan_create(order: Order) -> Plan:
+    """Plan a new environment, with pip where venv makes it, and with what the specification says."""
     prefix, python = str(order.prefix), order.python
     if order.tool.name == "uv":
         version = ("--python", python) if python else ()
@@ -23,7 +24,7 @@ def plan_create(order: Order) -> Plan:
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
-    """What the specification says, into an environment that is there."""
+    """Plan the installation of what the specification says, into an environment that is there."""
     if order.spec.kind == "locked":
         return _plan_locked(order)
     more = tuple(package for package in order.more if package not in _named(order.spec))
@@ -40,7 +41,7 @@ def _plan_words(order: Order, options: tuple[str, ...], words: tuple[str, ...]) 
 
 
 def _named(spec: Spec) -> set[str]:
-    """The packages that a file of requirements names, in small letters (PEP 508; pip's requirements file format)."""
+    """Find the packages that a file of requirements names, in lower case (PEP 508; pip's requirements file format)."""
     if spec.kind != "requirements" or spec.file is None:
         return set()
     return {name.lower() for name in re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)", spec.file.read_text(), re.MULTILINE)}
@@ -51,6 +52,7 @@ def _has_hashes(spec: Spec) -> bool:
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
+    """Plan the installation of more packages. `words`: their names, and options of pip."""
     python = str(order.prefix / "bin" / "python")
     uv = (order.tool.program, "pip", "install", "--compile-bytecode", "--python", python)
     pip = (python, "-m", "pip", "install", "--disable-pip-version-check")
@@ -58,6 +60,7 @@ def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
 
 
 def plan_export(order: Order) -> Step:
+    """Plan `pip freeze`, which prints what is installed."""
     python = str(order.prefix / "bin" / "python")
     if order.tool.name == "uv":
         return Step("export", (order.tool.program, "pip", "freeze", "--python", python))
@@ -65,7 +68,7 @@ def plan_export(order: Order) -> Step:
 
 
 def python_program(order: Order) -> str:
-    """The Python that venv is run with. Raises UsageError for a version that is not asked for as one."""
+    """Return the Python that venv is run with. Raises UsageError for a version that is not asked for as one."""
     if not order.python:
         return order.tool.program
     if not re.fullmatch(r"3\.\d{1,2}", order.python):
@@ -83,7 +86,7 @@ def _requirements(order: Order) -> tuple[str, ...]:
 
 
 def _plan_locked(order: Order) -> Plan:
-    """uv.lock: exactly what it says, without the project itself."""
+    """Plan exactly what uv.lock says, without the project itself."""
     assert order.spec.file is not None
     sync = (order.tool.program, "sync", "--frozen", "--no-install-project", "--inexact", "--compile-bytecode")
     where = {"UV_PROJECT_ENVIRONMENT": str(order.prefix)}

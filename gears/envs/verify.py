@@ -33,7 +33,10 @@ Say = Callable[[str], None]
 
 
 def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> Report:
-    """May be repeated. Some ten thousand files take seconds; with `hashes` all of them are read."""
+    """Compare an environment with what its package managers wrote down. May be repeated.
+
+    Some ten thousand files take seconds; with `hashes` all of them are read.
+    """
     packages = survey(prefix)
     gone = dict(_orphaned_scripts(prefix))
     broken = tuple(_broken_of(packages, gone, hashes=hashes, say=say))
@@ -54,7 +57,7 @@ def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> 
 
 
 def survey(prefix: Path) -> list[Package]:
-    """Every package of the environment. What conda installed is taken from its own record alone."""
+    """Read every package of the environment. What conda installed is taken from its own record alone."""
     conda = list(_conda_packages(prefix))
     theirs = {entry.path for package in conda for entry in package.entries}
     dist_infos = (found for site in site_packages(prefix) for found in sorted(site.glob("[!~]*.dist-info")))
@@ -64,7 +67,7 @@ def survey(prefix: Path) -> list[Package]:
 
 
 def site_packages(prefix: Path) -> list[Path]:
-    """Where packages are. lib64 is mostly a link to lib, and then counts once."""
+    """Find where packages are. lib64 is mostly a link to lib, and then counts once."""
     found = [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("lib64/python3*/site-packages")]
     return list({path.resolve(): path for path in reversed(found)}.values())
 
@@ -77,8 +80,10 @@ def _conda_packages(prefix: Path) -> Iterator[Package]:
 
 
 def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Package:
-    """Without RECORD or METADATA no tool can remove it or bring it up to date. `named`: its name and version, if its
-    directory does not tell."""
+    """Read the package of a *.dist-info directory. `named`: its name and version, if the directory does not tell.
+
+    Without RECORD or METADATA no tool can remove it or bring it up to date.
+    """
     name, version = named or manifests.parse_dist_info(str(dist_info))
     entries = manifests.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))
     known = {entry.path for entry in entries}
@@ -88,7 +93,7 @@ def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Pack
 
 
 def _set_aside(prefix: Path) -> Iterator[Package]:
-    """Packages that pip was about to replace: under `~`, and where they were there may be nothing yet."""
+    """Yield packages that pip was about to replace: under `~`, and where they were there may be nothing yet."""
     for site in site_packages(prefix):
         for found in sorted(site.glob("~*.dist-info")):
             if (named := manifests.read_name(_read(found / "METADATA")))[0]:
@@ -106,10 +111,11 @@ def _read(path: Path) -> str:
 
 
 def _broken_of(packages: list[Package], gone: dict[str, str], *, hashes: bool, say: Say) -> Iterator[Broken]:
-    """`gone`: scripts whose interpreter is no more."""
+    """Yield the packages that are broken. `gone`: scripts whose interpreter is no more."""
     told = monotonic()
 
     def fault(entry: Entry) -> Fault | None:
+        """Find what is wrong with one file: its interpreter, or what `find_fault` says."""
         return Fault(entry.path, gone[entry.path]) if entry.path in gone else find_fault(entry, hashes=hashes)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -123,7 +129,7 @@ def _broken_of(packages: list[Package], gone: dict[str, str], *, hashes: bool, s
 
 
 def find_fault(entry: Entry, *, hashes: bool) -> Fault | None:
-    """What is wrong with one file. A link is only asked for whether it is there."""
+    """Find what is wrong with one file. A link is only asked for whether it is there."""
     try:
         size = os.lstat(entry.path).st_size
         if os.path.islink(entry.path):
@@ -142,7 +148,7 @@ def find_fault(entry: Entry, *, hashes: bool) -> Fault | None:
 
 
 def probe_interpreter(prefix: Path) -> str | None:
-    """Why the environment's Python can't be used; None where it starts and is the one that its packages are for."""
+    """Tell why the environment's Python can't be used; None if it starts and is the one that its packages are for."""
     python = prefix / "bin" / "python"
     if not python.exists():
         return f"{os.path.realpath(python)} is gone"
@@ -157,7 +163,7 @@ def probe_interpreter(prefix: Path) -> str | None:
 
 
 def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
-    """Each script with the interpreter that it names and that is gone."""
+    """Yield each script with the interpreter that it names and that is gone."""
     for script in sorted((prefix / "bin").glob("*")):
         if script.is_symlink() or not script.is_file():
             continue
@@ -171,6 +177,6 @@ def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
 
 
 def _leftovers(prefix: Path) -> Iterator[str]:
-    """pip gives what it is about to remove a name with ~, and takes it away once the new one is in place."""
+    """Yield what pip has set aside: it gives that a name with ~, and takes it away once the new one is in place."""
     for site in site_packages(prefix):
         yield from (str(path) for path in sorted(site.glob("~*")))

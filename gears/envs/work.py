@@ -34,8 +34,11 @@ UNSOLVABLE = r"unsatisfiable|no solution|could not solve|cannot solve|nothing pr
 
 @contextlib.contextmanager
 def held(where: Place, name: str, say: Say) -> Iterator[int]:
-    """Nobody else works at this environment meanwhile. The descriptor is for the programs that are run: one that
-    outlives us, where we are killed, keeps the others waiting until it is done."""
+    """Hold the lock of an environment: nobody else works at it meanwhile. Waits for an hour, then raises NotReachable.
+
+    The descriptor is for the programs that are run: if we are killed, one that outlives us keeps the others waiting
+    until it is done.
+    """
     for directory in (where.root.parent, where.root):
         store.ensure_private(directory)
     began, told = time.monotonic(), False
@@ -61,7 +64,10 @@ def note(where: Place, environment: Environment, state: str) -> Environment:
 
 
 def carry_out(plan: Plan, where: Place, environment: Environment, say: Say, *, lock: int) -> None:
-    """Raises CommandFailed with the cause, and what to type."""
+    """Write the files of the plan, then run its steps.
+
+    Raises CommandFailed with the cause, and what to type; GearsError if a file can't be written.
+    """
     try:
         for file, text in plan.files.items():
             store.ensure_private(file.parent)
@@ -97,6 +103,7 @@ class Progress:
         self.began = self.told = time.monotonic()
 
     def tell(self) -> None:
+        """Say what is done, and where its log is; later, every 3 s, how long it has taken."""
         now = time.monotonic()
         if self.told == self.began:
             self.say(f"{self.what}   (log: {self.log})")
@@ -107,7 +114,7 @@ class Progress:
 
 
 def why(step: Step, words: str, status: int, log: Path) -> CommandFailed:
-    """What a tool's last words mean. Pure."""
+    """Explain what a tool's last words mean. Pure."""
     said = words.rpartition("\n== ")[2].partition("\n")[2].strip()
     tail = "\n".join(f"    {line}" for line in said.splitlines()[-12:])
     what = f"{step.what} failed ({Path(step.argv[0]).name}, exit {status})"
@@ -123,7 +130,7 @@ def why(step: Step, words: str, status: int, log: Path) -> CommandFailed:
 
 
 def _environ() -> dict[str, str]:
-    """The person's own, less what speaks of another environment."""
+    """Return the person's own variables, less what speaks of another environment."""
     others = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "VIRTUAL_ENV", "CONDA_PREFIX")
     return {name: value for name, value in os.environ.items() if name not in others} | {
         "PIP_USER": "0",

@@ -10,13 +10,14 @@ from gears.forward.servers import NAMES
 
 
 def forward(names: list[str], *, show: Callable[[str], None], say: Callable[[str], None], with_tokens: bool) -> None:
+    """Forward what is found on each host, in the foreground; see `Session.forward`."""
     from gears.forward.session import Session
 
     Session(show=show, say=say, with_tokens=with_tokens).forward(names)
 
 
 def listed() -> list[str]:
-    """A line for each forward of this laptop, whichever command made it. Raises NothingRunning without any."""
+    """Return a line for each forward of this laptop, whichever command made it. Raises NothingRunning without any."""
     found = [_line(one) for one in records.live()]
     if not found:
         raise NothingRunning("nothing is forwarded", next="gears forward HOST")
@@ -24,7 +25,7 @@ def listed() -> list[str]:
 
 
 def cancelled(ports: list[str]) -> list[str]:
-    """Ends the forward at a port, or all. Raises NothingRunning where there is none."""
+    """End the forward at a port, or all. Raises NothingRunning if there is none, UsageError for anything but a port."""
     if len(ports) > 1 or not all(port.isdecimal() for port in ports):
         raise UsageError("cancel takes one port, or none for all", next="gears forward list")
     return [f"cancelled  {_line(one)}" for one in records.cancel(int(ports[0]) if ports else None)]

@@ -31,17 +31,21 @@ DIRECTORIES = (
 
 
 class UnixConnection(http.client.HTTPConnection):
+    """HTTP through a Unix socket."""
+
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=ANSWER_S)
         self.path = path
 
     def connect(self) -> None:
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER_S)
         self.sock.connect(self.path)
 
 
 def my_processes() -> "list[int]":
+    """List my process ids."""
     found = []
     for name in os.listdir("/proc"):
         try:
@@ -53,6 +57,7 @@ def my_processes() -> "list[int]":
 
 
 def environment(pid: int) -> "dict[str, str]":
+    """Read the variables of a process; {} if they can't be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             words = file.read().decode(errors="replace").split("\0")
@@ -62,7 +67,7 @@ def environment(pid: int) -> "dict[str, str]":
 
 
 def runtime_directories(pids: "list[int]") -> "list[str]":
-    """Where Jupyter servers of mine may keep their records."""
+    """List where Jupyter servers of mine may keep their records."""
     found = set()
     for variables in [dict(os.environ)] + [environment(pid) for pid in pids]:
         for name, below in DIRECTORIES:
@@ -72,7 +77,7 @@ def runtime_directories(pids: "list[int]") -> "list[str]":
 
 
 def listeners() -> "dict[str, tuple[str, int]]":
-    """The inode of each of my listening TCP sockets, with what a forward is to dial for it."""
+    """Map the inode of each of my listening TCP sockets to what a forward is to dial for it."""
     found = {}
     for name in ("tcp", "tcp6"):
         try:
@@ -88,7 +93,7 @@ def listeners() -> "dict[str, tuple[str, int]]":
 
 
 def dialled(address: str) -> str:
-    """An address as in /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback one."""
+    """Convert an address of /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback one."""
     words = [int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)]
     packed = b"".join(words)
     text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
@@ -96,6 +101,7 @@ def dialled(address: str) -> str:
 
 
 def sockets_of(pid: int) -> "set[str]":
+    """List the inodes of a process's sockets."""
     found = set()
     try:
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -107,6 +113,7 @@ def sockets_of(pid: int) -> "set[str]":
 
 
 def connection_to(target: "str | tuple[str, int]", secure: bool) -> http.client.HTTPConnection:
+    """Make a connection to the path of a socket, or to an address and port."""
     if isinstance(target, str):
         return UnixConnection(target)
     if not secure:
@@ -118,7 +125,7 @@ def connection_to(target: "str | tuple[str, int]", secure: bool) -> http.client.
 
 
 def ask(target: "str | tuple[str, int]", path: str, secure: bool = False) -> "dict[str, object]":
-    """The JSON object with which a server answers; empty where it does not."""
+    """Return the JSON object with which a server answers; empty if it does not."""
     connection = connection_to(target, secure)
     try:
         connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
@@ -132,6 +139,7 @@ def ask(target: "str | tuple[str, int]", path: str, secure: bool = False) -> "di
 
 
 def read_record(file: str) -> "dict[str, object]":
+    """Read a record that is mine; {} if it can't be read."""
     try:
         if os.stat(file).st_uid != os.getuid():
             return {}
@@ -143,7 +151,7 @@ def read_record(file: str) -> "dict[str, object]":
 
 
 def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "dict[str, object] | None":
-    """The server of a record, if that speaks of this host and of now."""
+    """Return the server of a record, if that speaks of this host and of now."""
     record = read_record(file)
     pid, base, path = record.get("pid"), str(record.get("base_url") or "/"), str(record.get("sock") or "")
     if pid not in pids:
@@ -169,14 +177,15 @@ def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -
 
 
 def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | tuple[str, int]":
-    """A lab of gears has another port and socket at each start; the link that leads there keeps its name."""
+    """Prefer the link to a lab of gears, which keeps its name: the lab has another port and socket at each start."""
     link = os.path.dirname(runtime) + ".sck"
     ours = os.path.basename(runtime) == "runtime" and os.path.islink(link)
     return link if ours and "version" in ask(link, base + "api") else target
 
 
 def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
-    """A scheduler says so at this address (distributed/http/scheduler/json.py); a worker does not know it."""
+    """Return a scheduler: it says so at this address (distributed/http/scheduler/json.py), which a worker does not
+    know."""
     if speaks_first(target):
         return None
     prefix = secret_prefix(pid, target[1])
@@ -190,7 +199,7 @@ def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
 
 
 def secret_prefix(pid: int, port: int) -> str:
-    """Of a cluster of gears', whose pages are nowhere else: as the record beside its plan has it."""
+    """Read the prefix of a cluster of gears', whose pages are nowhere else, in the record beside its plan."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             plan = os.fsdecode(file.read().rstrip(b"\0").rpartition(b"\0")[2])
@@ -204,6 +213,7 @@ def secret_prefix(pid: int, port: int) -> str:
 
 
 def runs_python(pid: int) -> bool:
+    """Tell whether a process runs Python, by the name of its program."""
     try:
         return re.search("python|pypy", os.path.basename(os.readlink(f"/proc/{pid}/exe"))) is not None
     except OSError:
@@ -211,6 +221,7 @@ def runs_python(pid: int) -> bool:
 
 
 def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "list[dict[str, object]]":
+    """Find my Jupyter servers by their records."""
     found: dict[str, dict[str, object]] = {}
     for directory in runtime_directories(pids):
         for pattern in RECORDS:
@@ -222,8 +233,10 @@ def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "li
 
 
 def speaks_first(target: "tuple[str, int]") -> bool:
-    """Whether whoever listens there greets, or is gone: then it is no HTTP, and a request could harm it. Dask's own
-    protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the log."""
+    """Tell whether whoever listens there greets, or is gone: then it is no HTTP, and a request could harm it.
+
+    Dask's protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the log.
+    """
     try:
         with socket.create_connection(target, timeout=ANSWER_S) as connection:
             connection.settimeout(GREETING_S)
@@ -236,6 +249,7 @@ def speaks_first(target: "tuple[str, int]") -> bool:
 
 
 def find_dasks(pids: "list[int]", ports: "dict[str, tuple[str, int]]", known: "set[str]") -> "list[dict[str, object]]":
+    """Find my Dask schedulers, at ports that are not `known`."""
     owners = {}
     for pid in filter(runs_python, pids):
         for inode in sockets_of(pid).intersection(ports):
@@ -247,6 +261,7 @@ def find_dasks(pids: "list[int]", ports: "dict[str, tuple[str, int]]", known: "s
 
 
 def find() -> "list[dict[str, object]]":
+    """Find all my servers."""
     pids, ports = my_processes(), listeners()
     jupyters = find_jupyters(pids, ports)
     return jupyters + find_dasks(pids, ports, {str(server["listens"]) for server in jupyters})

@@ -39,7 +39,7 @@ class Forward:
 
 
 def directory() -> Path:
-    """Made if need be, 0700. Raises UnsafePath."""
+    """Return the directory, made if need be, 0700. Raises UnsafePath."""
     run_directory = gears_home() / "run"
     store.ensure_private(run_directory, first_use=not (run_directory / "id").exists())
     store.ensure_private(run_directory / "forward")
@@ -48,6 +48,7 @@ def directory() -> Path:
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
+    """Hold the lock of these files."""
     with store.locked(directory() / "lock"):
         yield
 
@@ -67,6 +68,7 @@ def tell(control: Path, what: str, *more: str) -> bool:
 
 
 def spec(port: int, target: str) -> str:
+    """Return what ssh(1) takes after -L, for a port of 127.0.0.1 here."""
     return f"127.0.0.1:{port}:{target}"
 
 
@@ -74,7 +76,7 @@ def spec(port: int, target: str) -> str:
 
 
 def live() -> list[Forward]:
-    """Everything that is forwarded now. Records of an ssh that is gone are removed."""
+    """Return everything that is forwarded now. Records of an ssh that is gone are removed."""
     found = []
     for record in sorted(directory().glob("*.json")):
         if record.name == "ports.json":
@@ -95,11 +97,13 @@ def _forward(content: dict[str, Any], item: dict[str, Any], control: Path, recor
 
 
 def write(record: Path, name: str, control: Path, forwards: list[Forward]) -> None:
+    """Write the record of one ssh and its forwards."""
     items = [{key: getattr(one, key) for key in ("port", "target", "kind", "address")} for one in forwards]
     store.write_record(record, {"name": name, "control": str(control), "forwards": items})
 
 
 def targets(record: Path) -> set[str]:
+    """Read the targets that one ssh forwards; none if there is no record."""
     return {item["target"] for item in store.read_record(record).get("forwards", [])}
 
 
@@ -134,8 +138,10 @@ def _end(record: Path, mine: list[Forward], kept: list[Forward]) -> None:
 
 
 def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
-    """Ports for the server `key`, best first: the one it had; else one that follows from `key`, and those behind it.
-    Taken ones, and those that other servers had, are left out."""
+    """Yield ports for the server `key`, best first: the one it had; else one that follows from `key`, and the next.
+
+    Taken ones, and those that other servers had, are left out.
+    """
     own, others = remembered.get(key), {port for other, port in remembered.items() if other != key}
     if isinstance(own, int) and port_is_free(own):
         yield own
@@ -147,11 +153,12 @@ def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
 
 
 def remembered_ports() -> dict[str, Any]:
+    """Read the port that each server had first, by its key."""
     return store.read_record(directory() / "ports.json")
 
 
 def remember_port(key: str, port: int) -> None:
-    """The first port stays the server's own, also where another was used for once."""
+    """Remember a server's first port. It stays the server's own, also if another is used for once."""
     remembered = remembered_ports()
     if key not in remembered:
         store.write_record(directory() / "ports.json", remembered | {key: port})

@@ -32,7 +32,7 @@ class Server:
     open: bool = False
 
     def address(self, port: int, *, with_token: bool) -> str:
-        """What a person opens. The token is for the person's own screen."""
+        """Return what a person opens. The token is for the person's own screen."""
         where = f"{'https' if self.secure else 'http'}://localhost:{port}"
         if self.kind == "dask" and self.token:
             return f"{where}/{quote(self.token, safe='') if with_token else SECRET}{self.path}"
@@ -40,6 +40,7 @@ class Server:
         return f"{where}{self.path}{query}"
 
     def remark(self, *, with_token: bool) -> str:
+        """Say what a person must know before she opens it; "" for nothing."""
         if self.open:
             return "it asks for no login: every user of its host can use it; type there: jupyter server password"
         if self.kind == "jupyter":
@@ -48,7 +49,7 @@ class Server:
 
 
 def read_servers(report: dict[str, Any]) -> list[Server]:
-    """The servers in a report of `find`. What could not be forwarded, or is not what it should be, is left out."""
+    """Read the servers in a report of `find`. Leaves out what could not be forwarded, or is not what it should be."""
     found = report.get("servers")
     servers = [_read(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     return [server for server in servers if server]
@@ -70,7 +71,7 @@ def _read(item: dict[str, Any]) -> Server | None:
 
 
 def _target(found: object) -> str:
-    """As ssh(1) wants it behind `-L PORT:`; empty where it is neither an address with a port nor a usable path."""
+    """Format a target for ssh(1), behind `-L PORT:`; "" if it is neither an address with a port nor a usable path."""
     if isinstance(found, str):
         usable = found.startswith("/") and found.isprintable() and ":" not in found
         return found if usable and len(found) <= MAX_FORWARD_PATH else ""

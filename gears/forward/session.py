@@ -44,9 +44,9 @@ class Session:
         self.show, self.say, self.with_tokens = show, say, with_tokens
 
     def forward(self, names: list[str]) -> None:
-        """Returns once every forward was cancelled, or where all were there already.
+        """Forward until every forward was cancelled; return at once if all were there already.
 
-        Raises NothingRunning where nothing is found, Interrupted at Ctrl-C, and of a single host what its ssh met.
+        Raises NothingRunning if nothing is found, Interrupted at Ctrl-C, and of a single host what its ssh met.
         """
         here = [name for name in names if way_to(name) is None]
         for name in here:
@@ -88,7 +88,10 @@ class Session:
         raise NothingRunning(f"no Jupyter server and no Dask dashboard of yours runs on {names}", next="gears lab SITE")
 
     def _dial(self, line: Line, *, asking: bool) -> bool:
-        """One login. True where servers were found. A tunnel without a forward of its own is closed again."""
+        """Log in once and forward what is found. True if servers were found.
+
+        Closes a tunnel without a forward of its own.
+        """
         with ExitStack() as stack:
             tunnel = stack.enter_context(Tunnel(line.name, asking=asking))
             self._show_new(line, tunnel)
@@ -116,7 +119,7 @@ class Session:
         return f"  {NAMES[server.kind]:8} {address}   {'; '.join(filter(None, remarks))}".rstrip()
 
     def _show_here(self, name: str) -> None:
-        """On the host itself nothing is forwarded: a browser here can open what has a port."""
+        """Show what runs on this host itself. Nothing is forwarded: a browser here can open what has a port."""
         printed = run([sys.executable, "-IS", find.__file__], timeout_s=60)
         report = json.loads(printed)["gears"]
         self.show(f"{name} ({report['host']}, which is this host: nothing is forwarded)")
@@ -142,7 +145,7 @@ class Session:
             self._redial(line)
 
     def _redial(self, line: Line) -> None:
-        """Nobody is asked for anything: a login that wants a person is left to her."""
+        """Dial again, and ask nobody for anything: a login that wants a person is left to her."""
         try:
             self._dial(line, asking=False)
             self.say(
@@ -174,9 +177,10 @@ def _close(lines: list[Line]) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Ctrl-C, a closed terminal and a plain kill end it, so that no ssh stays."""
+    """End the command at Ctrl-C, a closed terminal and a plain kill, so that no ssh stays."""
 
     def end(*_: object) -> None:
+        """Raise KeyboardInterrupt."""
         raise KeyboardInterrupt
 
     endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)  # SIGINT is ignored in the background of a script

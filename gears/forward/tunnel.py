@@ -40,7 +40,7 @@ REMOTE = (
 
 
 def private_directory() -> Path:
-    """0700, and not below a $TMPDIR that is too long for a control socket."""
+    """Make a directory, 0700, and not below a $TMPDIR that is too long for a control socket."""
     long = len(os.fsencode(f"{tempfile.gettempdir()}/gears-12345678/ctl{CONTROL_SUFFIX}")) > MAX_FORWARD_PATH
     return Path(tempfile.mkdtemp(prefix="gears-", dir="/tmp" if long else None))
 
@@ -76,14 +76,14 @@ class Tunnel:
         self.close()
 
     def close(self) -> None:
-        """May be repeated."""
+        """End ssh, and remove the record and the directory. May be repeated."""
         self.record.unlink(missing_ok=True)
         self._ssh.terminate(timeout_s=3)
         self._ssh.__exit__(None, None, None)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def ended(self) -> Ended | None:
-        """Why ssh ended; None while it runs."""
+        """Tell why ssh ended; None while it runs."""
         status = self._ssh.status()
         if status is None:
             return None

@@ -34,7 +34,11 @@ JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
 
 
 def look_after(client: Any, directory: str) -> None:
-    """`directory`: the value of DASK_CONFIG. Raises ConnectionError with what to type."""
+    """Point a client that is being made at the published cluster, or give the one that Dask makes here a fair share.
+
+    Leave alone a client that names a cluster, a scheduler file or an address that is not one of gears'. `directory`:
+    the value of DASK_CONFIG. Raises ConnectionError with what to type.
+    """
     ours = _lines(os.path.join(directory, "..", "addresses"))
     asked, known = client._start_arg, dask.config.get("scheduler-address", None)
     if client.cluster is not None or client.scheduler_file or (asked is not None and asked not in ours):
@@ -81,7 +85,10 @@ def _check_answers(address: str, record: dict[str, Any]) -> None:
 
 
 def _check_versions(record: dict[str, Any]) -> None:
-    """Functions are handed over as Python's byte code, and Dask's parts talk as one release does."""
+    """Raise ConnectionError where the cluster runs another Python (major.minor) or another release of Dask.
+
+    Functions are handed over as Python's byte code, and Dask's parts talk as one release does.
+    """
     theirs = record.get("versions") or {}
     mine = {"python": ".".join(map(str, sys.version_info[:2])), **{name: version(name) for name in DASK}}
     told = {name: str(theirs.get(name, "")) for name in mine}
@@ -96,7 +103,7 @@ def _check_versions(record: dict[str, Any]) -> None:
 
 
 def _warn_of_environment(record: dict[str, Any]) -> None:
-    """Its workers import what the environment has that the cluster was started with, whatever this one has."""
+    """Warn where the cluster was started with another environment: its workers import what that one has."""
     mine, theirs = os.environ.get("GEARS_ENV", ""), str(record.get("environment") or "")
     if (mine or "base") != (theirs or "base"):
         site = _site(record)
@@ -109,7 +116,7 @@ def _warn_of_environment(record: dict[str, Any]) -> None:
 
 
 def _own_address(directory: str) -> str | None:
-    """What the person herself has set: it is hers to say."""
+    """Return the scheduler address that the person herself has set, or None: it is hers to say."""
     files = sorted(glob.glob(os.path.join(glob.escape(directory), "[56]0-*")))
     address = dask.config.get("scheduler-address", None, config=dask.config.collect(files))
     return str(address) if address else None
@@ -137,7 +144,10 @@ def _site(record: dict[str, Any]) -> str:
 
 
 def _client_being_made() -> Any:
-    """Dask's Preload, which runs this file, has it in an attribute; handed on it is only once it has connected."""
+    """Find the client for which Dask runs this file; None where there is none.
+
+    Dask's Preload, which runs this file, has the client in an attribute, and hands it on only once it has connected.
+    """
     frame: Any = sys._getframe()
     while frame is not None:
         made = getattr(frame.f_locals.get("self"), "dask_object", None)
@@ -148,7 +158,10 @@ def _client_being_made() -> Any:
 
 
 def _forget(client: Any) -> None:
-    """As Dask does where a client can't connect: else all later computations would look for it."""
+    """Undo what the client set in Dask's configuration, or all later computations would look for it.
+
+    Dask does the same where a client can't connect.
+    """
     undo = getattr(client, "_set_config", None)
     if undo is not None:
         undo.__exit__(None, None, None)

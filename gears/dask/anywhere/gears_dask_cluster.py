@@ -15,7 +15,10 @@ Record = dict[str, Any]
 
 
 async def make_cluster(plan: Record, scaling: Scaling) -> Any:
-    """Of the class in the plan. Whatever a person's own configuration says, nobody connects without the certificate."""
+    """Make and start the cluster, of the class that the plan names.
+
+    Nobody connects without the certificate, whatever a person's own configuration says.
+    """
     tls = plan["tls"]
     pairs = {f"tls_{role}_{what}": tls for role in ("scheduler", "worker", "client") for what in ("cert", "key")}
     security = import_module("distributed").Security(require_encryption=True, tls_ca_file=tls, **pairs)
@@ -27,7 +30,7 @@ async def make_cluster(plan: Record, scaling: Scaling) -> Any:
 
 
 def guarded(scheduler_class: Any, prefix: str) -> Any:
-    """A scheduler whose web pages are nowhere but under `prefix`, which is taken off again before Dask sees it.
+    """Return a scheduler class that serves web pages only under `prefix`, and takes that off before Dask sees it.
 
     Dask's own prefix (`http_prefix`) will not do: it tells it to everybody, as `/` is redirected there, and its pages
     then ask for their scripts at the top of JupyterLab's address.
@@ -35,16 +38,22 @@ def guarded(scheduler_class: Any, prefix: str) -> Any:
     from tornado import web
 
     class Nothing(web.RequestHandler):
+        """The answer to a request outside the prefix."""
+
         def prepare(self) -> None:
+            """Answer 404, whatever the method."""
             raise web.HTTPError(404)
 
     class Guarded(scheduler_class):  # type: ignore[misc]
+        """A scheduler that looks up its pages with `find_behind`."""
+
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             pages = self.http_application
             find = pages.find_handler
 
             def find_behind(request: Any, **options: Any) -> Any:
+                """Take the prefix off the request and find its handler; `Nothing` where it has no such prefix."""
                 if not request.path.startswith(prefix):
                     return pages.get_handler_delegate(request, Nothing)
                 request.path = request.path[len(prefix) - 1 :]
@@ -57,6 +66,7 @@ def guarded(scheduler_class: Any, prefix: str) -> Any:
 
 
 def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Record) -> Any:
+    """Return a cluster on this machine, without workers and on 127.0.0.1 only. It starts when awaited."""
     return import_module("distributed").LocalCluster(
         n_workers=0,
         **plan["options"],
@@ -70,6 +80,11 @@ def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Rec
 
 
 def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Record) -> Any:
+    """Return a cluster of jobs whose submissions are `watched`. It starts when awaited.
+
+    Its scheduler listens at the plan's `host`, else at $GEARS_DASK_HOST, else where dask-jobqueue chooses; its web
+    pages are on 127.0.0.1 only.
+    """
     import dask
 
     cls = getattr(import_module("dask_jobqueue"), plan["class"])
@@ -96,17 +111,20 @@ def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Reco
 
 
 def watched(job_class: Any, scaling: Scaling) -> Any:
-    """The class of dask-jobqueue, whose submissions and refusals are told: it only logs them itself.
+    """Return dask-jobqueue's job class, made to tell of submissions and refusals: it only logs them itself.
 
-    Of what sbatch says it takes the number only. A job of another cluster has it behind its own, as gears has it
-    ("8;other"), and is cancelled there; else a job of the same number would be.
+    It takes only the number of what sbatch says. A job of another cluster has that cluster behind its number, as gears
+    has it ("8;other"), and is cancelled there; else a job of the same number would be.
     """
 
     class WatchedJob(job_class):  # type: ignore[misc]
+        """A job that tells `scaling` how its submission went."""
+
         job_id: Any
         cancel_command: Any
 
         async def start(self) -> None:
+            """Submit the job and tell `scaling` its id. Where that is refused, tell why, and raise it again."""
             try:
                 await super().start()
             except (RuntimeError, ValueError, OSError) as exc:
@@ -116,6 +134,7 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
             scaling.submitted(self.name, str(self.job_id))
 
         async def close(self) -> None:
+            """Cancel the job, on the Slurm cluster that it was submitted to."""
             number, _, cluster = str(self.job_id or "").partition(";")
             if cluster:
                 self.job_id, self.cancel_command = number, f"{self.cancel_command} --clusters={shlex.quote(cluster)}"
@@ -134,7 +153,7 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
 
 
 def refusal(exc: Exception) -> str:
-    """The batch system's own words: dask-jobqueue puts them behind a line that says so."""
+    """Return the batch system's own words, cut at 500: dask-jobqueue puts them behind a line that says so."""
     text = str(exc)
     said = text.partition("stderr:\n")[2].strip() or text.partition("stdout:\n")[2].strip() or text.strip()
     return " ".join(said.split())[:500]

@@ -28,7 +28,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a cluster may have, and which limit said so."""
+    """What a cluster may have, and which limit said so. `memory` in bytes."""
 
     cores: int
     memory: int
@@ -37,7 +37,7 @@ class Bounds:
 
 
 def bound(machine: Machine, *, share: float, cores: int | None = None, memory: int | None = None) -> Bounds:
-    """The least of each. `cores` and `memory`: what the profile asks for. At least one core."""
+    """Return the least of all limits, and at least one core. `cores`, `memory` (bytes): what the profile asks for."""
     can = [(float(machine.cpus), "processors"), (share * machine.cpus, f"a share of {share:g} of {machine.cpus}")]
     has = [(machine.memory, "memory"), (int(share * machine.memory), f"a share of {share:g} of {_gb(machine.memory)}")]
     if machine.cgroup_cpus:
@@ -53,7 +53,10 @@ def bound(machine: Machine, *, share: float, cores: int | None = None, memory: i
 
 
 def workers(bounds: Bounds, processes: int | None = None) -> dict[str, int]:
-    """Keywords of LocalCluster: some processes with some threads each, as Dask itself divides a machine."""
+    """Return keywords of LocalCluster: some processes with some threads each, as Dask itself divides a machine.
+
+    Without `processes`: as many as cores up to four, else the least divisor of them that is at least their square root.
+    """
     count = min(processes or _processes(bounds.cores), bounds.cores)
     return {
         "n_workers": count,
@@ -74,7 +77,7 @@ def _gb(number: int) -> str:
 
 
 def read_machine(root: str = "/", cpus: int | None = None) -> Machine:
-    """As it is now, for this process. What can't be read limits nothing. `root`: where /proc and /sys are."""
+    """Read what limits this process now. What can't be read limits nothing. `root`: where /proc and /sys are."""
     found = dict(re.findall(r"^(\w+): +(\d+) kB", _read(root, "proc/meminfo"), re.MULTILINE))
     memory = int(found.get("MemTotal", 0)) * 1024 or UNLIMITED
     quotas: list[tuple[float, str]] = []
@@ -92,8 +95,10 @@ def read_machine(root: str = "/", cpus: int | None = None) -> Machine:
 
 
 def cgroups(own: str, mounts: str) -> list[str]:
-    """Every cgroup directory from this process's own up to its mount, in both versions. `own`, `mounts`: the texts of
-    /proc/self/cgroup and /proc/self/mountinfo."""
+    """List every cgroup directory from this process's own up to its mount, in both versions.
+
+    `own`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo.
+    """
     found: list[str] = []
     for _, controllers, path in (line.split(":", 2) for line in own.splitlines() if line.count(":") >= 2):
         for point, top in _mounts(mounts, controllers):
@@ -104,7 +109,7 @@ def cgroups(own: str, mounts: str) -> list[str]:
 
 
 def _mounts(mounts: str, controllers: str) -> list[tuple[str, str]]:
-    """Where the hierarchy with these controllers is mounted, and which of its directories is the top there."""
+    """Find where the hierarchy with these controllers is mounted, and which of its directories is the top there."""
     found = []
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
@@ -117,7 +122,7 @@ def _mounts(mounts: str, controllers: str) -> list[tuple[str, str]]:
 
 
 def _quotas(root: str, directory: str) -> list[tuple[float, str]]:
-    """Processors' worth of time per period, in either version."""
+    """Read how many processors' worth of time each period has, in either version."""
     words = _read(root, f"{directory}/cpu.max").split()
     if len(words) != 2:
         words = [_read(root, f"{directory}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")]

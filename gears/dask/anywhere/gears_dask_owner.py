@@ -45,6 +45,8 @@ DASK = ("dask", "distributed")
 
 
 class Owner:
+    """One cluster, from its plan to its end. `displaced`: another cluster has taken its place."""
+
     def __init__(self, plan: Record) -> None:
         self.plan = plan
         self.files: dict[str, str] = plan["files"]
@@ -63,6 +65,7 @@ class Owner:
         self.end = asyncio.Event()
 
     async def run(self) -> None:
+        """Make the cluster and look after it every second until it is to end. Closing it takes 60 s at most."""
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(getattr(signal, name), self.leave, f"it got {name}")
         plan = self.plan
@@ -84,10 +87,12 @@ class Owner:
             self.tell("ended")
 
     def leave(self, why: str) -> None:
+        """Let `run` end the cluster. The first of several reasons counts."""
         self.why = self.why or why
         self.end.set()
 
     async def step(self) -> None:
+        """Scale the cluster to what is wanted, ask about its jobs and update the record; or leave, if it is to end."""
         if self.cluster.scheduler.status.name in ("closing", "closed"):
             self.leave(f"it had nothing to do for {self.plan['idle_timeout_s']} s")
             return
@@ -109,8 +114,10 @@ class Owner:
     # --- the batch system ------------------------------------------------------------------------
 
     async def ask(self) -> None:
-        """Why jobs wait, and whether they still do: by gears, which knows every batch system. Seldom: administrators
-        ban who asks all the time."""
+        """Ask gears, which knows every batch system, why jobs wait and whether they still do.
+
+        Ask seldom: administrators ban who asks all the time.
+        """
         jobs = {job.id: job for job in self.scaling.waiting()}
         self.waiting = {id: said for id, said in self.waiting.items() if id in jobs}
         if not jobs or not self.plan["query"]:
@@ -139,14 +146,17 @@ class Owner:
     # --- what it tells -----------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Where a bare `Client()` looks. The address is noted too: a notebook that was there before the cluster ended
-        is told by it that it has one of ours."""
+        """Write the address where a bare `Client()` looks, and note it.
+
+        By the note a notebook that was there before the cluster ended is told that it has one of ours.
+        """
         old = lines(self.files["addresses"])[-20:]
         write(self.files["addresses"], "\n".join([*old, self.cluster.scheduler_address, ""]))
         address = json.dumps(self.cluster.scheduler_address)
         write(self.files["published"], f"# {self.plan['id']}\nscheduler-address: {address}\n")
 
     def tell(self, state: str) -> None:
+        """Write the record if it has changed or is 10 s old; nothing once another cluster has this one's place."""
         if self.displaced:
             return
         told = self.describe(state)
@@ -155,6 +165,7 @@ class Owner:
             write(self.files["record"], json.dumps(told | {"updated": utc(self.told_at)}, indent=1) + "\n")
 
     def describe(self, state: str) -> Record:
+        """Return the record without its time. `gears.dask.records.ClusterRecord` explains the keys."""
         plan, scheduler = self.plan, self.cluster.scheduler
         idle_since = scheduler.idle_since if state == "up" else None
         same = ("id", "site", "kind", "environment", "maximum_jobs", "processes", "bounds", "idle_timeout_s")
@@ -175,6 +186,7 @@ class Owner:
         }
 
     def measure(self, scheduler: Any) -> Record:
+        """Count workers, threads, bytes of memory, jobs and tasks, for the record."""
         workers, jobs, trouble = scheduler.workers.values(), self.scaling.jobs.values(), self.scaling.trouble
         processing = sum(len(worker.processing) for worker in workers)
         return {
@@ -194,6 +206,7 @@ class Owner:
 
 
 async def answers(command: list[str]) -> list[Record]:
+    """Run a command that prints a JSON list, and return it; [] if the command fails or takes more than 120 s."""
     pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     with contextlib.suppress(OSError, ValueError, asyncio.TimeoutError):
         program = await asyncio.create_subprocess_exec(*command, stdin=null, stdout=pipe, stderr=null)
@@ -203,6 +216,7 @@ async def answers(command: list[str]) -> list[Record]:
 
 
 def read(path: str) -> Record:
+    """Read a JSON object; {} where there is none."""
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
@@ -212,6 +226,7 @@ def read(path: str) -> Record:
 
 
 def lines(path: str) -> list[str]:
+    """Read the words of a file, split at white space; [] where it can't be read."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read().split()
@@ -220,7 +235,7 @@ def lines(path: str) -> list[str]:
 
 
 def write(path: str, text: str) -> None:
-    """Whole or not at all, 0600. A full disk is no reason to end a cluster."""
+    """Write a file whole or not at all, 0600. Ignore an OSError: a full disk is no reason to end a cluster."""
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}.{secrets.token_hex(3)}")
     try:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
@@ -231,22 +246,28 @@ def write(path: str, text: str) -> None:
 
 
 def remove(path: str) -> None:
+    """Remove a file. Ignore an OSError, such as that it is gone."""
     with contextlib.suppress(OSError):
         os.remove(path)
 
 
 def utc(seconds: float) -> str:
+    """Format seconds since 1970 as records have them: 2026-01-31T09:30:00Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def start_time() -> str:
-    """Clock ticks since boot (proc(5), field 22), by which gears tells a process from a later one of its number."""
+    """Read when this process started, in clock ticks since boot (proc(5), field 22).
+
+    By that gears tells a process from a later one of its number.
+    """
     with open(f"/proc/{os.getpid()}/stat", encoding="utf-8") as file:
         stat = file.read()
     return stat[stat.rindex(")") + 2 :].split()[19]
 
 
 async def main(path: str) -> None:
+    """Run the owner of the plan at `path`, until its cluster has ended."""
     await Owner(read(path)).run()
 
 

@@ -42,7 +42,7 @@ class Job:
 
 
 def choose(jobs: Iterable[Job], want: int, most: int, idle_s: float, now: float) -> list[str]:
-    """The jobs to close, of all there are, so that `want` are left. Pure.
+    """Choose the jobs to close, of all there are, so that `want` are left. Pure.
 
     One that waits or has nothing to do goes first, once that has been so for `idle_s`; its data must have room in what
     is left. What is above `most`, which a person has set, goes at once, at work or not.
@@ -72,13 +72,14 @@ class Trouble:
     until: float = 0.0
 
     def met(self, message: str, now: float) -> None:
-        """Of several jobs that are refused at once, each is met; the pause is that of one."""
+        """Note a refusal. Where several jobs are refused at once each is noted, and the pause is that of one."""
         self.message, self.since = message, self.since or now
         if now >= self.until:
             self.until = now + PAUSES_S[min(self.count, len(PAUSES_S) - 1)]
             self.count += 1
 
     def over(self) -> None:
+        """Forget all refusals: the batch system may be asked at once."""
         self.message, self.count, self.since, self.until = "", 0, 0.0, 0.0
 
 
@@ -101,7 +102,10 @@ class Scaling:
     now: Callable[[], float] = time.time
 
     async def step(self, minimum: int, maximum: int) -> None:
-        """`minimum`, `maximum`: of workers. Closing jobs may take some seconds, while their data is handed on."""
+        """Submit or close jobs as the work wants. `minimum`, `maximum`: of workers.
+
+        Closing jobs may take some seconds, while their data is handed on.
+        """
         now = self.now()
         self._look(now)
         await self._forget_lost(now)
@@ -121,20 +125,23 @@ class Scaling:
     # --- what the cluster's own jobs tell (see gears_dask_owner.watched) -------------------------
 
     def submitted(self, name: str, id: str) -> None:
+        """Note the id that the batch system has given to a job."""
         self.counts["submitted"] += 1
         self._job(name).id = id
 
     def refused(self, name: str, words: str) -> None:
+        """Forget a job that the batch system has refused, with its words, and wait before the next."""
         self.counts["refused"] += 1
         self._drop(name)
         self.trouble.met(words, self.now())
 
     async def ended(self, name: str, why: str) -> None:
-        """The batch system says that a job is over of which no worker has ever come."""
+        """End a job that the batch system says is over, and of which no worker has ever come."""
         await self._forget(name)
         self.trouble.met(why, self.now())
 
     def waiting(self) -> list[Job]:
+        """List the submitted jobs of which no worker has come yet."""
         return [job for job in self.jobs.values() if job.came is None and job.id]
 
     # --- steps -----------------------------------------------------------------------------------
@@ -180,7 +187,7 @@ class Scaling:
                 await self._forget(job.name)
 
     def _keep_waiting(self) -> None:
-        """Jobs that wait and are needed are not counted as idle."""
+        """Do not count jobs as idle that wait and are needed."""
         for job in self.jobs.values():
             if job.came is None:
                 job.idle_since = None
@@ -210,5 +217,8 @@ class Scaling:
         return self.jobs.setdefault(name, Job(name, asked=self.now()))
 
     def _job_name(self, worker: Any) -> Any:
-        """dask-jobqueue calls the workers of one job by its name, with -0, -1 … behind where there are several."""
+        """Return the name of a worker's job.
+
+        dask-jobqueue calls the workers of one job by its name, with -0, -1 … behind where there are several.
+        """
         return str(worker).rpartition("-")[0] if self.processes > 1 else worker
