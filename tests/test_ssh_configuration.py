@@ -14,6 +14,7 @@ from gears.doctor.finding import failed
 from gears.hop import own_forward, why_ended
 from gears.sites import load_site
 from gears.stanza import plan_stanza
+from gears.state import Ended, Plan, Turn
 from gears.turn import plan_aim
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
@@ -196,7 +197,7 @@ def test_no_cure_of_doctors_is_doctor() -> None:
     [("refused", False, "name"), ("login", False, None), ("login", True, "name"), ("hostkey", False, "name")],
 )
 def test_a_refusal_at_an_address_is_tried_by_name_once(ended: str, gssapi: bool, by: str | None) -> None:
-    turn = {"plan": "ask", "ended": {"kind": ended}, "ever_up": True, "failures": 0}
-    again = plan_aim(turn, {"by": "address", "how": "batch"}, "address", gssapi=gssapi)
-    assert again["plan"] == ("dial" if by else "ask")
-    assert plan_aim(turn, {"by": "name", "how": "batch"}, "address", gssapi=gssapi)["plan"] == "ask"
+    turn = Turn(plan=Plan.ASK, ended=Ended(ended, "why"), ever_up=True)
+    again = plan_aim(turn, Turn(by="address", how="batch"), "address", gssapi=gssapi)
+    assert (again.plan, again.by if by else by) == (Plan.DIAL if by else Plan.ASK, by)
+    assert plan_aim(turn, Turn(by="name", how="batch"), "address", gssapi=gssapi).plan == Plan.ASK

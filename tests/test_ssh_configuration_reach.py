@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gears.hop import Hop
+from gears.state import Pin
 from gears.stop import end_by_ssh
 from tests.centre import Centre
 from tests.centre.homes import PROFILES
@@ -153,7 +154,7 @@ def test_few_passcodes_are_asked_for(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     hop = Hop("login", "login", (), "", "gears _serve andes")
-    assert end_by_ssh(hop, {"host": "login1", "address": "192.0.2.4", "by": by}) is told
+    assert end_by_ssh(hop, Pin("login1", "192.0.2.4", by=by)) is told
     said = (tmp_path / "log").read_text().split()
     assert (said[0], said.count("asked")) == ("alone", asked)
 

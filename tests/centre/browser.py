@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.centre.accounts import ACCOUNTS
 from tests.centre.commands import login_environment
@@ -164,7 +165,11 @@ class Notebook:
     def type_cell(self, code: str) -> int:
         """Type into the last cell and press Shift+Enter, without waiting; returns its number for `wait_output`."""
         number, self._cells = self._cells, self._cells + 1
-        self._page.click(f"{_cell(number)} .cm-content")
+        try:
+            self._page.click(f"{_cell(number)} .cm-content", timeout=5_000)
+        except PlaywrightTimeout:  # a dialog is in the way, as where a request of JupyterLab's was in vain
+            self.dismiss_dialogs()
+            self._page.click(f"{_cell(number)} .cm-content")
         self._page.keyboard.insert_text(code)
         self._page.keyboard.press("Shift+Enter")
         return number
