@@ -133,11 +133,24 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
 
 
 def hold(route: Route, paths: RunDir, again: list[str]) -> int:
-    """Become a shell that waits for the end of the connection, and for a word from the front."""
+    """Become a shell that waits for the end of the connection, and for a word from the front.
+
+    Until it has set its trap a signal would end it without a word, and the front would dial again. So it is not to be
+    found meanwhile; it notes itself anew, which fails where all was stopped in between.
+    """
     from gears.render import render
 
-    serve_again = shlex.join([*gears_words(), *again])
-    store.write_private(
-        paths.script("remote"), render("remote.sh.j2", site=route.site.name, ended=ENDED, serve=serve_again)
-    )
-    os.execv("/bin/sh", ["sh", str(paths.script("remote"))])
+    noted = paths.remote_ends / str(os.getpid())
+    values = {
+        "site": route.site.name,
+        "ended": ENDED,
+        "noted": noted,
+        "me": process.line(process.this_process()).strip(),
+    }
+    script = render("remote.sh.j2", serve=shlex.join([*gears_words(), *again]), **values)
+    try:
+        store.write_private(paths.script("remote"), script)
+        noted.unlink()
+    except FileNotFoundError:
+        return ENDED
+    return os.execv("/bin/sh", ["sh", str(paths.script("remote"))])

@@ -107,3 +107,12 @@ def test_jobs_that_a_killed_owner_left_are_cancelled_by_the_next_command(
     assert len(queue(centre)) == 11
     dask(centre.login1, f"{command} quick")
     wait_until(lambda: [job["id"] for job in queue(centre)] == [theirs.strip()], 30, "her own job alone is left")
+
+
+def test_typed_inside_a_job_it_outlives_that(centre: Centre, fresh: Centre) -> None:
+    """salloc(1) runs it on the login node, with the variables of its own allocation."""
+    typed = f"salloc --partition=debug --ntasks=1 --time=2 {home()}/.venv/bin/gears dask up quick --min=1"
+    centre.login1.run(typed, check=True, timeout_s=120)
+    await_workers(centre.login1, 1, "quick")
+    wait_until(lambda: [job["state"] for job in queue(centre)] == ["RUNNING"], 30, "only the workers' job is left")
+    assert cluster(centre.login1, "quick")["state"] == "up"

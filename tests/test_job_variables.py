@@ -38,6 +38,18 @@ def test_variables_of_hers_and_of_a_job_change_nothing(slurm: Centre) -> None:
     assert not queue(slurm)
 
 
+def test_typed_inside_a_job(slurm: Centre) -> None:
+    """salloc(1) runs it on the login node, with the variables of its own allocation."""
+    inside = "salloc --partition=debug --ntasks=1 --time=5"
+    slurm.login1.run(f"{inside} {home()}/.venv/bin/gears lab andes --job", check=True, timeout_s=90)
+    (job,) = wait_until(lambda: len(found := queue(slurm)) == 1 and found, 20, "the allocation has ended")
+    asked = slurm.login2.run(["squeue", "-h", "-j", job["id"], "-o", "%l %P %D"], check=True).stdout.split()
+    assert asked == ["30:00", "batch", "1"]
+    assert Kernel(lab_at(slurm.login1)).run("print(1)") == "1\n"
+    slurm.login1.run(f"{inside} {home()}/.venv/bin/gears stop andes", check=True, timeout_s=90)
+    wait_until(lambda: not queue(slurm), 20, "both are gone")
+
+
 def test_a_suspended_job_is_shown_as_suspended_and_goes_on(slurm: Centre) -> None:
     """On the hub too, though no scheduler is asked there, nor while the job's ssh stands."""
     gears(slurm.hub, "lab andes --job", check=True, timeout_s=90)
