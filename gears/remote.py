@@ -98,6 +98,7 @@ def left_behind(route: Route, paths: RunDir) -> str | None:
 
 def note_end(paths: RunDir) -> None:
     """Write down who waits here for the front, so that it can be told when the lab is shut down."""
+    store.ensure_private(paths.remote_ends)  # whoever told the last ones took it away
     for file in paths.remote_ends.iterdir():
         found = process.read(file)
         if not found or not found.alive():
@@ -136,7 +137,8 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
     """Become a shell that waits for the end of the connection, and for a word from the front.
 
     Until it has set its trap a signal would end it without a word, and the front would dial again. So it is not to be
-    found meanwhile; it notes itself anew, which fails where all was stopped in between.
+    found meanwhile; it notes itself anew, which fails where all was stopped in between (`turn.tell_fronts`). The script
+    is an argument, for a file may be removed before the shell has read it.
     """
     from gears.render import render
 
@@ -149,8 +151,7 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
     }
     script = render("remote.sh.j2", serve=shlex.join([*gears_words(), *again]), **values)
     try:
-        store.write_private(paths.script("remote"), script)
         noted.unlink()
     except FileNotFoundError:
         return ENDED
-    return os.execv("/bin/sh", ["sh", str(paths.script("remote"))])
+    return os.execv("/bin/sh", ["sh", "-c", script, "gears"])

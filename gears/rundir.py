@@ -320,7 +320,7 @@ class RunDir:
         return self.here / "remote"
 
     def script(self, what: str) -> Path:
-        """Return the script of that name on this host: hop, job, lab (loops) or remote."""
+        """Return the script of that name on this host: hop, job or lab, a loop each."""
         return self.here / f"{what}.sh"
 
 

@@ -262,12 +262,17 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
 def tell_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
     """Tell hops that end on this host that there is nothing here any more.
 
-    By SIGTERM that all was stopped (`templates/remote.sh.j2`), by SIGHUP that the connection is over.
+    By SIGTERM that all was stopped (`templates/remote.sh.j2`), by SIGHUP that the connection is over. Their directory
+    is renamed first: who is not in it by then can't note itself any more, and learns of the end by that.
     """
-    for file in paths.remote_ends.glob("*"):
+    told = paths.remote_ends.with_name(f"{paths.remote_ends.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        paths.remote_ends.rename(told)
+    for file in told.glob("*"):
         remote = process.read(file)
         if remote and remote.pid != os.getpid():  # whoever stops it for a front tells that front itself
             remote.signal(number)
+    _remove_tree(told)
 
 
 def _close_records(paths: RunDir, what: str) -> None:

@@ -340,7 +340,7 @@ def test_every_path_of_a_site_is_described() -> None:
     properties = [name for name, value in vars(RunDir).items() if isinstance(value, property)]
     known = [getattr(paths, name) for name in properties]
     known += [paths.log(what) for what in ("lab", "hop", "job", "keeper")]
-    known += [paths.script(what) for what in ("lab", "hop", "job", "remote")]
+    known += [paths.script(what) for what in ("lab", "hop", "job")]
     known += [path("N") for path in (paths.job_log, paths.job_life, paths.job_meet)]
     known += [paths.run_file("N", what) for what in ("json", "sh", "pid", "out", "end")]
     known += [paths.socket(what, "N") for what in ("wait", "hop", "job", "lab")]

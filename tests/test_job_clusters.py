@@ -192,7 +192,8 @@ def test_workers_in_the_other_cluster(clusters: Centre, site: str, variable: str
     wait_until(lambda: cluster(clusters.login1, site)["workers"], 60, "workers have come")
     done = python(clusters.login1, SUM, site, timeout_s=120)
     assert done.stdout == "190\n", done.stderr
-    assert len(jobs(clusters, "other")) == 1
+    assert jobs(clusters, "other") != []
+    assert jobs(clusters, "centre") == [hers]
     assert dask(clusters.login1, f"down {site}").returncode == 0
     assert jobs(clusters, *CLUSTERS) == [hers]
 

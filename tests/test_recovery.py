@@ -137,9 +137,9 @@ def test_hop_killed(work: Work, took: Took) -> None:
 
 
 def test_far_end_of_the_hop_killed(work: Work) -> None:
-    wait_until(lambda: find(work.centre.login1, "sh", "remote.sh"), 10, "the hop ends on login1")
-    kill(work.centre.login1, "sh", "remote.sh")
-    wait_until(lambda: find(work.centre.login1, "sh", "remote.sh"), 20, "a new hop ends on login1")
+    wait_until(lambda: find(work.centre.login1, "sh", "end of the hop"), 10, "the hop ends on login1")
+    kill(work.centre.login1, "sh", "end of the hop")
+    wait_until(lambda: find(work.centre.login1, "sh", "end of the hop"), 20, "a new hop ends on login1")
     wait_until(work.lab.answers, 20, "JupyterLab answers again")
     work.goes_on()
 
