@@ -48,7 +48,7 @@ doctor: base-env ## probe every hop and setting: cause and cure of each failure;
 test: test-env ## every test, four files at a time; as root also those in the test centre; ARGS="-k hop" for some
 	@$(PYTHON_HERE) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: check-lint check-format check-types check-shell ## every gate that is quick; make -k check goes on after a failure
+check: check-lint check-format check-types check-imports check-shell ## every gate that is quick; make -k check goes on after a failure
 
 format: format-lint format-code ## format the code, and mend what lint can mend
 
@@ -77,6 +77,9 @@ check-format: test-env
 
 check-types: test-env
 	@$(PYTHON_HERE) -m mypy
+
+check-imports: test-env
+	@PATH="$(dir $(PYTHON_HERE)):$$PATH" lint-imports --no-logo --no-cache
 
 check-shell: test-env
 	@.venv/bin/shellcheck $(wildcard .ci/run envs/*.sh tests/*.sh tests/*/*.sh)

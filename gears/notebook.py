@@ -245,7 +245,7 @@ def _site() -> Any:
     """Return the profile of $GEARS_SITE, where it can be read; None in an environment that is too old for it."""
     name = os.environ.get("GEARS_SITE")
     try:
-        from gears.sites import load_site
+        from gears.sites.load import load_site
 
         return load_site(name) if name else None
     except Exception:  # noqa: BLE001  whatever it is: the notebook goes on without

@@ -53,7 +53,7 @@ def count(centre: Centre, lab: Lab, dashboards: list[int]) -> Counted:
 
 
 def page(lab: Lab, target: str) -> Reply:
-    """As a browser gets it: the first request to the proxy may be sent to the same place again (`gears.lab.late`)."""
+    """As a browser gets it: the first request to the proxy may be sent there again (`deferred_extensions`)."""
     reply = lab.request("GET", target, accept="text/html")
     return lab.request("GET", target, accept="text/html") if reply.status == 307 else reply
 

@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[1]
 BESIDE_README = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 PAGES = [*BESIDE_README, *sorted((ROOT / "docs").rglob("*.md"))]
 DEVELOPING = ROOT / "docs/developing.md"
+HOW_IT_WORKS = ROOT / "docs/how-it-works.md"
 COMMANDS = ROOT / "docs/reference/commands.md"
 PROFILE = ROOT / "docs/reference/profile.md"
 FILES = ROOT / "docs/reference/files.md"

@@ -11,7 +11,7 @@ CALL = """\
 import dataclasses, json, sys
 from pathlib import Path
 from gears.errors import GearsError
-from gears.jobs import JobSpec, scheduler
+from gears.schedulers.base import JobSpec, scheduler
 
 def submit(body, **asked):
     script = Path.home() / "job.sh"
@@ -33,7 +33,7 @@ PATIENCE_S = 60
 
 @dataclass
 class Asked:
-    """Each method is the function of that name in `gears.jobs`."""
+    """Each method is the function of that name in `gears.schedulers.base`."""
 
     host: Host
     kind: str

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from gears import store
 from gears.dask.config import life_s, plan_config, processes_of, render_yaml
-from gears.dask.place import ensure_config
+from gears.dask.config_files import ensure_config
 from gears.dask.settings import bytes_of, read_settings
 from gears.errors import ProfileError
-from gears.rundir import RunDir
-from gears.sites import Site, load_site
+from gears.sites.load import load_site
+from gears.sites.paths import RunDir
+from gears.sites.profile import Site
+from gears.system import files
 
 SCHEDULER = """\
 title = "A centre"
@@ -36,7 +37,7 @@ memory = "20GB"
 @pytest.fixture
 def paths(tmp_path: Path) -> RunDir:
     found = RunDir(tmp_path / "gears", "x", tmp_path / "local")
-    store.ensure_private(found.records)
+    files.ensure_private(found.records)
     return found
 
 

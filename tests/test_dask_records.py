@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gears import process
 from gears.dask.cluster import look
-from gears.dask.place import ensure_config
+from gears.dask.config_files import ensure_config
+from gears.dask.launch import OWNER, Request, make_plan
 from gears.dask.records import (
     ClusterRecord,
     ClusterState,
@@ -27,10 +27,10 @@ from gears.dask.records import (
     save_plan,
     save_wanted,
 )
-from gears.dask.start import OWNER, Request, make_plan
-from gears.locate import lab_route
-from gears.rundir import RunDir
-from gears.sites import load_site
+from gears.sites.load import load_site
+from gears.sites.locate import lab_route
+from gears.sites.paths import RunDir
+from gears.system import processes
 from tests.helpers import wait_until
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -125,7 +125,7 @@ def test_keys_that_are_unknown_or_missing(paths: RunDir) -> None:
 
 
 def test_of_a_cluster_in_a_state_of_a_later_version_nothing_is_said(paths: RunDir) -> None:
-    me = process.this_process()
+    me = processes.this_process()
     put(paths, "cluster.json", {"id": "dask-1", "state": "paused", "host": me.host, "pid": me.pid, "start": me.start})
     assert look(paths).state == ClusterState.UNKNOWN
     assert status(paths).returncode == 5
@@ -150,7 +150,7 @@ def test_status_of_none_has_the_same_keys(paths: RunDir) -> None:
 
 
 def test_status_of_one_that_is_just_ending(paths: RunDir) -> None:
-    me = process.this_process()
+    me = processes.this_process()
     ending = json.loads((GOLDEN / "cluster-local.json").read_text())
     put(paths, "cluster.json", ending | {"host": me.host, "pid": me.pid, "start": me.start})
     done = status(paths)
@@ -170,7 +170,7 @@ def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> 
             wait_until(lambda: look(paths).record.workers == 1, 60, "it has a worker")
             found = load_cluster(paths)
             assert found is not None
-            assert found.owner == process.Process(process.this_process().host, owner.pid, found.start or "")
+            assert found.owner == processes.Process(processes.this_process().host, owner.pid, found.start or "")
             assert (found.state, found.wanted, found.bounds) == (ClusterState.UP, plan.wanted, plan.bounds)
             save_wanted(paths, End(plan.id, down=True))
             assert owner.wait(timeout=60) == 0

@@ -19,18 +19,22 @@ from typing import Any
 
 import pytest
 
-from gears import cli, errors, sites, status
-from gears.arguments import build_parser
-from gears.here import Here
-from gears.jobs import JobSpec, scheduler
-from gears.jobs.conclude import shown
-from gears.jobs.records import JobRecord
-from gears.route import plan_route
-from gears.rundir import RunDir
-from gears.stanza import plan_stanza
+from gears import errors
+from gears.cli.registry import build_parser
+from gears.cli.status import STATUS_EXITS
+from gears.lab.job.records import JobRecord
+from gears.lab.status import status
+from gears.lab.status.job_status import shown
+from gears.schedulers.base import JobSpec, scheduler
+from gears.sites import load, profile
+from gears.sites.paths import RunDir
+from gears.sites.route import plan_route
+from gears.ssh.stanza import plan_stanza
+from gears.system.host import Host
 from tests.pages import (
     COMMANDS,
     DEVELOPING,
+    HOW_IT_WORKS,
     PAGES,
     PROFILE,
     ROOT,
@@ -199,15 +203,15 @@ def test_exit_statuses_are_those_of_the_errors() -> None:
 
 def test_states_and_their_exit_statuses() -> None:
     documented = {code(row[0])[0]: int(row[2]) for row in table(COMMANDS, "gears status", "state")}
-    assert documented == {state: cli.STATUS_EXITS.get(state, 0) for state in status.STATES}
+    assert documented == {state: STATUS_EXITS.get(state, 0) for state in status.STATES}
 
 
 # --- profiles --------------------------------------------------------------------------------
 
 
 def default(key: str) -> Any:
-    section, name = sites.split(key)
-    owner = sites.SECTIONS[section] if section else sites.Site
+    section, name = profile.split(key)
+    owner = profile.SECTIONS[section] if section else profile.Site
     value = next(field.default for field in fields(owner) if field.name == name)
     return None if value is MISSING else value
 
@@ -221,8 +225,8 @@ def documented_default(cell: str) -> Any:
 
 def test_keys_of_a_profile_and_their_defaults() -> None:
     documented = {code(row[0])[0]: documented_default(row[1]) for row in table(PROFILE, "Keys", "key")}
-    opened = {f"{section}.*": None for section in sites.OPEN_SECTIONS}
-    assert documented == {key: default(key) for key in sites.CHECKS} | opened
+    opened = {f"{section}.*": None for section in profile.OPEN_SECTIONS}
+    assert documented == {key: default(key) for key in profile.CHECKS} | opened
 
 
 def test_choices_of_a_key_are_those_of_its_check() -> None:
@@ -230,17 +234,17 @@ def test_choices_of_a_key_are_those_of_its_check() -> None:
         key, choices = code(row[0])[0], re.fullmatch(r'`"([^"`]+)"`(, `"[^"`]+"`)+', row[2])
         if choices:
             for choice in code(row[2]):
-                sites.CHECKS[key](json.loads(choice))
+                profile.CHECKS[key](json.loads(choice))
             others = ", ".join(json.loads(choice) for choice in code(row[2]))
             with pytest.raises(ValueError, match=f"is not one of {others}$"):
-                sites.CHECKS[key]("no-such-choice")
+                profile.CHECKS[key]("no-such-choice")
 
 
 def test_built_in_sites() -> None:
-    here = Here("somewhere", ("somewhere",), "alice", "/home/alice")
+    here = Host("somewhere", ("somewhere",), "alice", "/home/alice")
     expected = {}
-    for name in sorted(path.stem for path in sites.BUILT_IN.glob("[!_]*.toml")):
-        site = sites.load_site(name, environ={"HOME": "/nonexistent"})
+    for name in sorted(path.stem for path in load.BUILT_IN.glob("[!_]*.toml")):
+        site = load.load_site(name, environ={"HOME": "/nonexistent"})
         expected[name] = plan_route(site, here, here_is_lab=False).kind, site.laptop.port
     rows = table(PROFILE, "Built-in sites", "name")
     assert {code(row[0])[0]: (row[1].partition(",")[0], int(row[2])) for row in rows} == expected
@@ -253,12 +257,12 @@ def test_profiles_shown_as_examples_pass_their_check(tmp_path: Path) -> None:
     for number, block in enumerate(shown):
         if block.text.startswith("site ="):
             (directory.parent / "config.toml").write_text(block.text)
-            assert sites.default_site({"HOME": str(tmp_path)}) == "mysite"
+            assert load.default_site({"HOME": str(tmp_path)}) == "mysite"
         else:
             adds = "[scheduler]" in block.text and "kind" not in block.text
             name = "andes" if adds else f"x{number}"  # what a page adds to a built-in site is no profile of its own
             (directory / f"{name}.toml").write_text(block.text)
-            sites.load_site(name, environ={"HOME": str(tmp_path)})
+            load.load_site(name, environ={"HOME": str(tmp_path)})
     assert len(shown) > 5
 
 
@@ -267,7 +271,7 @@ STANZAS = [("relay", "andes", "/ccs/home"), ("proxy", "matagorda", "/home"), ("s
 
 @pytest.mark.parametrize(("page", "name", "root"), STANZAS)
 def test_stanzas_shown_are_those_that_are_printed(page: str, name: str, root: str) -> None:
-    site = sites.load_site(name, environ={"HOME": "/nonexistent"})
+    site = load.load_site(name, environ={"HOME": "/nonexistent"})
     printed = plan_stanza(site, front_root=f"{root}/alice/gears", user="alice")
     [shown] = [block.text for block in blocks(ROOT / f"docs/how-to/{page}.md") if block.kind == "sshconfig"]
     assert printed.endswith(shown)
@@ -321,7 +325,7 @@ def test_programs_of_a_scheduler_are_those_that_are_run(kind: str) -> None:
     told = [programs for row, programs in column(kind).items() if row in ("submits by", "asks by", "cancels by")]
     assert len(told) == 3
     assert {program for programs in told for program in programs} == set(
-        RUNS.findall((ROOT / f"gears/jobs/{kind}.py").read_text())
+        RUNS.findall((ROOT / f"gears/schedulers/{kind}.py").read_text())
     )
 
 
@@ -350,22 +354,25 @@ def test_every_path_of_a_site_is_described() -> None:
 # --- the house -------------------------------------------------------------------------------
 
 
-def test_layout_names_what_is_there() -> None:
-    for row in table(DEVELOPING, "Layout", "module"):
-        first, *others = code(row[0])
-        for name in (first, *others):
-            places = (ROOT, ROOT / first.rpartition("/")[0], ROOT / "gears")
-            assert any(list(place.glob(name)) for place in places), name
+def test_every_package_is_named_with_a_file_to_read_first() -> None:
+    rows = {code(row[0])[0]: code(row[2])[0] for row in table(DEVELOPING, "The packages", "package")}
+    for package, first in rows.items():
+        assert (ROOT / package / first).is_file(), f"{package}{first}"
+    modules = {f"{file.parent.relative_to(ROOT)}/" for file in (ROOT / "gears").rglob("*.py")}
+    assert modules - set(rows) == {"gears/", "gears/laptop/", "gears/dask/anywhere/", "gears/jobs/"}
+    assert len([package for package in rows if package.count("/") == 2]) <= 12
 
 
-def test_places_where_things_happen_are_there() -> None:
-    names = {name for row in table(DEVELOPING, "Where does … happen?", "") for name in code(row[1])}
-    found = 0
-    for name in names:
-        if re.fullmatch(r"[a-z_.]+(\.[A-Za-z_]+)+", name) and not name.endswith((".py", ".j2")):
-            pkgutil.resolve_name(f"gears.{name}")
-            found += 1
-    assert found > 15
+def test_it_fits_two_screens() -> None:
+    assert len(DEVELOPING.read_text().splitlines()) <= 80
+
+
+def test_functions_named_in_how_it_works_are_there() -> None:
+    names = re.findall(r"`([a-z_]+(?:\.[A-Za-z_]+)+)`", HOW_IT_WORKS.read_text())
+    found = [name for name in names if not name.endswith((".py", ".sh", ".sck", ".json", ".md"))]
+    for name in found:
+        pkgutil.resolve_name(name if name.startswith("gears.") else f"gears.{name}")
+    assert len(found) > 8
 
 
 # --- messages --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The steps that README and docs show are run in the test centre, and what stands then is as the reference says.
 
-How a page marks a step is told in docs/developing.md, "Documentation".
+How a page marks a step is told in docs/test-centre.md.
 """
 
 import calendar

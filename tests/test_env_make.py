@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from gears.envs import known, work
+from gears.envs import execute, registry
 from gears.envs.tools import Step
 from gears.errors import UsageError
 from tests import standins
@@ -183,7 +183,7 @@ def test_names_that_are_refused(room: Room, name: str) -> None:
 @pytest.mark.parametrize("name", ["", "..", ".a", "a;b", "a\nb", "ä", "a" * 65])
 def test_words_that_are_no_names(name: str) -> None:
     with pytest.raises(UsageError, match="is no name of an environment"):
-        known.check_name(name)
+        registry.check_name(name)
 
 
 def test_specifications_that_are_refused(room: Room) -> None:
@@ -273,7 +273,7 @@ def test_a_full_disk(room: Room, small_disk: Path, conda_file: Path) -> None:
 )
 def test_what_a_tools_last_words_mean(said: str, meant: str) -> None:
     step = Step("installing packages", ("/usr/bin/uv", "pip"))
-    told = work.why(step, f"\n== uv pip\n{said}\n", 1, Path("/home/alice/gears/run/x.log"))
+    told = execute.why(step, f"\n== uv pip\n{said}\n", 1, Path("/home/alice/gears/run/x.log"))
     assert meant in str(told)
     assert said.splitlines()[-1] in str(told)
     assert told.next

@@ -23,10 +23,10 @@ echo {OWN}/lib/python3*/site-packages > base.pth
 PACK = """
 import sys
 from pathlib import Path
-from gears.envs import packed
+from gears.envs import archive
 from gears.envs.pack import pack
-from gears.rundir import gears_home
-pack(sys.argv[1], Path(sys.argv[2]), packed.directory(gears_home() / "run"), say=print)
+from gears.system.installation import gears_home
+pack(sys.argv[1], Path(sys.argv[2]), archive.directory(gears_home() / "run"), say=print)
 """
 WHERE = "import sys, os, sand; print(sand.__version__, sys.prefix, os.environ['GEARS_ENV'])"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gears.envs import packed
+from gears.envs.archive import is_fresh, read_pack, remove_pack
 from gears.envs.pack import pack
 from gears.errors import GearsError
-from gears.render import render
+from gears.system.templates import render
 from tests.conftest import skip_or_fail
 from tests.helpers import wait_until
 from tests.wheelhouse import SYSTEM_PYTHON, make_conda_prefix, make_venv, make_wheel, run
@@ -46,9 +46,9 @@ def test_the_archive(room: Path) -> None:
 
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert [path.name for path in archive.parent.iterdir() if path.name.startswith(".")] == []
-    known = packed.read_pack(room / "packs", "sand")
+    known = read_pack(room / "packs", "sand")
     assert known is not None
-    assert packed.is_fresh(known)
+    assert is_fresh(known)
     assert known.base == os.path.realpath(sys.executable)
     with tarfile.open(archive) as tar:
         assert {member.uname for member in tar} == {""}, "whose it was is nobody's business"
@@ -111,7 +111,7 @@ def test_changed_since(room: Path, tmp_path: Path) -> None:
     pack("sand", prefix, packs, say=print)
     assert "unpacked in" in said(unpack_on_node(packs, local))
     assert run([f"{local}/sand/bin/sand"]) == "sand 2.0\n"
-    packed.remove_pack(packs, "sand")
+    remove_pack(packs, "sand")
     assert said(unpack_on_node(packs, local)) == ""
 
 
@@ -139,7 +139,7 @@ def test_a_python_of_the_home_is_taken_along(tmp_path: Path, monkeypatch: pytest
 
     for path in (own, prefix / "bin"):
         os.rename(path, path.with_name("away"))
-    known = packed.read_pack(tmp_path / "packs", "own")
+    known = read_pack(tmp_path / "packs", "own")
     assert known is not None
     assert known.base == ""
     assert "unpacked in" in said(unpack_on_node(tmp_path / "packs", tmp_path / "envs"))

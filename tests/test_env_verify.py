@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gears.envs import findings, manifests
-from gears.envs.findings import Report, plan_mending
-from gears.envs.known import Environment
+from gears.envs import metadata
+from gears.envs.registry import Environment
+from gears.envs.report import Report, as_text, plan_mending
 from gears.envs.verify import verify
 from tests.wheelhouse import make_conda_prefix, make_venv, make_wheel, run
 
@@ -69,7 +69,7 @@ def test_a_whole_environment(prefix: Path) -> None:
 
     assert report.whole
     assert report.files > 400, "pip is among them"
-    assert "all there" in findings.as_text(report, "e", [])
+    assert "all there" in as_text(report, "e", [])
 
 
 def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.Monkey
     report = verify(prefix)
 
     assert names(report) == ["salt", "sand"]
-    text = findings.as_text(report, "e", plan_mending(report, made_by_venv(report)))
+    text = as_text(report, "e", plan_mending(report, made_by_venv(report)))
     assert "sand 1.0: 2 of " in text
     assert f"{SITE}/sand/part7.py (missing)" in text
     mend(report, pristine, monkeypatch)
@@ -99,7 +99,7 @@ def test_a_package_without_a_trace(prefix: Path, pristine: Path, monkeypatch: py
         ("Salt", "Salt>=0.5", "sand")
     ]
     assert not report.unusable
-    assert "Salt is not there, and sand needs it" in findings.as_text(report, "e", [])
+    assert "Salt is not there, and sand needs it" in as_text(report, "e", [])
     mend(report, pristine, monkeypatch)
     assert verify(prefix, hashes=True).whole
 
@@ -137,7 +137,7 @@ def test_a_moved_environment(prefix: Path, pristine: Path, monkeypatch: pytest.M
         report = verify(moved)
         assert {"sand", "salt", "pip"} == set(names(report))
         assert report.broken[-1].faults[0].what == f"{prefix}/bin/python"
-        assert "is gone" in findings.as_text(report, "e", [])
+        assert "is gone" in as_text(report, "e", [])
     finally:
         os.rename(moved, prefix)
 
@@ -167,7 +167,7 @@ def test_a_script_of_nobody(prefix: Path) -> None:
     report = verify(prefix)
 
     assert (report.broken, report.scripts[0].what) == ((), "/nowhere/bin/python3")
-    assert "bin/mine: /nowhere/bin/python3 is gone" in findings.as_text(report, "e", [])
+    assert "bin/mine: /nowhere/bin/python3 is gone" in as_text(report, "e", [])
 
 
 def test_conda_records(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_conda_records(tmp_path: Path) -> None:
     ],
 )
 def test_whom_a_script_names(head: str, interpreter: str | None) -> None:
-    assert manifests.script_interpreter(head) == interpreter
+    assert metadata.script_interpreter(head) == interpreter
 
 
 @pytest.mark.parametrize(
@@ -221,4 +221,4 @@ def test_whom_a_script_names(head: str, interpreter: str | None) -> None:
     ],
 )
 def test_where_a_package_came_from(text: str, origin: str) -> None:
-    assert manifests.read_origin(text, "x") == origin
+    assert metadata.read_origin(text, "x") == origin

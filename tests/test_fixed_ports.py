@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from gears.dask.settings import fixed_ports
-from gears.sites import from_json
+from gears.sites.load import from_json
 from tests.centre import Centre
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record
 

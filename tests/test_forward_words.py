@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gears.forward import find, records
-from gears.forward.servers import Server, read_servers
+from gears.laptop.forward import discover, records
+from gears.laptop.forward.servers import Server, read_servers
 
 GOOD: dict[str, Any] = {"kind": "jupyter", "target": ["127.0.0.1", 8888], "path": "/", "token": "abc", "about": "/home"}
 
@@ -64,7 +64,7 @@ def test_an_address_holds_nothing_a_terminal_obeys() -> None:
 
 
 def test_the_far_hosts_python_may_be_old() -> None:
-    ast.parse(Path(find.__file__).read_text(), feature_version=(3, 6))
+    ast.parse(Path(discover.__file__).read_text(), feature_version=(3, 6))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_far_hosts_python_may_be_old() -> None:
     ],
 )
 def test_addresses_of_proc_net_tcp(address: str, expected: str) -> None:
-    assert find.dialled(address) == expected
+    assert discover.dialled(address) == expected
 
 
 def test_ports_of_a_server_come_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_held_job_is_told_of_and_goes_on_when_released(site: Centre) -> None:
 
 
 def test_walltime_is_warned_of_and_its_end_told(site: Centre) -> None:
-    """Slurm ends jobs to the minute: this one lives for one. Its end is warned of 15 and 3 s before (`lab.ending`).
+    """Slurm ends jobs to the minute: this one lives for one. It is warned of 15 and 3 s before (`walltime_warning`).
     For as long as it runs, nobody asks Slurm.
     """
     submit(site.login1, "-t 0:01:00")

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from gears.jobs import Job, JobState, records, submit
-from gears.jobs.conclude import as_line, shown, warning
-from gears.jobs.records import JobRecord, Successor, from_values, to_values, with_job
-from gears.rundir import RunDir
-from gears.sites import from_json
-from gears.store import utc_time
+from gears.lab.job import records, submit
+from gears.lab.job.records import JobRecord, Successor, from_values, to_values, with_job
+from gears.lab.status.job_status import as_line, shown, warning
+from gears.schedulers.base import Job, JobState
+from gears.sites.load import from_json
+from gears.sites.paths import RunDir
+from gears.system.timestamps import utc_time
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/job.json").read_text())
 """As it was written before records were dataclasses: a job that runs, with its successor."""

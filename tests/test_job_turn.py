@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from gears.jobs import JobState
-from gears.jobs.records import JobRecord, Life
-from gears.jobs.turn import (
+from gears.lab.job.records import JobRecord, Life
+from gears.lab.job.wait_for_exit import GONE
+from gears.lab.jupyter.walltime_warning import plan_warnings
+from gears.lab.state import Turn
+from gears.lab.supervisor.job_policy import (
     DIAL_PAUSES_S,
     MOST_REFUSALS,
     QUEUE_PAUSES_S,
@@ -18,15 +20,14 @@ from gears.jobs.turn import (
     plan_job_turn,
     should_ask,
 )
-from gears.jobs.watch import GONE
-from gears.lab.ending import plan_warnings
-from gears.state import Ended, Turn
+from gears.schedulers.base import JobState
+from gears.ssh.failures import Failure
 
 JOB = JobRecord(number=1, id="7", host="login1", state=JobState.RUNNING, known=JobState.RUNNING, node="c1")
 WAITS = replace(JOB, state=JobState.PENDING, known=JobState.PENDING, node=None)
 RUNS = Life("c1", 1000.0, ("40", "99"))
-NETWORK = Ended("network", "c1: Connection timed out")
-REFUSED = Ended("refused", "c1 refused the login key (publickey)", "gears stop andes")
+NETWORK = Failure("network", "c1: Connection timed out")
+REFUSED = Failure("refused", "c1 refused the login key (publickey)", "gears stop andes")
 
 
 def seen(job: JobRecord | None, word: str, life: Life = RUNS, **others: Any) -> Seen:
@@ -89,7 +90,7 @@ def test_a_missing_network_is_dialled_for_ever_and_a_refusal_is_not() -> None:
 
 def test_a_job_that_is_over_asks_for_a_person_unless_a_person_ended_it() -> None:
     over = replace(JOB, state=JobState.ENDED)
-    ended = Ended("job", "job 7: cancelled", "gears lab andes --job")
+    ended = Failure("job", "job 7: cancelled", "gears lab andes --job")
     assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 143, "TERM"), ended=ended)).plan == "ask"
     assert plan_job_turn(seen(over, "news", Life("c1", 1000.0, None, 0))).plan == "stop"
     assert plan_job_turn(seen(None, "news", Life())).why == "stopped"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from gears.errors import UsageError
-from gears.jobs import JobSpec, scheduler
+from gears.schedulers.base import JobSpec, scheduler
 
 GOLDEN = Path(__file__).parent / "golden"
 LOG = Path("/home/alice/gears/run/andes/job.1.log")

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from gears.jobs import Job, lsf
+from gears.schedulers import lsf
+from gears.schedulers.base import Job
 from tests.scheduler_says import Says
 
 pytestmark = pytest.mark.usefixtures("in_denver")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gears.jobs import Job, pbs
+from gears.schedulers import pbs
+from gears.schedulers.base import Job
 from tests.scheduler_says import Says
 
 pytestmark = pytest.mark.usefixtures("in_denver")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gears.errors import CommandFailed, SubmissionRefused
-from gears.jobs import Job, lsf, pbs, scheduler, slurm
+from gears.schedulers import lsf, pbs, slurm
+from gears.schedulers.base import Job, scheduler
 from tests.scheduler_says import Says
 
 QUERY = {"slurm": "squeue", "sge": "qstat", "pbs": "qstat", "lsf": "bjobs"}

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gears.jobs import Job, slurm
+from gears.schedulers import slurm
+from gears.schedulers.base import Job
 from tests.scheduler_says import Says
 
 pytestmark = pytest.mark.usefixtures("in_denver")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gears.errors import CommandFailed, SubmissionRefused
-from gears.jobs import Job, JobSpec, Scheduler, answers, lsf, scheduler
+from gears.schedulers import lsf, parsing
+from gears.schedulers.base import Job, JobSpec, Scheduler, scheduler
 from tests import standins
 from tests.helpers import wait_until
 
@@ -165,7 +166,7 @@ def test_scheduler_that_is_down_ends_nothing(cluster: Cluster, monkeypatch: pyte
     (cluster.state / "down").touch()
     with monkeypatch.context() as short:  # LSF's commands wait until our own time limit
         short.setattr(lsf, "QUERY_S", 1.0)
-        short.setattr(answers, "SUBMIT_S", 1.0)
+        short.setattr(parsing, "SUBMIT_S", 1.0)
         assert cluster.jobs.query(job).state == "UNKNOWN"
         assert cluster.jobs.find("gears-x") is None
         with pytest.raises(CommandFailed) as failed:

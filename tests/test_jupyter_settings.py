@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gears.forward import find
-from gears.forward.servers import Server, read_servers
-from gears.lab.settings import SERVER, find_line, says, take_out
+from gears.lab.jupyter.settings import SERVER, find_line, says, take_out
+from gears.laptop.forward import discover
+from gears.laptop.forward.servers import Server, read_servers
 from tests.centre import Centre, Host
 from tests.helpers import (
     Kernel,
@@ -186,7 +186,9 @@ def test_forward_tells_a_server_of_hers_that_asks_for_no_login(tmp_path: Path) -
 
 
 def find_servers(environ: dict[str, str]) -> list[Server]:
-    said = subprocess.run([sys.executable, "-IS", find.__file__], env=environ, input="", capture_output=True, text=True)
+    said = subprocess.run(
+        [sys.executable, "-IS", discover.__file__], env=environ, input="", capture_output=True, text=True
+    )
     return read_servers(json.loads(said.stdout.strip().splitlines()[-1])["gears"])
 
 

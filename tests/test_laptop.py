@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gears import laptop
 from gears.errors import CommandFailed, GearsError, MissingProgram
-from gears.laptop import write_include, write_stanza
-from gears.sites import load_site
-from gears.stanza import plan_stanza
+from gears.sites.load import load_site
+from gears.ssh import user_config
+from gears.ssh.stanza import plan_stanza
+from gears.ssh.user_config import write_include, write_stanza
 
 MINE = "Host *\n  User bob\n  ServerAliveInterval 60\n\nHost cluster\n  HostName cluster.example.org\n"
 
@@ -207,7 +207,7 @@ def test_without_an_ssh_that_can_tell_nothing_is_checked(mine, monkeypatch, fail
     def fail(*_, **__):
         raise failure
 
-    monkeypatch.setattr(laptop, "run", fail)  # the ssh of the test can do it
+    monkeypatch.setattr(user_config, "run", fail)  # the ssh of the test can do it
     assert write_stanza(stanza(), "andes", mine).changed
 
 
@@ -215,7 +215,7 @@ def test_a_change_by_somebody_else_meanwhile_is_not_lost(mine, monkeypatch):
     def edit(*_):
         mine.write_text("Host new\n")
 
-    monkeypatch.setattr(laptop, "_check_effect", edit)
+    monkeypatch.setattr(user_config, "_check_effect", edit)
     with pytest.raises(GearsError, match="somebody else"):
         write_stanza(stanza(), "andes", mine)
     assert mine.read_text() == "Host new\n"
@@ -232,7 +232,7 @@ def test_writers_at_once_each_get_their_block(mine):
 
 
 def test_a_writer_that_never_ends_is_not_waited_for(mine, monkeypatch):
-    monkeypatch.setattr(laptop, "LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(user_config, "LOCK_TIMEOUT_S", 0.1)
     holder = os.open(mine.parent, os.O_RDONLY)
     fcntl.flock(holder, fcntl.LOCK_EX)
     try:

@@ -5,9 +5,9 @@ import socket
 import pytest
 
 from gears.errors import GearsError
-from gears.forward.records import ports_of
-from gears.here import port_is_free
-from gears.opening.port import LaptopPort, free_port
+from gears.laptop.forward.records import ports_of
+from gears.laptop.open.port import LaptopPort
+from gears.system.ports import free_port, port_is_free
 
 LOCALHOST = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 

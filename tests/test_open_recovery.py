@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gears.opening.connection import split
+from gears.laptop.open.connection import split
 from tests.centre import Centre
 from tests.conftest import Took
 from tests.helpers import Kernel, gears, home, listening_ports, wait_until

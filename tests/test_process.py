@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gears.process import Process, children, line, name, parse, read, start_time, this_process
+from gears.system.processes import Process, children, line, name, parse, read, start_time, this_process
 
 
 @pytest.fixture

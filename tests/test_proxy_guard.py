@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 from tornado.httputil import HTTPHeaders
 
-from gears import process, store
-from gears.lab import proxy
-from gears.lab.listeners import Found, Listener, choose, look, read
+from gears.lab.jupyter import proxy_guard
+from gears.system import files, processes
+from gears.system.listeners import Found, Listener, choose, look, read
 
 SECRET = "s3cr3t"
 ME, OTHER = 1000, 1001
@@ -75,13 +75,13 @@ def test_what_logs_in_is_taken_out_and_the_rest_stays() -> None:
             "Accept": "text/html",
         }
     )
-    proxy.clean(headers, SECRET, "login")
+    proxy_guard.clean(headers, SECRET, "login")
     assert dict(headers) == {"Cookie": "mine=1; also=2", "Accept": "text/html"}
 
 
 def test_a_header_of_login_cookies_alone_goes_and_no_token_is_no_reason() -> None:
     headers = HTTPHeaders({"Cookie": "_xsrf=1", "Referer": "http://localhost:38888/lab"})
-    proxy.clean(headers, "")
+    proxy_guard.clean(headers, "")
     assert dict(headers) == {"Referer": "http://localhost:38888/lab"}
 
 
@@ -95,27 +95,27 @@ def test_a_header_of_login_cookies_alone_goes_and_no_token_is_no_reason() -> Non
     ],
 )
 def test_the_token_is_taken_out_of_an_address(query: str, left: str) -> None:
-    assert proxy.without(query, SECRET) == left
+    assert proxy_guard.without(query, SECRET) == left
 
 
 def test_another_release_of_the_proxy_is_not_run_without_its_guard() -> None:
     rebuilt = SimpleNamespace(ProxyHandler=type("ProxyHandler", (), {"proxy": None}))
     with pytest.raises(AttributeError):
-        proxy.guard(rebuilt, proxy.Own(SECRET, Path("/nowhere")))
+        proxy_guard.guard(rebuilt, proxy_guard.Own(SECRET, Path("/nowhere")))
 
 
 # --- the prefix of a cluster's dashboard -----------------------------------------------------
 
 
 def test_the_prefix_is_that_of_a_cluster_that_lives_at_this_port(tmp_path: Path) -> None:
-    me, file = process.this_process(), tmp_path / "cluster.json"
+    me, file = processes.this_process(), tmp_path / "cluster.json"
     record = {"host": me.host, "pid": me.pid, "start": me.start, "dashboard": {"port": 4711, "prefix": "secret"}}
-    store.write_record(file, record)
-    assert proxy.prefix_of(4711, [tmp_path / "none.json", file]) == "secret"
-    assert proxy.prefix_of(4712, [file]) == ""
+    files.write_record(file, record)
+    assert proxy_guard.prefix_of(4711, [tmp_path / "none.json", file]) == "secret"
+    assert proxy_guard.prefix_of(4712, [file]) == ""
     for changed in ({"start": "1"}, {"host": "another"}):
-        store.write_record(file, record | changed)
-        assert proxy.prefix_of(4711, [file]) == "", changed
+        files.write_record(file, record | changed)
+        assert proxy_guard.prefix_of(4711, [file]) == "", changed
 
 
 # --- loaded late -----------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_the_prefix_is_that_of_a_cluster_that_lives_at_this_port(tmp_path: Path)
 CODE = """
 import sys
 from types import SimpleNamespace
-from gears.lab import late
+from gears.lab.jupyter import deferred_extensions as late
 late.put_off_extensions()
 import dask_labextension, jupyter_server_proxy
 for extension in (dask_labextension, jupyter_server_proxy):

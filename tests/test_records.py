@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from gears.process import Process
-from gears.records import as_values, load, parse, save
-from gears.rundir import RunDir
-from gears.state import Turn, load_lab, load_turn, load_up, note_up, save_lab, save_turn
+from gears.lab.state import Turn, load_lab, load_turn, load_up, note_up, save_lab, save_turn
+from gears.sites.paths import RunDir
+from gears.system.processes import Process
+from gears.system.records import as_values, load, parse, save
 
 
 class State(StrEnum):

@@ -6,17 +6,18 @@ import time
 
 import pytest
 
-from gears import here
-from gears.here import Here
-from gears.route import Route, plan_route
-from gears.sites import Front, Lab, Site, load_site
+from gears.sites.load import load_site
+from gears.sites.profile import Front, Lab, Site
+from gears.sites.route import Route, plan_route
+from gears.system import host as host_module
+from gears.system.host import Host, _Found, _is_ours, is_me, this_host
 
 LOOPBACK = (socket.AF_INET, "127.0.0.1")
 FOREIGN = (socket.AF_INET, "198.51.100.7")  # RFC 5737: nobody's
 
 
-def host(*names: str) -> Here:
-    return Here(names[0], names, user="alice", home="/home/alice")
+def host(*names: str) -> Host:
+    return Host(names[0], names, user="alice", home="/home/alice")
 
 
 def test_without_hosts_the_lab_is_here():
@@ -60,9 +61,9 @@ def test_where_the_lab_host_is_the_front_a_laptop_is_elsewhere(front):
 
 def test_this_host_has_its_short_name_and_the_full_one_if_asked(monkeypatch):
     monkeypatch.setattr(socket, "gethostname", lambda: "Login1.Cluster")
-    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("login1.cluster.example.org"))  # no resolver of ours
-    assert here.this_host().names == ("login1.cluster", "login1")
-    assert here.this_host(full_name=True).names == ("login1.cluster", "login1", "login1.cluster.example.org")
+    monkeypatch.setattr(host_module, "_resolve", lambda _: _Found("login1.cluster.example.org"))  # no resolver of ours
+    assert this_host().names == ("login1.cluster", "login1")
+    assert this_host(full_name=True).names == ("login1.cluster", "login1", "login1.cluster.example.org")
 
 
 @pytest.mark.parametrize(
@@ -76,19 +77,21 @@ def test_this_host_has_its_short_name_and_the_full_one_if_asked(monkeypatch):
 )
 def test_the_full_name_is_what_others_can_dial(monkeypatch, hostname, canonical, full):
     monkeypatch.setattr(socket, "gethostname", lambda: hostname)
-    monkeypatch.setattr(here, "_resolve", lambda _: here._Found(canonical))  # no resolver of ours
-    assert here.this_host(full_name=True).full_name == full
+    monkeypatch.setattr(host_module, "_resolve", lambda _: _Found(canonical))  # no resolver of ours
+    assert this_host(full_name=True).full_name == full
 
 
 def test_only_an_address_of_this_machine_is_ours():
-    assert here._is_ours(LOOPBACK)
-    assert not here._is_ours(FOREIGN)
+    assert _is_ours(LOOPBACK)
+    assert not _is_ours(FOREIGN)
 
 
 def test_where_any_address_can_be_bound_the_way_to_it_tells(monkeypatch):
-    monkeypatch.setattr(here, "_can_bind", lambda *_: True)  # net.ipv4.ip_nonlocal_bind, which the test can't set
-    assert here._is_ours(LOOPBACK)
-    assert not here._is_ours(FOREIGN)
+    monkeypatch.setattr(
+        host_module, "_can_bind", lambda *_: True
+    )  # net.ipv4.ip_nonlocal_bind, which the test can't set
+    assert _is_ours(LOOPBACK)
+    assert not _is_ours(FOREIGN)
 
 
 @pytest.mark.parametrize(
@@ -102,20 +105,20 @@ def test_where_any_address_can_be_bound_the_way_to_it_tells(monkeypatch):
     ],
 )
 def test_a_name_is_me_if_an_address_of_it_is(monkeypatch, addresses, ours, expected):
-    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("", addresses))  # no resolver of ours
-    monkeypatch.setattr(here, "_is_ours", lambda address: address in ours)
-    assert here.is_me("login", host("box")) is expected
+    monkeypatch.setattr(host_module, "_resolve", lambda _: _Found("", addresses))  # no resolver of ours
+    monkeypatch.setattr(host_module, "_is_ours", lambda address: address in ours)
+    assert is_me("login", host("box")) is expected
 
 
 def test_my_own_name_is_me_where_only_the_hosts_file_knows_it(monkeypatch):
-    monkeypatch.setattr(here, "_resolve", lambda _: here._Found("", ((socket.AF_INET, "127.0.1.1"),)))
-    assert here.is_me("Box", host("box"))
-    assert here.is_me("localhost", host("box"))
+    monkeypatch.setattr(host_module, "_resolve", lambda _: _Found("", ((socket.AF_INET, "127.0.1.1"),)))
+    assert is_me("Box", host("box"))
+    assert is_me("localhost", host("box"))
 
 
 def test_a_name_that_nobody_knows_is_not_me():
-    assert not here.is_me("no-such-host.invalid", host("box"))
-    assert not here.is_me("a..b", host("box"))
+    assert not is_me("no-such-host.invalid", host("box"))
+    assert not is_me("a..b", host("box"))
 
 
 def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
@@ -125,9 +128,9 @@ def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
         release.wait(20)
         raise socket.gaierror
 
-    monkeypatch.setattr(here, "LOOKUP_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(host_module, "LOOKUP_TIMEOUT_S", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", hang)  # no name servers in a test
     began = time.monotonic()
-    assert not here.is_me("login", host("box"))
+    assert not is_me("login", host("box"))
     assert time.monotonic() - began < 5
     release.set()

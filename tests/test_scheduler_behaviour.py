@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gears.command import MOST_OUTPUT, run
 from gears.errors import CommandFailed, SubmissionRefused
-from gears.jobs import JobSpec, pbs, scheduler, slurm, submit
-from gears.jobs.environment import clean, clusters, kept_pattern, of_submission
+from gears.lab.job import submit
+from gears.schedulers import pbs, slurm
+from gears.schedulers.base import JobSpec, scheduler
+from gears.schedulers.environment import clean, clusters, kept_pattern, of_submission
+from gears.system.commands import MOST_OUTPUT, run
 from tests.scheduler_says import Says
 
 SPEC = JobSpec("gears-x", Path("/tmp/log"), after="8;other")

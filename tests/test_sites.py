@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gears import sitefile, sites
 from gears.dask.settings import OURS
 from gears.errors import ProfileError, UsageError
-from gears.sites import Front, Lab, Laptop, Scheduler, Site
+from gears.sites import export, profile
+from gears.sites import load as load_module
+from gears.sites.load import check_name, default_site, from_json, load_site, site_names, to_json
+from gears.sites.profile import Front, Lab, Laptop, Scheduler, Site
 
 BUILT_IN = ["andes", "antakya", "cades", "frontier", "local", "matagorda", "pegasus", "summit"]
 
@@ -43,7 +45,7 @@ BAD_NAMES = [
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """~/.config/gears/sites of a person, on a machine whose /etc/gears/sites is not the real one's."""
-    monkeypatch.setattr(sites, "SYSTEM", tmp_path / "etc")
+    monkeypatch.setattr(load_module, "SYSTEM", tmp_path / "etc")
     (tmp_path / "etc").mkdir()
     directory = tmp_path / ".config/gears/sites"
     directory.mkdir(parents=True)
@@ -52,7 +54,7 @@ def own(tmp_path, monkeypatch):
 
 def load(own: Path, text: str) -> Site:
     (own / "x.toml").write_text(text)
-    return sites.load_site("x", environ=home(own))
+    return load_site("x", environ=home(own))
 
 
 def home(own: Path) -> dict[str, str]:
@@ -69,18 +71,18 @@ def refused(own: Path, text: str) -> ProfileError:
 
 
 def test_the_built_in_sites_are_all_there_and_pass_their_check(own):
-    assert sites.site_names(environ=home(own)) == [(name, "built in") for name in BUILT_IN]
+    assert site_names(environ=home(own)) == [(name, "built in") for name in BUILT_IN]
     for name in BUILT_IN:
-        assert sites.load_site(name, environ=home(own)).name == name
+        assert load_site(name, environ=home(own)).name == name
 
 
 def test_the_built_in_sites_can_be_used_side_by_side_on_one_laptop():
-    ports = [sites.load_site(name).laptop.port for name in BUILT_IN]
+    ports = [load_site(name).laptop.port for name in BUILT_IN]
     assert len(set(ports)) == len(ports)
 
 
 def test_andes_is_as_the_design_says():
-    assert sites.load_site("andes") == Site(
+    assert load_site("andes") == Site(
         name="andes",
         title="OLCF Andes",
         local="/tmp",
@@ -146,38 +148,41 @@ def test_every_key_of_the_design_can_be_set(own):
 
 
 def test_a_later_file_wins_key_by_key(own):
-    (sites.SYSTEM / "andes.toml").write_text('title = "centre"\n[laptop]\nport = 2000\n[scheduler]\nqueue = "gpu"')
+    (load_module.SYSTEM / "andes.toml").write_text(
+        'title = "centre"\n[laptop]\nport = 2000\n[scheduler]\nqueue = "gpu"'
+    )
     (own / "andes.toml").write_text('[laptop]\nport = 3000\n[scheduler]\naccount = "mine"')
-    site = sites.load_site("andes", environ=home(own))
+    site = load_site("andes", environ=home(own))
     assert (site.title, site.laptop.port, site.front.host) == ("centre", 3000, "hub.ccs.ornl.gov")
     assert site.scheduler == Scheduler("slurm", account="mine", queue="gpu")
     assert site.sources["laptop.port"] == str(own / "andes.toml")
-    assert site.sources["scheduler.queue"] == str(sites.SYSTEM / "andes.toml")
-    listed = dict(sites.site_names(environ=home(own)))
-    assert listed["andes"] == f"{own / 'andes.toml'}, {sites.SYSTEM / 'andes.toml'}, built in"
+    assert site.sources["scheduler.queue"] == str(load_module.SYSTEM / "andes.toml")
+    listed = dict(site_names(environ=home(own)))
+    assert listed["andes"] == f"{own / 'andes.toml'}, {load_module.SYSTEM / 'andes.toml'}, built in"
 
 
 def test_empty_text_takes_a_host_back(own):
     (own / "andes.toml").write_text('[front]\nhost = ""\n[lab]\nhost = ""')
-    site = sites.load_site("andes", environ=home(own))
+    site = load_site("andes", environ=home(own))
     assert (site.front.host, site.lab.host) == (None, None)
 
 
 def test_an_error_names_the_file_that_holds_the_key(own):
-    (sites.SYSTEM / "andes.toml").write_text("[laptop]\nport = 80")
+    (load_module.SYSTEM / "andes.toml").write_text("[laptop]\nport = 80")
     (own / "andes.toml").write_text('title = "fine"')
     with pytest.raises(ProfileError) as caught:
-        sites.load_site("andes", environ=home(own))
+        load_site("andes", environ=home(own))
     assert (
-        caught.value.message == f"{sites.SYSTEM / 'andes.toml'}: laptop.port: 80 is not a port between 1024 and 65535"
+        caught.value.message
+        == f"{load_module.SYSTEM / 'andes.toml'}: laptop.port: 80 is not a port between 1024 and 65535"
     )
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_bad_site_names_are_refused_before_any_file_is_looked_at(name, monkeypatch):
-    monkeypatch.setattr(sites, "_directories", lambda _: pytest.fail("looked at files"))
+    monkeypatch.setattr(load_module, "_directories", lambda _: pytest.fail("looked at files"))
     with pytest.raises(UsageError) as caught:
-        sites.load_site(name)
+        load_site(name)
     assert caught.value.exit_code == 2
     assert caught.value.next == "gears sites list"
     assert caught.value.message.isprintable()
@@ -186,12 +191,12 @@ def test_bad_site_names_are_refused_before_any_file_is_looked_at(name, monkeypat
 @pytest.mark.parametrize("name", ["A", "-a", "_a", "a" * 33, "a.b"])
 def test_site_names_are_short_and_lower_case(name):
     with pytest.raises(UsageError):
-        sites.check_name(name)
+        check_name(name)
 
 
 def test_an_unknown_site_names_the_known_ones(own):
     with pytest.raises(UsageError) as caught:
-        sites.load_site("ands", environ=home(own))
+        load_site("ands", environ=home(own))
     assert caught.value.message == f"no site is called ands (did you mean andes?); known: {', '.join(BUILT_IN)}"
     assert caught.value.next == "gears sites list"
 
@@ -283,37 +288,37 @@ def test_errors_are_file_key_reason(own, text, key, reason):
 def test_errors_of_toml_name_the_line(own, content, key):
     (own / "x.toml").write_bytes(content)
     with pytest.raises(ProfileError) as caught:
-        sites.load_site("x", environ=home(own))
+        load_site("x", environ=home(own))
     assert (caught.value.file, caught.value.key) == (str(own / "x.toml"), key)
 
 
 def test_the_default_site_is_that_of_the_environment_then_of_the_configuration_then_local(own):
-    assert sites.default_site(home(own)) == "local"
+    assert default_site(home(own)) == "local"
     (own.parent / "config.toml").write_text('site = "andes"')
-    assert sites.default_site(home(own)) == "andes"
-    assert sites.default_site(home(own) | {"GEARS_SITE": "cades"}) == "cades"
-    assert sites.default_site(home(own) | {"GEARS_SITE": ""}) == "andes"
+    assert default_site(home(own)) == "andes"
+    assert default_site(home(own) | {"GEARS_SITE": "cades"}) == "cades"
+    assert default_site(home(own) | {"GEARS_SITE": ""}) == "andes"
 
 
 @pytest.mark.parametrize("text", ["site = 3", 'site = "../x"', "site = "])
 def test_a_wrong_default_site_is_an_error_of_its_file(own, text):
     (own.parent / "config.toml").write_text(text)
     with pytest.raises(ProfileError) as caught:
-        sites.default_site(home(own))
+        default_site(home(own))
     assert caught.value.file == str(own.parent / "config.toml")
 
 
 def test_a_wrong_default_site_in_the_environment_is_a_usage_error():
     with pytest.raises(UsageError):
-        sites.default_site({"GEARS_SITE": "-oProxyCommand=x"})
+        default_site({"GEARS_SITE": "-oProxyCommand=x"})
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_profile_goes_to_another_host_and_comes_back_the_same(name):
-    site = sites.load_site(name)
-    line = sites.to_json(site)
+    site = load_site(name)
+    line = to_json(site)
     assert "\n" not in line
-    assert sites.from_json(line) == site
+    assert from_json(line) == site
 
 
 @pytest.mark.parametrize(
@@ -330,38 +335,38 @@ def test_a_profile_goes_to_another_host_and_comes_back_the_same(name):
 )
 def test_a_profile_from_another_host_is_checked_like_a_file(line, key):
     with pytest.raises(ProfileError) as caught:
-        sites.from_json(line)
+        from_json(line)
     assert caught.value.key == key
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_shown_profile_is_toml_that_says_the_same(own, name):
-    site = sites.load_site(name, environ=home(own))
-    (own / "x.toml").write_text(sitefile.render_toml(site))
-    again = sites.load_site("x", environ=home(own))
-    assert sites.to_json(again).replace('"x"', f'"{name}"', 1) == sites.to_json(site)
+    site = load_site(name, environ=home(own))
+    (own / "x.toml").write_text(export.render_toml(site))
+    again = load_site("x", environ=home(own))
+    assert to_json(again).replace('"x"', f'"{name}"', 1) == to_json(site)
 
 
 def test_a_shown_profile_tells_where_each_key_comes_from(own):
     (own / "local.toml").write_text("[laptop]\nport = 3000\n")
-    shown = sitefile.render_toml(sites.load_site("local", environ=home(own))).splitlines()
+    shown = export.render_toml(load_site("local", environ=home(own))).splitlines()
     assert f"port = 3000                               # {own / 'local.toml'}" in shown
     assert 'title = "this machine alone"              # built in' in shown
     assert "# host is absent                          # default" in shown
 
 
 def test_a_new_profile_works_as_it_is_and_names_every_key(own):
-    file = sitefile.new_site("mine", environ=home(own))
+    file = export.new_site("mine", environ=home(own))
     assert file == own / "mine.toml"
-    assert sites.load_site("mine", environ=home(own)) == Site(name="mine", title="mine")
+    assert load_site("mine", environ=home(own)) == Site(name="mine", title="mine")
     words = {line.removeprefix("# ").split(" = ")[0] for line in file.read_text().splitlines() if " = " in line}
-    assert words == {key.rpartition(".")[2] for key in sites.CHECKS} | set(OURS)
+    assert words == {key.rpartition(".")[2] for key in profile.CHECKS} | set(OURS)
 
 
 def test_a_new_profile_uncommented_shows_the_true_defaults(own):
-    lines = sitefile.new_site("mine", environ=home(own)).read_text().splitlines()[1:]
+    lines = export.new_site("mine", environ=home(own)).read_text().splitlines()[1:]
     said = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
-    defaults = dict(sites.items(Site(name="mine", scheduler=Scheduler("slurm"))))
+    defaults = dict(profile.items(Site(name="mine", scheduler=Scheduler("slurm"))))
     for section in ("lab", "laptop", "scheduler", "front"):
         for name, value in said[section].items():
             if name not in ("host", "root", "nodes"):  # absent by default: an example is shown
@@ -371,8 +376,8 @@ def test_a_new_profile_uncommented_shows_the_true_defaults(own):
 def test_a_new_profile_never_overwrites(own):
     (own / "mine.toml").write_text("title = 'kept'")
     with pytest.raises(UsageError) as caught:
-        sitefile.new_site("mine", environ=home(own))
+        export.new_site("mine", environ=home(own))
     assert caught.value.next == "gears sites show mine"
     assert (own / "mine.toml").read_text() == "title = 'kept'"
     with pytest.raises(UsageError):
-        sitefile.new_site("../mine", environ=home(own))
+        export.new_site("../mine", environ=home(own))

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from gears import checks
-from gears.command import run
 from gears.doctor import elsewhere
 from gears.doctor.finding import failed
-from gears.hop import own_forward, why_ended
-from gears.sites import load_site
-from gears.stanza import plan_stanza
-from gears.state import Ended, Plan, Turn
-from gears.turn import plan_aim
+from gears.lab.state import Plan, Turn
+from gears.lab.supervisor.policy import plan_aim
+from gears.sites import validators
+from gears.sites.load import load_site
+from gears.ssh.failures import Failure, explain_failure
+from gears.ssh.options import own_forward
+from gears.ssh.stanza import plan_stanza
+from gears.system.commands import run
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, gears, lab_at, listening_ports, record, status, wait_until
 from tests.ssh_configuration import CONFIG, redial, ssh_runs, write
@@ -158,24 +159,24 @@ CANONICAL = "Could not resolve hostname andes.example.org: Name or service not k
     ],
 )
 def test_the_last_cause_counts(stderr: str, kind: str) -> None:
-    assert why_ended(255, stderr, site="andes", host="andes", asked=False).kind == kind
+    assert explain_failure(255, stderr, site="andes", host="andes", asked=False).kind == kind
 
 
 def test_a_jump_host_that_refuses_is_named() -> None:
     stderr = "a@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n"
-    assert "gate refused" in why_ended(255, stderr, site="andes", host="andes", asked=False).reason
+    assert "gate refused" in explain_failure(255, stderr, site="andes", host="andes", asked=False).reason
 
 
 @pytest.mark.parametrize("name", ["alice.b@ad.test", "DOM\\alice", "Alice", "a+b", "_x"])
 def test_names_of_directory_services(name: str) -> None:
-    assert checks.user(name) == name
-    assert checks.jump(f"{name}@gate.example.org") == f"{name}@gate.example.org"
+    assert validators.user(name) == name
+    assert validators.jump(f"{name}@gate.example.org") == f"{name}@gate.example.org"
 
 
 @pytest.mark.parametrize("name", ["-alice", "a b", "a;b", "a$b", "a\\", "a%b", "a'b"])
 def test_names_ssh_refuses(name: str) -> None:
     with pytest.raises(ValueError, match="is not"):
-        checks.user(name)
+        validators.user(name)
 
 
 def test_the_stanza_quotes_what_ssh_reads(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_no_cure_of_doctors_is_doctor() -> None:
     [("refused", False, "name"), ("login", False, None), ("login", True, "name"), ("hostkey", False, "name")],
 )
 def test_a_refusal_at_an_address_is_tried_by_name_once(ended: str, gssapi: bool, by: str | None) -> None:
-    turn = Turn(plan=Plan.ASK, ended=Ended(ended, "why"), ever_up=True)
+    turn = Turn(plan=Plan.ASK, ended=Failure(ended, "why"), ever_up=True)
     again = plan_aim(turn, Turn(by="address", how="batch"), "address", gssapi=gssapi)
     assert (again.plan, again.by if by else by) == (Plan.DIAL if by else Plan.ASK, by)
     assert plan_aim(turn, Turn(by="name", how="batch"), "address", gssapi=gssapi).plan == Plan.ASK

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gears.hop import Hop
-from gears.state import Pin
-from gears.stop import end_by_ssh
+from gears.lab.stop import end_by_ssh
+from gears.ssh.hop import Hop
+from gears.ssh.pin import Pin
 from tests.centre import Centre
 from tests.centre.homes import PROFILES
 from tests.helpers import Kernel, gears, lab_at, record, status, wait_until

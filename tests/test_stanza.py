@@ -6,8 +6,10 @@ import subprocess
 import pytest
 
 from gears.errors import UnsafePath, UsageError
-from gears.sites import Front, Lab, Laptop, Site, load_site
-from gears.stanza import assumed_root, plan_stanza
+from gears.sites.load import load_site
+from gears.sites.profile import Front, Lab, Laptop, Site
+from gears.ssh.remote_gears import assumed_root
+from gears.ssh.stanza import plan_stanza
 
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr"
 ROOT = "/home/alice/gears"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gears import store
 from gears.errors import NotReachable, UnsafePath
-from gears.rundir import CONTROL_SUFFIX, MAX_FORWARD_PATH, RunDir, check_lengths, plan_local
+from gears.sites import directories
+from gears.sites.paths import CONTROL_SUFFIX, MAX_FORWARD_PATH, RunDir, check_lengths, plan_local
+from gears.system import files
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def mode(path: Path) -> int:
 
 
 def test_everything_is_private_and_the_fixed_path_leads_to_the_link(tmp_path: Path) -> None:
-    paths = store.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
+    paths = directories.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
     assert os.readlink(paths.fixed) == str(paths.link)
     for directory in (paths.run, paths.records, paths.local, paths.here, paths.runtime):
         assert mode(directory) == 0o700
@@ -47,7 +48,7 @@ def test_the_local_directory_is_chosen_once_by_ten_at_once(tmp_path: Path) -> No
 
     def choose() -> None:
         barrier.wait()
-        chosen.append(store.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice").local)
+        chosen.append(directories.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice").local)
 
     threads = [threading.Thread(target=choose) for _ in range(10)]
     for thread in threads:
@@ -62,33 +63,33 @@ def test_the_local_directory_is_chosen_once_by_ten_at_once(tmp_path: Path) -> No
 def test_an_empty_id_left_by_a_crash_does_not_block(tmp_path: Path) -> None:
     (tmp_path / "g" / "run").mkdir(parents=True, mode=0o700)
     (tmp_path / "g" / "run" / "id").touch()
-    assert store.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice").local.is_dir()
+    assert directories.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice").local.is_dir()
 
 
 def test_a_directory_that_others_may_write_to_is_refused_once_it_is_in_use(tmp_path: Path) -> None:
     home = tmp_path / "g"
     (home / "run").mkdir(parents=True)
     (home / "run").chmod(0o775)  # what a clone under umask 002 has
-    paths = store.open_rundir(home, "andes", str(tmp_path), "alice")
+    paths = directories.open_rundir(home, "andes", str(tmp_path), "alice")
     assert mode(paths.run) == 0o700
     paths.run.chmod(0o770)
     with pytest.raises(UnsafePath, match="others may write"):
-        store.open_rundir(home, "andes", str(tmp_path), "alice")
+        directories.open_rundir(home, "andes", str(tmp_path), "alice")
 
 
 def test_a_link_in_place_of_the_local_directory_is_refused(tmp_path: Path) -> None:
-    paths = store.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
+    paths = directories.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
     (tmp_path / "elsewhere").mkdir()
     paths.local.rename(tmp_path / "moved")
     paths.local.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UnsafePath, match="someone else"):
-        store.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
+        directories.open_rundir(tmp_path / "g", "andes", str(tmp_path), "alice")
 
 
 def test_a_path_too_long_is_refused_before_anything_of_the_site_is_made(tmp_path: Path) -> None:
     home = tmp_path / ("x" * 120)
     with pytest.raises(UnsafePath, match="bytes"):
-        store.open_rundir(home, "andes", str(tmp_path), "alice")
+        directories.open_rundir(home, "andes", str(tmp_path), "alice")
     assert not (home / "run" / "andes").exists()
 
 
@@ -109,46 +110,46 @@ def test_a_long_name_of_a_person_takes_no_room_from_sockets() -> None:
 @pytest.mark.parametrize("text", ["", "{", '{"pid": 1', "[1]", "null", "\x00\xff"])
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "lab.json").write_text(text, encoding="latin-1")
-    assert store.read_record(tmp_path / "lab.json") == {}
+    assert files.read_record(tmp_path / "lab.json") == {}
 
 
 def test_a_record_is_replaced_whole_and_private(tmp_path: Path) -> None:
     path = tmp_path / "lab.json"
     path.write_text("{")
-    store.write_record(path, {"pid": 1})
+    files.write_record(path, {"pid": 1})
     assert json.loads(path.read_text()) == {"pid": 1}
     assert mode(path) == 0o600
     assert [entry.name for entry in tmp_path.iterdir()] == ["lab.json"]
 
 
 def test_a_secret_is_made_once_without_a_newline(tmp_path: Path) -> None:
-    token = store.ensure_secret(tmp_path / "token")
-    assert store.ensure_secret(tmp_path / "token") == token == (tmp_path / "token").read_text()
+    token = files.ensure_secret(tmp_path / "token")
+    assert files.ensure_secret(tmp_path / "token") == token == (tmp_path / "token").read_text()
     assert len(token) == 48
     assert mode(tmp_path / "token") == 0o600
 
 
 def test_a_fifo_without_a_reader_takes_no_word(tmp_path: Path) -> None:
     (tmp_path / "ask").write_text("a file left in its place")
-    store.ensure_fifo(tmp_path / "ask")
-    assert not store.write_fifo(tmp_path / "ask", "person")
+    files.ensure_fifo(tmp_path / "ask")
+    assert not files.write_fifo(tmp_path / "ask", "person")
     reader = os.open(tmp_path / "ask", os.O_RDONLY | os.O_NONBLOCK)
-    assert store.write_fifo(tmp_path / "ask", "person")
+    assert files.write_fifo(tmp_path / "ask", "person")
     assert os.read(reader, 100) == b"person\n"
     fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
-    assert not all(store.write_fifo(tmp_path / "ask", "person") for _ in range(1000)), "a reader that does not read"
+    assert not all(files.write_fifo(tmp_path / "ask", "person") for _ in range(1000)), "a reader that does not read"
     os.close(reader)
-    assert not store.write_fifo(tmp_path / "ask", "person")
+    assert not files.write_fifo(tmp_path / "ask", "person")
 
 
 def test_a_lock_is_held_by_one_and_survives_its_file_being_removed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with store.locked(path):
-        assert store.try_lock(path) is None
-        with pytest.raises(NotReachable), store.locked(path, timeout_s=0.1):
+    with files.locked(path):
+        assert files.try_lock(path) is None
+        with pytest.raises(NotReachable), files.locked(path, timeout_s=0.1):
             pass
         path.unlink()
-    fd = store.try_lock(path)
+    fd = files.try_lock(path)
     assert fd is not None
     os.close(fd)
 
@@ -156,8 +157,8 @@ def test_a_lock_is_held_by_one_and_survives_its_file_being_removed(tmp_path: Pat
 def test_links_are_left_alone_or_replaced(tmp_path: Path) -> None:
     link = tmp_path / "andes.sck"
     link.symlink_to(tmp_path / "nowhere")
-    store.ensure_link(link, tmp_path / "there")
+    files.ensure_link(link, tmp_path / "there")
     before = link.lstat().st_ino
-    store.ensure_link(link, tmp_path / "there")
+    files.ensure_link(link, tmp_path / "there")
     assert os.readlink(link) == str(tmp_path / "there")
     assert link.lstat().st_ino == before

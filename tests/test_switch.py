@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from gears.keeper.probe import UnixConnection
-from gears.keeper.serve import WaitingServer
-from gears.store import ensure_link, switch
+from gears.lab.supervisor.page_server import WaitingServer
+from gears.system.files import ensure_link, switch
+from gears.system.unix_http import UnixConnection
 from tests.centre import Centre, Host
 from tests.helpers import Lab, add_stanza, dial, lab_at, make, wait_until
 

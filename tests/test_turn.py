@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from gears.rundir import RunDir
-from gears.state import Ended, Plan, Turn
-from gears.stop import _turned
-from gears.store import write_record
-from gears.turn import MOST_CRASHES, NETWORK_PAUSES_S, plan_hop_turn, plan_lab_turn
+from gears.lab.state import Plan, Turn
+from gears.lab.stop import _turned
+from gears.lab.supervisor.policy import MOST_CRASHES, NETWORK_PAUSES_S, plan_hop_turn, plan_lab_turn
+from gears.sites.paths import RunDir
+from gears.ssh.failures import Failure
+from gears.system.files import write_record
 
-NETWORK = Ended("network", "login1: Connection timed out", "gears lab andes")
-LOGIN = Ended("login", "login1 wants a passcode", "gears lab andes")
-DIED = Ended("died", "JupyterLab was killed by signal 9", "gears logs andes")
+NETWORK = Failure("network", "login1: Connection timed out", "gears lab andes")
+LOGIN = Failure("login", "login1 wants a passcode", "gears lab andes")
+DIED = Failure("died", "JupyterLab was killed by signal 9", "gears logs andes")
 
 
 def test_a_new_loop_dials_without_a_prompt_and_may_start_a_lab() -> None:
@@ -44,17 +45,17 @@ def test_pauses_grow_while_the_network_is_missing_and_stop_growing() -> None:
 
 @pytest.mark.parametrize("kind", ["login", "refused", "hostkey", "hostkey-unknown", "forward", "config", "remote"])
 def test_what_the_network_is_not_to_blame_for_waits_for_a_person(kind: str) -> None:
-    assert plan_hop_turn(Turn(number=1, ever_up=True), "255", Ended(kind, "why"), True).plan == "ask"
+    assert plan_hop_turn(Turn(number=1, ever_up=True), "255", Failure(kind, "why"), True).plan == "ask"
 
 
 def test_a_name_that_stops_resolving_is_an_outage_only_where_it_once_resolved() -> None:
-    unknown = Ended("unknown-host", "no host is known by the name andes")
+    unknown = Failure("unknown-host", "no host is known by the name andes")
     assert plan_hop_turn(Turn(number=1), "255", unknown, False).plan == "ask"
     assert plan_hop_turn(Turn(number=1, ever_up=True), "255", unknown, False).plan == "dial"
 
 
 def test_a_lab_that_was_shut_down_is_over() -> None:
-    stopped = Ended("stopped", "JupyterLab was shut down")
+    stopped = Failure("stopped", "JupyterLab was shut down")
     assert plan_lab_turn(Turn(number=1), stopped, True, now=1000.0).plan == "stop"
     assert plan_hop_turn(Turn(number=1), "4", stopped, True).plan == "stop"
 

@@ -11,8 +11,8 @@ import datetime
 import os
 import secrets
 
-from gears import store
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.system import files
 
 DAYS = 365
 RENEW_DAYS = 30
@@ -24,12 +24,12 @@ def ensure_certificate(paths: RunDir, *, renew: bool = False) -> None:
     file = paths.dask_tls
     if not file.exists():
         mine = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"
-        store.write_private(mine, _make())
+        files.write_private(mine, _make())
         with contextlib.suppress(FileExistsError):
             os.link(mine, file)
         mine.unlink(missing_ok=True)
     elif renew and _ends_soon(file.read_bytes()):
-        store.write_private(file, _make())
+        files.write_private(file, _make())
 
 
 def _ends_soon(pem: bytes) -> bool:

@@ -14,7 +14,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gears import process
 from gears.dask.records import (
     ClusterRecord,
     ClusterState,
@@ -27,9 +26,11 @@ from gears.dask.records import (
     save_wanted,
 )
 from gears.errors import NotReachable, UsageError
-from gears.jobs import OVER, scheduler
-from gears.loop import wait_for
-from gears.rundir import RunDir, gears_home
+from gears.schedulers.base import OVER, scheduler
+from gears.sites.paths import RunDir
+from gears.system.installation import gears_home
+from gears.system.processes import read
+from gears.system.progress import wait_for
 
 FRESH_S = 60.0
 """An owner writes its record every ten seconds at least; clocks of hosts differ, and NFS shows it late."""
@@ -59,7 +60,7 @@ def look(paths: RunDir) -> Cluster:
 
     Only reads; but knocks, for 2 s at most, if its host is another one and it is silent.
     """
-    record, loop, plan = load_cluster(paths), process.read(paths.dask_file("loop")), load_plan(paths)
+    record, loop, plan = load_cluster(paths), read(paths.dask_file("loop")), load_plan(paths)
     if plan and (record is None or plan.id != record.id):
         if loop and (loop.alive() or (loop.alive() is None and _is_new(paths, plan))):
             return Cluster(ClusterState.STARTING, plan.record(loop.host))
@@ -130,7 +131,7 @@ def forget_stale(paths: RunDir, *, by_loop: bool = False) -> None:
 
     Write its end down for other hosts, which can't see its process. `by_loop`: the owner's own loop asks for this.
     """
-    loop, now = process.read(paths.dask_file("loop")), look(paths)
+    loop, now = read(paths.dask_file("loop")), look(paths)
     if now.lives:
         return
     if loop and loop.alive() and not by_loop:

@@ -13,10 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from gears import checks
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
-from gears.rundir import RunDir
-from gears.sites import Scheduler, Site
+from gears.sites import validators
+from gears.sites.paths import RunDir
+from gears.sites.profile import Scheduler, Site
 
 Config = dict[str, Any]
 
@@ -60,7 +60,7 @@ def plan_tls(paths: RunDir) -> Config:
 
 def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Config:
     """Return dask-jobqueue's defaults for the site's batch system; the profile's own [dask] keys win."""
-    limit_s = checks.walltime_s(scheduler.walltime)
+    limit_s = validators.walltime_s(scheduler.walltime)
     asked: Config = {
         "queue": scheduler.queue or None,
         ACCOUNTS[scheduler.kind]: scheduler.account or None,

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from gears.command import run
-from gears.envs import known, packed
+from gears.envs import archive, registry
 from gears.errors import CommandFailed, GearsError
-from gears.render import render
-from gears.rundir import RunDir, gears_home
+from gears.sites.paths import RunDir
+from gears.system.commands import run
+from gears.system.installation import gears_home
+from gears.system.templates import render
 
 WORKER = "gears_worker"
 """A function of the job script, where dask-jobqueue puts the name of a Python."""
@@ -22,7 +23,7 @@ def asked_for(named: str | None, environ: Mapping[str, str]) -> str:
     In a notebook, and what is started there, it is that of its kernel unless another is named.
     """
     name = named or environ.get("GEARS_ENV", "")
-    return "" if name == known.BASE else name
+    return "" if name == registry.BASE else name
 
 
 def python_of(environment: str, site: str, *, batch: bool) -> str:
@@ -32,7 +33,7 @@ def python_of(environment: str, site: str, *, batch: bool) -> str:
     """
     if not environment:
         return sys.executable
-    python = str(known.find(gears_home() / "run", environment).prefix / "bin" / "python")
+    python = str(registry.find(gears_home() / "run", environment).prefix / "bin" / "python")
     wanted = "import distributed, dask_jobqueue" if batch else "import distributed"
     try:
         run([python, "-c", wanted], timeout_s=60)
@@ -40,24 +41,24 @@ def python_of(environment: str, site: str, *, batch: bool) -> str:
         what = "distributed and dask-jobqueue" if batch else "distributed"
         raise GearsError(
             f"the environment {environment} can't have a Dask cluster, which needs {what}: {exc.message[-300:]}",
-            next=f"gears dask up {site} --env {known.BASE}   (with gears' own environment)",
+            next=f"gears dask up {site} --env {registry.BASE}   (with gears' own environment)",
         ) from exc
     return python
 
 
 def plan_worker(environment: str, paths: RunDir) -> dict[str, Any]:
     """Return how a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
-    packs = packed.directory(paths.run)
-    if not environment and not packed.archive_of(packs, known.BASE).exists():
+    packs = archive.directory(paths.run)
+    if not environment and not archive.archive_of(packs, registry.BASE).exists():
         return {}
-    found = known.find(paths.run, environment or known.BASE)
+    found = registry.find(paths.run, environment or registry.BASE)
     lines = render(
         "dask-worker.sh.j2",
         name=found.name,
         prefix=found.prefix,
         active="CONDA_PREFIX" if (found.prefix / "conda-meta").is_dir() else "VIRTUAL_ENV",
         packs=packs,
-        archive=packed.archive_of(packs, found.name),
+        archive=archive.archive_of(packs, found.name),
         envs_local=paths.envs_here,
         gears_python=sys.executable,
     )

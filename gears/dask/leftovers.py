@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import time
 
-from gears import store
 from gears.dask.cluster import FRESH_S, look
 from gears.dask.records import load_plan
 from gears.errors import CommandFailed, MissingProgram
-from gears.jobs import scheduler
-from gears.loop import Say
-from gears.rundir import RunDir
+from gears.schedulers.base import scheduler
+from gears.sites.paths import RunDir
+from gears.system import files
+from gears.system.progress import Progress
 
 
 def note_name(paths: RunDir, name: str, kind: str, clusters: str) -> None:
@@ -22,16 +22,16 @@ def note_name(paths: RunDir, name: str, kind: str, clusters: str) -> None:
 
     Nobody can guess the name. Each has its own file, for several commands may note and forget names at once.
     """
-    store.ensure_private(paths.dask_names)
-    store.write_private(paths.dask_names / name, f"{kind} {clusters}".strip())
+    files.ensure_private(paths.dask_names)
+    files.write_private(paths.dask_names / name, f"{kind} {clusters}".strip())
 
 
 def noted_names(paths: RunDir) -> dict[str, str]:
     """Read the noted names. Each has its kind of batch system and, behind a space, its Slurm clusters."""
-    return {file.name: store.read_text(file) for file in sorted(paths.dask_names.glob("dask-*"))}
+    return {file.name: files.read_text(file) for file in sorted(paths.dask_names.glob("dask-*"))}
 
 
-def reap(paths: RunDir, say: Say) -> bool:
+def reap(paths: RunDir, say: Progress) -> bool:
     """Cancel the jobs that clusters which are no more have left: those of this person with a name of ours.
 
     False where the batch system can't be asked, or does not let them go; then the next command tries again.
@@ -41,7 +41,7 @@ def reap(paths: RunDir, say: Say) -> bool:
     return all(done)
 
 
-def reap_one(paths: RunDir, name: str, say: Say) -> bool:
+def reap_one(paths: RunDir, name: str, say: Progress) -> bool:
     """Cancel the jobs of one name, within a minute, and forget the name. False if some may still be there."""
     kind, _, clusters = noted_names(paths).get(name, "").partition(" ")
     if kind and not _cancel_all(name, kind, clusters, say):
@@ -59,7 +59,7 @@ def _in_use(paths: RunDir) -> list[str]:
     return names
 
 
-def _cancel_all(name: str, kind: str, clusters: str, say: Say) -> bool:
+def _cancel_all(name: str, kind: str, clusters: str, say: Progress) -> bool:
     batch, deadline, told = scheduler(kind), time.monotonic() + 60, False
     pause_s = 0.5
     while ids := batch.find(name, clusters):

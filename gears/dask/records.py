@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from gears import store
 from gears.dask.anywhere.gears_dask_limits import Bounds
-from gears.process import Process
-from gears.records import as_values, parse, save
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.system import timestamps
+from gears.system.files import read_record, write_record
+from gears.system.processes import Process
+from gears.system.records import as_values, parse, save
 
 AGAIN_S = 0.05
 
@@ -103,7 +104,7 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """What the batch system says of a job of workers, see `gears.jobs.Job`."""
+    """What the batch system says of a job of workers, see `gears.schedulers.base.Job`."""
 
     id: str
     state: str
@@ -172,7 +173,7 @@ class ClusterRecord(Terms):
 
     def ended(self, why: str) -> ClusterRecord:
         """Return the record of a cluster that has ended now, for the reason `why`."""
-        return replace(self, state=ClusterState.ENDED, reason=why, updated=store.utc_now())
+        return replace(self, state=ClusterState.ENDED, reason=why, updated=timestamps.utc_now())
 
 
 def load_cluster(paths: RunDir) -> ClusterRecord | None:
@@ -181,10 +182,10 @@ def load_cluster(paths: RunDir) -> ClusterRecord | None:
     Read an empty one again: a shared home may show nothing for a moment while a record is being replaced.
     """
     file = paths.dask_file("cluster.json")
-    found = store.read_record(file)
+    found = read_record(file)
     if not found and file.parent.is_dir():
         time.sleep(AGAIN_S)
-        found = store.read_record(file)
+        found = read_record(file)
     return parse(ClusterRecord, found)
 
 
@@ -260,7 +261,7 @@ OF_JOBS = (CLASS, "in_job", "named", "job")
 
 def load_plan(paths: RunDir) -> Plan | None:
     """Read the plan; None where there is none."""
-    values = store.read_record(paths.dask_file("plan.json"))
+    values = read_record(paths.dask_file("plan.json"))
     return parse(Plan, values | {"class_name": values.get(CLASS)})
 
 
@@ -269,7 +270,7 @@ def save_plan(paths: RunDir, plan: Plan) -> None:
     values = as_values(plan)
     values[CLASS] = values.pop("class_name")
     told = {name: value for name, value in values.items() if value is not None or name not in OF_JOBS}
-    store.write_record(paths.dask_file("plan.json"), told)
+    write_record(paths.dask_file("plan.json"), told)
 
 
 def forget_plan(paths: RunDir) -> None:

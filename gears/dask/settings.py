@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gears import checks
 from gears.errors import ProfileError
-from gears.sites import Site
+from gears.sites import validators
+from gears.sites.profile import Site
 
 RENAMED = {
     "extra": "worker-extra-args",
@@ -73,7 +73,7 @@ def fixed_ports(site: Site) -> dict[str, str]:
 
 def memory(value: object) -> str:
     """Check an amount as Dask has it: "20GB" are powers of ten, "20GiB" powers of two. Raises ValueError."""
-    text = str(checks.text(value))
+    text = str(validators.text(value))
     bytes_of(text)
     return text
 
@@ -94,8 +94,8 @@ def fraction(value: object) -> float:
 
 
 def seconds(value: object) -> int:
-    """Convert a walltime as `checks.walltime` has it into seconds. Raises ValueError."""
-    return checks.walltime_s(checks.walltime(value))
+    """Convert a walltime as `validators.walltime` has it into seconds. Raises ValueError."""
+    return validators.walltime_s(validators.walltime(value))
 
 
 def processes_of(cores: int) -> int:
@@ -108,20 +108,20 @@ def processes_of(cores: int) -> int:
     return min(count for count in range(1, cores + 1) if cores % count == 0 and count >= math.sqrt(cores))
 
 
-_COUNT = checks.number(1, 100_000)
+_COUNT = validators.number(1, 100_000)
 OURS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "cores": ("cores", _COUNT),
     "memory": ("memory", memory),
     "processes": ("processes", _COUNT),
-    "interface": ("interface", checks.word(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,14}", "a network interface such as ib0")),
+    "interface": ("interface", validators.word(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,14}", "a network interface such as ib0")),
     "maximum_jobs": ("maximum_jobs", _COUNT),
-    "minimum": ("minimum", checks.number(0, 100_000)),
+    "minimum": ("minimum", validators.number(0, 100_000)),
     "maximum": ("maximum", _COUNT),
     "idle_timeout": ("idle_timeout_s", lambda value: None if value == "" else seconds(value)),
     "idle_worker": ("idle_worker_s", seconds),
     "share": ("share", fraction),
-    "scheduler_port": ("scheduler_port", checks.port),
-    "dashboard_port": ("dashboard_port", checks.port),
+    "scheduler_port": ("scheduler_port", validators.port),
+    "dashboard_port": ("dashboard_port", validators.port),
 }
 """Each key of [dask] that gears reads: the field it becomes, and its check."""
 

@@ -20,17 +20,17 @@ from gears.doctor.programs import check_ssh, check_terminal, check_tmux
 from gears.doctor.space import check_home_space, check_local_space
 from gears.doctor.sshd import check_forwarding
 from gears.errors import GearsError
-from gears.here import this_host
-from gears.locate import find_paths
-from gears.route import Route
-from gears.rundir import RunDir, gears_home, plan_local
-from gears.status import Status, observe
-from gears.way import place_of
+from gears.lab.status.status import Status, observe
+from gears.sites.locate import find_paths, place_of
+from gears.sites.paths import RunDir, plan_local
+from gears.sites.route import Route
+from gears.system.host import this_host
+from gears.system.installation import gears_home
 
 __all__ = ["Finding", "as_text", "examine", "examine_host"]
 
 MOST_S = 11.0
-"""For all but the resolver, which `locate` gives 3 s."""
+"""For all but the resolver, which `sites.locate` gives 3 s."""
 
 Probe = Callable[[Route, RunDir], Iterable[Finding]]
 
@@ -93,7 +93,7 @@ def judge_state(status: Status) -> Finding:
 
 
 def _next(route: Route, paths: RunDir, status: Status, until: float) -> list[Finding]:
-    from gears.doctor.far import examine_next
+    from gears.doctor.remote_host import examine_next
 
     return examine_next(route, paths, status, until=until)
 

@@ -10,15 +10,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gears.command import Conversation, run
-from gears.doctor.far import dial, far_command, judge, judge_end
 from gears.doctor.finding import Finding, failed, ok, warning
-from gears.here import port_is_free, this_host
-from gears.hop import ssh_options, why_ended
-from gears.route import Route
-from gears.stanza import alias, assumed_root
-from gears.state import Ended
-from gears.way import own_proxy, remote_gears
+from gears.doctor.remote_host import dial, far_command, judge, judge_end
+from gears.sites.route import Route
+from gears.ssh.failures import Failure, explain_failure
+from gears.ssh.options import ssh_options
+from gears.ssh.remote_gears import assumed_root, next_gears
+from gears.ssh.stanza import alias
+from gears.ssh.target import own_proxy
+from gears.system.commands import Conversation, run
+from gears.system.host import this_host
+from gears.system.ports import port_is_free
 
 FRONT_S = 16.0
 """For the front's doctor, which takes 14 s where something hangs."""
@@ -82,7 +84,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
 def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     """Ask the front's own doctor, which sees what is there, and the hop behind it."""
     site = route.site.name
-    gears = remote_gears(route.site, "laptop")
+    gears = next_gears(route.site, "laptop")
     argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *own_proxy(name), name]
     with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
         line = ssh.read_line("[", timeout_s=FRONT_S)
@@ -91,9 +93,9 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
         yield replace(ok("login", f"`ssh {name}` gets in without a passcode"), host=route.front)
         yield from (Finding(**found) for found in json.loads(line))
         return
-    ended = Ended("network", f"{route.front} said nothing in time", f"ssh -v {name}")
+    ended = Failure("network", f"{route.front} said nothing in time", f"ssh -v {name}")
     if status is not None:
-        ended = why_ended(status, stderr, site=site, host=route.front, asked=False)
+        ended = explain_failure(status, stderr, site=site, host=route.front, asked=False)
     yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
 
 

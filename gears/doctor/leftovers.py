@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from gears import process
 from gears.doctor.finding import Finding, ok, warning
-from gears.here import this_host
-from gears.keeper.probe import connects
-from gears.route import Route
-from gears.rundir import RunDir, plan_local
+from gears.sites.paths import RunDir, plan_local
+from gears.sites.route import Route
+from gears.system import processes
+from gears.system.host import this_host
+from gears.system.unix_http import connects
 
 
 def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
@@ -29,14 +29,14 @@ def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def _dead_loop(paths: RunDir) -> Iterator[str]:
-    loop = process.read(paths.loop)
+    loop = processes.read(paths.loop)
     if loop and not loop.alive():
         yield f"the loop of {paths.site} (pid {loop.pid}) is gone without having ended"
 
 
 def _deaf_sockets(paths: RunDir) -> Iterator[str]:
     """Find sockets on which nobody listens. Between two turns a live loop has some, too, and removes them itself."""
-    loop = process.read(paths.loop)
+    loop = processes.read(paths.loop)
     if loop and loop.alive():
         return
     deaf = [path for path in sorted(paths.local.glob(f"{paths.site}.*.sck")) if not connects(path)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gears.doctor.finding import Finding, failed, ok, warning
-from gears.lab import closed
-from gears.route import Route
-from gears.rundir import RunDir
-from gears.state import load_lab
+from gears.lab.jupyter import closed
+from gears.lab.state import load_lab
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
 
 
 def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:

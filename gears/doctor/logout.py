@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gears import process
 from gears.doctor.finding import Finding, failed, ok
-from gears.here import this_host
-from gears.route import Route
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system import processes
+from gears.system.host import this_host
 
 CONFIGURATION = ("/usr/lib/systemd", "/run/systemd", "/etc/systemd")
 LINGER = Path("/var/lib/systemd/linger")
@@ -69,7 +69,7 @@ def _read(file: Path, *, comments: bool = False) -> dict[str, str]:
 
 
 def _in_user_manager(paths: RunDir) -> bool:
-    loop = process.read(paths.loop)
+    loop = processes.read(paths.loop)
     if not loop or not loop.alive():
         return False
     try:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok, warning
-from gears.route import Route
-from gears.rundir import MAX_FORWARD_PATH, RunDir, check_lengths
-from gears.store import another_name
+from gears.sites.directories import another_name
+from gears.sites.paths import MAX_FORWARD_PATH, RunDir, check_lengths
+from gears.sites.route import Route
 
 
 def check_path_lengths(_route: Route, paths: RunDir) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from gears.command import find_program, run
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import CommandFailed
-from gears.route import Route
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system.commands import find_program, run
 
 OLDEST_SSH = (6, 8)
 """6.7 forwards to sockets; 6.8 has the `ssh -G` that a hop is planned with."""
@@ -33,7 +33,7 @@ def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
 
 def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
     """Check tmux. Raises MissingProgram where it is absent or too old."""
-    from gears import tmux
+    from gears.system import tmux
 
     if route.role != "elsewhere":
         yield ok("tmux", tmux.check_tmux())

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gears.command import run
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import GearsError
-from gears.route import Route
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system.commands import run
 
 LOW_BYTES = 50_000_000
 LOW_INODES = 100

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gears.command import run
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import GearsError
-from gears.here import this_host
-from gears.route import Route
-from gears.rundir import RunDir
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system.commands import run
+from gears.system.host import this_host
 
 NEEDED = {
     "DisableForwarding": ("no",),

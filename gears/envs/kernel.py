@@ -11,20 +11,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gears import store
-from gears.envs.known import Environment
-from gears.envs.packed import MARK
-from gears.envs.place import Place
-from gears.render import render
+from gears.envs.archive import MARK
+from gears.envs.paths import Place
+from gears.envs.registry import Environment
+from gears.system import files
+from gears.system.templates import render
 
 LAUNCHER = Path(__file__).parents[1] / "lab" / "kernel_launcher.py"
-"""Every Python can run it. (`gears.lab.kernels` knows it too, but imports all of Jupyter's server.)"""
+"""Every Python can run it. (`gears.lab.jupyter.kernels` knows it too, but imports all of Jupyter's server.)"""
 
 
 def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
     """Return the kernelspec.
 
-    Our launcher starts ipykernel, so that a kernel opens no TCP port at all (`gears.lab.kernels`).
+    Our launcher starts ipykernel, so that a kernel opens no TCP port at all (`gears.lab.jupyter.kernels`).
     """
     runner = [shell_for(environment), str(where.runner(environment.name))]
     return {
@@ -43,7 +43,7 @@ def shell_for(environment: Environment) -> str:
 
 def ensure_scripts(environment: Environment, where: Place) -> None:
     """Write the scripts that activate the environment and run a command in it, where they differ."""
-    store.ensure_private(where.start)
+    files.ensure_private(where.start)
     values = {"name": environment.name, "prefix": environment.prefix, "family": environment.family}
     activate = render("env-activate.sh.j2", mark=MARK, **values)
     runner = render("env-run.sh.j2", shell=shell_for(environment), activate=where.activate(environment.name), **values)
@@ -55,7 +55,7 @@ def ensure_kernelspec(environment: Environment, where: Place) -> None:
     """Offer the environment from now on. The scripts must be there."""
     file = where.kernelspec(environment.name)
     for directory in (where.jupyter, where.kernels, file.parent):
-        store.ensure_private(directory)
+        files.ensure_private(directory)
     _write(file, json.dumps(plan_kernelspec(environment, where), indent=1) + "\n")
 
 
@@ -74,11 +74,11 @@ def offered(where: Place) -> list[str]:
     """List the names of the environments that have a kernelspec of ours."""
     found = []
     for file in sorted(where.kernels.glob("*/kernel.json")):
-        gears = store.read_record(file).get("metadata", {}).get("gears", {})
+        gears = files.read_record(file).get("metadata", {}).get("gears", {})
         found.append(str(gears.get("environment") or file.parent.name))
     return found
 
 
 def _write(file: Path, text: str) -> None:
-    if store.read_text(file) != text:
-        store.write_private(file, text)
+    if files.read_text(file) != text:
+        files.write_private(file, text)

@@ -17,10 +17,11 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from gears import store
-from gears.envs import interpreter, packed, relocate
-from gears.envs.packed import Pack
+from gears.envs import base_python, relocate
+from gears.envs.archive import Pack, archive_of, fingerprint, write_pack
 from gears.errors import GearsError
+from gears.system import timestamps
+from gears.system.files import ensure_private
 
 COMPRESSION = 3
 """Of gzip, since every Python and every tar reads it; more takes far longer and gains little."""
@@ -35,19 +36,19 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
 
     Takes about a minute for each gigabyte. Broken off it leaves nothing. Raises GearsError where the disk is full.
     """
-    target = output or packed.archive_of(packs, name)
+    target = output or archive_of(packs, name)
     kind = "conda" if (prefix / "conda-meta").is_dir() else "venv"
-    before = packed.fingerprint(prefix)
+    before = fingerprint(prefix)
     for directory in () if output else (packs.parent, packs):
-        store.ensure_private(directory)
+        ensure_private(directory)
     with _at(target, name) as temporary:
         with Archive(temporary, say) as archive:
             (_add_conda if kind == "conda" else _add_venv)(archive, name, prefix)
         size = temporary.stat().st_size
         os.replace(temporary, target)
     if not output:
-        packed.write_pack(
-            packs, Pack(name, str(prefix), kind, before, size, _size(target), _base(prefix), store.utc_now())
+        write_pack(
+            packs, Pack(name, str(prefix), kind, before, size, _size(target), _base(prefix), timestamps.utc_now())
         )
     return target
 
@@ -74,7 +75,7 @@ def _size(archive: Path) -> int:
 
 def _base(prefix: Path) -> str:
     """Return the Python that must be where the archive is unpacked, for it is not in it; "" for none."""
-    return "" if interpreter.to_take(prefix, Path.home()) else interpreter.outside(prefix)
+    return "" if base_python.to_take(prefix, Path.home()) else base_python.outside(prefix)
 
 
 # --- the archive -------------------------------------------------------------------------------------
@@ -158,12 +159,12 @@ def _add_conda(archive: Archive, name: str, prefix: Path) -> None:
 
 
 def _add_venv(archive: Archive, _name: str, prefix: Path) -> None:
-    python, taken = interpreter.outside(prefix), interpreter.to_take(prefix, Path.home())
-    for path, target in interpreter.files(taken, python) if taken else ():
+    python, taken = base_python.outside(prefix), base_python.to_take(prefix, Path.home())
+    for path, target in base_python.files(taken, python) if taken else ():
         archive.add(path, target)
     for path in _files(prefix):
         target = str(path.relative_to(prefix))
-        if taken and (leads_to := interpreter.link(path, python)):
+        if taken and (leads_to := base_python.link(path, python)):
             archive.add_link(path, leads_to, target)
         elif path.parent == prefix / "bin" and path.is_file() and not path.is_symlink():
             archive.add_bytes(path, relocate.relocate_script(path.read_bytes(), str(prefix)), target)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears import store
-from gears.envs import kernel, known
-from gears.envs.known import Environment
-from gears.envs.place import Place, place
+from gears.envs import kernel, registry
+from gears.envs.paths import Place, place
+from gears.envs.registry import Environment
+from gears.system import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -
     where = place(run)
     found = []
     for name in kernel.offered(where):
-        environment = known.read(where, name)
+        environment = registry.read(where, name)
         condition = (
-            known.condition(environment) if environment else known.Condition("broken", "the environment is gone")
+            registry.condition(environment) if environment else registry.Condition("broken", "the environment is gone")
         )
         if condition.state != "ready":
             kernel.withdraw(name, where)
@@ -50,14 +50,14 @@ def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -
 
 def settle(where: Place) -> None:
     """Offer each environment that can be used, and no other. Leave alone one that is being worked at."""
-    for environment in known.every(where):
+    for environment in registry.every(where):
         if _is_offered_rightly(environment, where):
             continue
-        lock = store.try_lock(where.lock(environment.name))
+        lock = files.try_lock(where.lock(environment.name))
         if lock is None:
             continue
         try:
-            now = known.read(where, environment.name)
+            now = registry.read(where, environment.name)
             if now and not _is_offered_rightly(now, where):
                 _correct(now, where)
         finally:
@@ -66,11 +66,11 @@ def settle(where: Place) -> None:
 
 def _is_offered_rightly(environment: Environment, where: Place) -> bool:
     offered = where.kernelspec(environment.name).exists()
-    return offered == (known.condition(environment).state == "ready")
+    return offered == (registry.condition(environment).state == "ready")
 
 
 def _correct(environment: Environment, where: Place) -> None:
-    if known.condition(environment).state == "ready":
+    if registry.condition(environment).state == "ready":
         kernel.ensure_scripts(environment, where)
         kernel.ensure_kernelspec(environment, where)
     else:
@@ -87,7 +87,7 @@ def own_kernels(environ: Mapping[str, str]) -> Path:
 def dead_specs(kernels: Path) -> Iterator[tuple[Path, str]]:
     """Yield kernelspecs whose program is a path that leads nowhere: the directory, and that path."""
     for file in sorted(kernels.glob("*/kernel.json")):
-        argv = store.read_record(file).get("argv")
+        argv = files.read_record(file).get("argv")
         program = str(argv[0]) if isinstance(argv, list) and argv else ""
         if program.startswith("/") and not Path(program).exists():
             yield file.parent, program

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from gears.envs.manifests import script_interpreter
+from gears.envs.metadata import script_interpreter
 
 ACTIVATE = """\
 # Source it: . bin/activate

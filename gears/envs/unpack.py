@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from time import monotonic
 
-from gears import command, store
-from gears.envs import interpreter, packed
-from gears.envs.packed import Pack
+from gears.envs import base_python
+from gears.envs.archive import MARK, Pack, archive_of, is_fresh, pack_names, read_pack
 from gears.errors import GearsError
+from gears.system import commands, files
 
 UNPACK_S = 1800.0
 
@@ -31,7 +31,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes along the tar that is at work
     packs, local, *names = sys.argv[1:]
     status = 0
-    for name in names or packed.pack_names(Path(packs)):
+    for name in names or pack_names(Path(packs)):
         try:
             said = unpack(Path(packs), Path(local), name)
         except (GearsError, OSError) as exc:
@@ -45,21 +45,21 @@ def unpack(packs: Path, local: Path, name: str) -> str:
 
     Waits while another does the same. Raises GearsError if it can't be done.
     """
-    store.ensure_private(local.parent)
-    store.ensure_private(local)
-    pack = packed.read_pack(packs, name)
+    files.ensure_private(local.parent)
+    files.ensure_private(local)
+    pack = read_pack(packs, name)
     if not pack:
         raise GearsError("there is no archive", next=f"gears env pack {name}")
-    if not packed.is_fresh(pack):
+    if not is_fresh(pack):
         (local / name).unlink(missing_ok=True)
         raise GearsError("it has changed since it was packed", next=f"gears env pack {name}")
-    with store.locked(local / f".{name}.lock", UNPACK_S):
+    with files.locked(local / f".{name}.lock", UNPACK_S):
         copy = local / f"{name}-{pack.of}"
         if _leads_to(local / name, copy):
             return "is there"
         began = monotonic()
-        _unpack(pack, packed.archive_of(packs, name), copy)
-        store.switch(local / name, Path(copy.name))
+        _unpack(pack, archive_of(packs, name), copy)
+        files.switch(local / name, Path(copy.name))
         return f"unpacked in {monotonic() - began:.1f} s"
 
 
@@ -69,12 +69,12 @@ def _unpack(pack: Pack, archive: Path, copy: Path) -> None:
     _check_room(pack, copy.parent)
     copy.mkdir(mode=0o700)
     try:
-        command.run(["tar", "-xzf", str(archive), "--no-same-owner", "-C", str(copy)], timeout_s=UNPACK_S)
-        interpreter.settle(copy)
+        commands.run(["tar", "-xzf", str(archive), "--no-same-owner", "-C", str(copy)], timeout_s=UNPACK_S)
+        base_python.settle(copy)
         python = str(copy / "bin" / "python")
         if pack.kind == "conda":
-            command.run([python, str(copy / "bin" / "conda-unpack")], timeout_s=UNPACK_S)
-        command.run([python, "-I", "-c", "pass"], timeout_s=60.0)
+            commands.run([python, str(copy / "bin" / "conda-unpack")], timeout_s=UNPACK_S)
+        commands.run([python, "-I", "-c", "pass"], timeout_s=60.0)
         _finish(copy, Path(pack.prefix))
     except (GearsError, OSError):
         shutil.rmtree(copy, ignore_errors=True)
@@ -87,7 +87,7 @@ def _finish(copy: Path, prefix: Path) -> None:
     That is tested in `templates/env-activate.sh.j2`. What is installed here would be lost with the job: pip and its
     like are refused the directory of packages.
     """
-    mark, when = copy / packed.MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
+    mark, when = copy / MARK, max(path.stat().st_mtime_ns for path in prefix.glob("lib/python3*/site-packages"))
     mark.touch(mode=0o600)
     os.utime(mark, ns=(when, when))
     for site in copy.glob("lib/python3*/site-packages"):

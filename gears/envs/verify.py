@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 
-from gears import command
-from gears.envs import manifests
-from gears.envs.findings import Broken, Fault, Report
-from gears.envs.manifests import Entry, Package
-from gears.envs.needs import absent, normal
+from gears.envs import metadata
+from gears.envs.dependencies import absent, normal
+from gears.envs.metadata import Entry, Package
+from gears.envs.report import Broken, Fault, Report
 from gears.errors import CommandFailed, MissingProgram
+from gears.system import commands
 
 THREADS = 8
 """On NFS each look at a file is a round trip; more at a time than this trouble its server."""
@@ -74,7 +74,7 @@ def site_packages(prefix: Path) -> list[Path]:
 
 def _conda_packages(prefix: Path) -> Iterator[Package]:
     for path in sorted((prefix / "conda-meta").glob("*.json")):
-        found = manifests.read_conda_record(_read(path), str(prefix))
+        found = metadata.read_conda_record(_read(path), str(prefix))
         name, version, *_ = [*path.stem.rsplit("-", 2), "", ""]
         yield found or Package(name, version, "conda", (Entry(str(path), -1),))  # a record that can't be read
 
@@ -84,11 +84,11 @@ def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Pack
 
     Without RECORD or METADATA no tool can remove it or bring it up to date.
     """
-    name, version = named or manifests.parse_dist_info(str(dist_info))
-    entries = manifests.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))
+    name, version = named or metadata.parse_dist_info(str(dist_info))
+    entries = metadata.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))
     known = {entry.path for entry in entries}
     needed = (str(dist_info / file) for file in ("METADATA", "RECORD"))
-    origin = manifests.read_origin(_read(dist_info / "direct_url.json"), name)
+    origin = metadata.read_origin(_read(dist_info / "direct_url.json"), name)
     return Package(name, version, "pip", (*entries, *(Entry(path) for path in needed if path not in known)), origin)
 
 
@@ -96,7 +96,7 @@ def _set_aside(prefix: Path) -> Iterator[Package]:
     """Yield packages that pip was about to replace: under `~`, and where they were there may be nothing yet."""
     for site in site_packages(prefix):
         for found in sorted(site.glob("~*.dist-info")):
-            if (named := manifests.read_name(_read(found / "METADATA")))[0]:
+            if (named := metadata.read_name(_read(found / "METADATA")))[0]:
                 yield _dist_package(found, named)
 
 
@@ -153,7 +153,7 @@ def probe_interpreter(prefix: Path) -> str | None:
     if not python.exists():
         return f"{os.path.realpath(python)} is gone"
     try:
-        version = command.run([str(python), "-I", "-c", VERSION], timeout_s=START_S).strip()
+        version = commands.run([str(python), "-I", "-c", VERSION], timeout_s=START_S).strip()
     except (CommandFailed, MissingProgram, OSError) as exc:
         return f"{python} does not start: {str(exc).strip().splitlines()[-1]}"
     made_for = {site.parent.name.removeprefix("python").rstrip("t") for site in site_packages(prefix)}
@@ -172,7 +172,7 @@ def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
                 head = file.read(1024).decode(errors="replace")
         except OSError:
             continue
-        if (interpreter := manifests.script_interpreter(head)) and not os.path.exists(interpreter):
+        if (interpreter := metadata.script_interpreter(head)) and not os.path.exists(interpreter):
             yield str(script), interpreter
 
 

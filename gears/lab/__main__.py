@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gears.lab.settings import VARIABLES
+from gears.lab.jupyter.settings import VARIABLES
 
 SLOW = "rfc3987_syntax"
 
@@ -44,14 +44,14 @@ def main() -> None:
     for name in VARIABLES:
         os.environ.pop(name, None)  # before jupyter_core looks at them, as it is imported
     if "GEARS_LAB_SOCKET" in os.environ:  # else nobody would load them
-        from gears.lab.late import put_off_extensions
+        from gears.lab.jupyter.deferred_extensions import put_off_extensions
 
         put_off_extensions()
     try:
         Path("/proc/self/comm").write_text("jupyter-lab")  # what ps and top show
     except OSError:
         pass
-    from gears.lab.server import start
+    from gears.lab.jupyter.server import start
 
     sys.argv[0] = "jupyter-lab"
     start()

@@ -9,11 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-from gears import store
 from gears.errors import UnsafePath
-from gears.here import this_host
 from gears.lab.__main__ import main
-from gears.rundir import RunDir
+from gears.sites import directories
+from gears.sites.paths import RunDir
+from gears.system import files
+from gears.system.host import this_host
 
 
 def open_node(home: Path, site: str, base: str) -> None:
@@ -22,12 +23,12 @@ def open_node(home: Path, site: str, base: str) -> None:
     Raises UnsafePath where the host-local directory is somebody else's, or its disk is full. The fixed path leads to
     JupyterLab on this host too, unless a loop here sees to it.
     """
-    paths = store.open_rundir(home, site, base, this_host().user)
+    paths = directories.open_rundir(home, site, base, this_host().user)
     socket = Path(os.environ["GEARS_LAB_SOCKET"])
     for stale in set(paths.local.glob(f"{site}.lab.*.sck")) | {socket}:
         stale.unlink(missing_ok=True)
     if not keeps_a_path(paths):
-        store.switch(paths.link, socket)  # the fixed path leads to JupyterLab on this host too
+        files.switch(paths.link, socket)  # the fixed path leads to JupyterLab on this host too
 
 
 def keeps_a_path(paths: RunDir) -> bool:

@@ -1,0 +1,30 @@
+"""`gears attach`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gears.cli.options import Commands, add_command, site_name
+from gears.errors import NothingRunning, UsageError
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the command."""
+    add_command(commands, "attach", "show the tmux session of a site (leave it with Ctrl-b d)", do_attach)
+
+
+def do_attach(args: argparse.Namespace) -> int:
+    """Show the site's tmux session in this terminal, and return tmux's exit status.
+
+    Raises NothingRunning without a session on this host, UsageError without a terminal.
+    """
+    from gears.sites.load import load_site
+    from gears.system import tmux
+
+    name = load_site(site_name(args)).name
+    if not tmux.has_session(name):
+        raise NothingRunning(f"no tmux session {name} on this host", next=f"gears lab {name}")
+    if not sys.stdin.isatty():
+        raise UsageError("attach wants a terminal", next=" ".join(tmux.attach_command(name)))
+    return tmux.attach(name).wait()

@@ -1,0 +1,25 @@
+"""`gears doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from gears.cli.console import show
+from gears.cli.options import Commands, add_command, site_name
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the command."""
+    doctor = add_command(commands, "doctor", "probe every hop and setting; say the cause and the cure", do_doctor)
+    doctor.add_argument("--json", action="store_true", help="for programs")
+
+
+def do_doctor(args: argparse.Namespace) -> int:
+    """Print what `gears.doctor` finds. The exit status is 1 where anything has failed, else 0."""
+    from gears import doctor
+    from gears.sites.locate import locate
+
+    findings = doctor.examine(locate(site_name(args)))
+    show(json.dumps([finding.as_record() for finding in findings]) if args.json else doctor.as_text(findings))
+    return 1 if any(finding.level == "failed" for finding in findings) else 0

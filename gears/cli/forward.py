@@ -1,0 +1,39 @@
+"""`gears forward`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from gears.cli.console import say, show_now
+from gears.cli.options import Commands, add_command
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the command."""
+    what = "your Jupyter servers and Dask dashboards there, at ports here"
+    forward = add_command(commands, "forward", what, do_forward, site=False)
+    forward.add_argument("words", nargs="*", metavar="HOST|SITE… | list | cancel [PORT]")
+
+
+def do_forward(args: argparse.Namespace) -> int:
+    """Forward servers and dashboards of hosts or sites to this machine; list or cancel such forwards.
+
+    Tokens are shown only where standard output is a terminal.
+    """
+    from gears.laptop.forward import command
+
+    match args.words:
+        case ["list"]:
+            lines = command.listed()
+        case ["cancel", *ports]:
+            lines = command.cancelled(ports)
+        case names:
+            from gears.sites.load import default_site
+
+            names = names or [default_site()]
+            command.forward(names, show=show_now, say=say, with_tokens=sys.stdout.isatty())
+            return 0
+    for line in lines:
+        print(line)
+    return 0

@@ -1,0 +1,78 @@
+"""What the loops and the hops call; no person types these."""
+
+from __future__ import annotations
+
+import argparse
+
+from gears.cli.console import say
+from gears.cli.options import Commands, add_internal
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the commands."""
+    turn = add_internal(commands, "_turn", do_turn, "here")
+    turn.add_argument("what", choices=("hop", "lab", "job"))
+    turn.add_argument("word")
+    turn.add_argument("loop", type=int)
+    serve = add_internal(commands, "_serve", do_serve, "site")
+    serve.add_argument("--profile", help="the resolved profile, as base64 of its JSON")
+    serve.add_argument("--local", required=True)
+    serve.add_argument("--dir")
+    serve.add_argument("--env")
+    serve.add_argument("--job", action="store_true")
+    serve.add_argument("--asked", action="store_true")
+    serve.add_argument("--stop", action="store_true")
+    examine = add_internal(commands, "_examine", do_examine, "site")
+    examine.add_argument("--profile", required=True)
+    examine.add_argument("--directory")
+    examine.add_argument("--mark")
+
+
+def do_turn(args: argparse.Namespace) -> int:
+    """Decide on a loop's next turn, and print it in one line.
+
+    Raises NothingRunning for a loop whose place another one has taken.
+    """
+    from pathlib import Path
+
+    from gears.lab.supervisor import loop, step
+    from gears.sites.locate import saved_route
+
+    route, paths = saved_route(Path(args.here))
+    loop.check_loop(paths, args.loop)
+    print(step.next_turn(route, paths, args.what, args.word))
+    return 0
+
+
+def do_serve(args: argparse.Namespace) -> int:
+    """Serve the lab host's end of a hop (`gears.lab.serve`); with `--stop` end the lab there."""
+    from pathlib import Path
+
+    from gears.lab import serve
+    from gears.sites.load import load_site
+    from gears.sites.locate import with_directory, with_env
+    from gears.ssh import remote_gears
+
+    site = remote_gears.read_profile(args.profile) if args.profile else load_site(args.site)
+    site = with_directory(site, args.dir) if args.dir else site
+    if args.stop:
+        return serve.serve_stop(site, Path(args.local), say=say)
+    site = with_env(site, args.env) if args.env else site
+    given = {"--local": args.local, "--dir": args.dir, "--env": args.env, "--profile": args.profile}
+    again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
+    return serve.serve(site, Path(args.local), again, asked=args.asked, job=args.job)
+
+
+def do_examine(args: argparse.Namespace) -> int:
+    """Answer a doctor on another host with what is found on this one."""
+    from pathlib import Path
+
+    from gears.doctor import serve
+    from gears.ssh.remote_gears import read_profile
+
+    serve.answer(
+        read_profile(args.profile),
+        directory=Path(args.directory) if args.directory else None,
+        mark=Path(args.mark) if args.mark else None,
+    )
+    return 0

@@ -1,0 +1,63 @@
+"""`gears open`."""
+
+from __future__ import annotations
+
+import argparse
+
+from gears.cli.console import say, show
+from gears.cli.options import (
+    Commands,
+    add_command,
+    add_internal,
+    add_job_options,
+    check_job_options,
+    lab_route,
+    lab_words,
+    port_number,
+    site_name,
+    user_name,
+)
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the command."""
+    opened = add_command(
+        commands, "open", "on your laptop: the way there, kept up, and the lab in the browser", do_open
+    )
+    opened.add_argument("--port", type=port_number, metavar="N", help="the laptop's port (default: the profile's)")
+    opened.add_argument("--user", type=user_name, help="your name on the front (default: as your ssh has it)")
+    opened.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+    opened.add_argument("--dir", metavar="DIR", help="where JupyterLab starts, if it is started now")
+    opened.add_argument("--env", metavar="NAME", help="the environment that new notebooks get, if it is started now")
+    add_job_options(opened)
+    front = add_internal(commands, "_open", do_open_on_front, "site")
+    front.add_argument("--start", action="store_true")
+    front.add_argument("--ask", action="store_true")
+    front.add_argument("--dir")
+    front.add_argument("--env")
+    add_job_options(front)
+
+
+def do_open(args: argparse.Namespace) -> int:
+    """Open the lab in this machine's browser; where it is on another one, keep the way there up until interrupted."""
+    from gears.laptop.open import command
+    from gears.laptop.open.desktop import Desk
+    from gears.sites.locate import locate
+    from gears.system.installation import typed
+
+    route = locate(site_name(args))
+    check_job_options(args, route.site.name)
+    desk = Desk(say, show, typed(f"gears open {route.site.name}"), browser=args.browser)
+    if route.kind == "local":
+        command.open_local(route, desk)
+    else:
+        port = args.port or route.site.laptop.port
+        command.open_site(route, desk, port=port, user=args.user, words=lab_words(args))
+    return 0
+
+
+def do_open_on_front(args: argparse.Namespace) -> int:
+    """Answer a `gears open` on a laptop: make sure of the lab on the front, and hold the connection."""
+    from gears.laptop.open import serve
+
+    return serve.answer(lambda: lab_route(args), start=args.start, ask=args.ask)

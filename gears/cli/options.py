@@ -1,0 +1,121 @@
+"""Options that several commands have, and what they mean for a site's route."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gears.errors import UsageError
+from gears.sites import validators
+
+if TYPE_CHECKING:
+    from gears.sites.route import Route
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"
+
+
+def port_number(text: str) -> int:
+    """Read a port, from 1024 to 65535. Raises argparse.ArgumentTypeError."""
+    return int(_checked(validators.port, int(text) if text.isdecimal() else text))
+
+
+def user_name(text: str) -> str:
+    """Check a user's name (`validators.user`). Raises argparse.ArgumentTypeError."""
+    return str(_checked(validators.user, text))
+
+
+def _checked(check: validators.Check, value: object) -> Any:
+    try:
+        return check(value)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def add_job_options(lab: argparse.ArgumentParser) -> None:
+    """Add the options of a lab as a batch job."""
+    job = lab.add_argument_group("as a batch job", "what is not said here is as the site's profile has it")
+    job.add_argument("--job", action="store_true", help="JupyterLab on a compute node, through the batch queue")
+    job.add_argument("-A", "--account", help="whom to charge")
+    job.add_argument("-n", "-N", "--nodes", type=int, help="how many nodes; JupyterLab runs on the first")
+    job.add_argument("-t", "--walltime", metavar="[D-]HH:MM:SS", help="for how long")
+    job.add_argument("-p", "--queue", help="queue or partition")
+    job.add_argument(
+        "--renew", type=int, nargs="?", const=1, metavar="TIMES", help="let another job take over at its end"
+    )
+    job.add_argument("--reach", choices=("ssh", "reverse"), help="how the login node gets to the compute node")
+    job.add_argument("--directive", action="append", dest="directives", metavar="LINE", help="a line for the scheduler")
+    job.add_argument("-v", "--verbose", action="store_true", help="show the job script, of a job that was refused too")
+
+
+def add_command(
+    commands: Commands, name: str, help: str, run: Callable[[argparse.Namespace], int], *, site: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command that `run` carries out. `site`: it takes SITE."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    if site:
+        parser.add_argument("site", nargs="?", metavar="SITE")
+    return parser
+
+
+def add_internal(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *words: str
+) -> argparse.ArgumentParser:
+    """Add a command that only gears types, with the arguments `words`. No help names it."""
+    parser: argparse.ArgumentParser = commands.add_parser(name)
+    parser.set_defaults(run=run)
+    for word in words:
+        parser.add_argument(word)
+    return parser
+
+
+def site_name(args: argparse.Namespace) -> str:
+    """Return SITE as it was typed, else the default (`sites.load.default_site`)."""
+    from gears.sites.load import default_site
+
+    return args.site or default_site()
+
+
+def lab_route(args: argparse.Namespace) -> Route:
+    """Find the site's route, with what the command line says of its lab."""
+    from gears.sites.locate import locate
+
+    route = locate(site_name(args), directory=args.dir, env=args.env)
+    if args.job:
+        return _as_job(route, args)
+    check_job_options(args, route.site.name)
+    return route
+
+
+def check_job_options(args: argparse.Namespace, site: str) -> None:
+    """Raise UsageError for an option of a job without --job."""
+    unused = [option for key, option in _job_options().items() if getattr(args, key) is not None]
+    if unused and not args.job:
+        raise UsageError(f"{unused[0]} is for a batch job", next=f"gears lab {site} --job {unused[0]} …")
+
+
+def _as_job(route: Route, args: argparse.Namespace) -> Route:
+    from dataclasses import replace
+
+    from gears.lab.job.options import with_request
+
+    request = {key: getattr(args, key) for key in _job_options()}
+    return replace(route, site=with_request(route.site, request), job=True)
+
+
+def _job_options() -> dict[str, str]:
+    from gears.lab.job.options import OPTIONS
+
+    return OPTIONS
+
+
+def lab_words(args: argparse.Namespace) -> list[str]:
+    """Return the options of the lab as they were typed, for gears on another host."""
+    words = ["--job"] if args.job else []
+    for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():
+        values = getattr(args, key)
+        for value in values if isinstance(values, list) else [values]:
+            words += [] if value is None else [f"{option}={value}" if option.startswith("--") else f"{option}{value}"]
+    return words

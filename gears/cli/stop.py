@@ -1,0 +1,32 @@
+"""`gears stop`."""
+
+from __future__ import annotations
+
+import argparse
+
+from gears.cli.console import say
+from gears.cli.options import Commands, add_command, site_name
+
+
+def add(commands: Commands) -> None:
+    """Add the words of the command."""
+    add_command(commands, "stop", "stop the lab and its hop, and nothing else of yours", do_stop)
+
+
+def do_stop(args: argparse.Namespace) -> int:
+    """Stop the lab and its hop, and print whether anything ran. The site's Dask cluster goes on, which is said."""
+    from gears.lab.stop import stop
+    from gears.sites.locate import locate
+
+    name = site_name(args)
+    ran = stop(locate(name), say=say)
+    print(f"{name}: stopped" if ran else f"{name}: nothing was running")
+    _say_of_cluster(name)
+    return 0
+
+
+def _say_of_cluster(name: str) -> None:
+    from gears.dask.cluster import goes_on
+
+    if goes_on(name):
+        say(f"its Dask cluster goes on; to end it: gears dask down {name}")

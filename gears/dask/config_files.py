@@ -1,0 +1,73 @@
+"""The directories and files that Dask's configuration of a site is made of, on disk.
+
+Dask reads, each winning over the one before: /etc/dask, the environment's etc/dask, ~/.config/dask, $DASK_CONFIG. The
+last is ours, and what a person has set is to win over it. So her own files are linked into ours, sorted behind ours:
+what she changes there holds at once. Nothing is ever written to hers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gears.dask.certificate import ensure_certificate
+from gears.dask.config import plan_config, render_yaml
+from gears.sites.paths import RunDir
+from gears.sites.profile import Site
+from gears.system import files
+
+OURS = "00-gears.yaml"
+KINDS = (".yaml", ".yml", ".json")
+"""What Dask reads in a directory, in the order of the names (dask.config.collect_yaml)."""
+
+COMMENT = """\
+gears: Dask's settings for the site {site}, from its profile. Written anew at each start of a lab or a cluster.
+What you set in ~/.config/dask wins over it."""
+
+
+def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> None:
+    """Make or refresh the directory that DASK_CONFIG names. Raises ProfileError, UnsafePath. Safe to repeat."""
+    text = render_yaml(plan_config(site, paths), COMMENT.format(site=site.name))
+    for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
+        files.ensure_private(directory)
+    ensure_certificate(paths)
+    if files.read_text(paths.dask_config / OURS) != text:
+        files.write_private(paths.dask_config / OURS, text)
+    wanted = dict(own_files(paths, environ))
+    for link in paths.dask_config.glob("[56]0-*"):
+        if link not in wanted:
+            link.unlink(missing_ok=True)
+    for link, target in wanted.items():
+        files.ensure_link(link, target)
+
+
+def own_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the links to make, each with the person's own file that it leads to."""
+    home = Path(environ.get("HOME") or Path.home())
+    for file in settings_files(home / ".config" / "dask"):
+        yield paths.dask_config / f"50-{file.name}", file
+    named = environ.get("DASK_CONFIG")
+    if named is None:
+        return
+    if is_ours(Path(named), paths):  # in a terminal of a lab: what she had set before is told by the links there
+        for link in Path(named).glob("60-*"):
+            yield paths.dask_config / link.name, Path(os.readlink(link))
+        return
+    for file in settings_files(Path(named).expanduser()):
+        yield paths.dask_config / f"60-{file.name}", file
+
+
+def settings_files(place: Path) -> list[Path]:
+    """List the files of a directory that Dask would read, or the file itself."""
+    if place.is_file():
+        return [place.absolute()] if place.suffix.lower() in KINDS else []
+    try:
+        return sorted(file.absolute() for file in place.iterdir() if file.suffix.lower() in KINDS)
+    except OSError:
+        return []
+
+
+def is_ours(named: Path, paths: RunDir) -> bool:
+    """Tell whether that is the directory of some site of this gears."""
+    return named.parts[-2:] == ("dask", "config") and paths.run in named.parents

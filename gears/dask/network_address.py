@@ -1,0 +1,49 @@
+"""By which of its addresses compute nodes know this host: there, and nowhere else, a scheduler listens."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from gears.errors import CommandFailed, MissingProgram, UsageError
+from gears.sites.profile import Scheduler, Site
+from gears.system.commands import run
+from gears.system.host import source_towards, this_host
+
+NODES = {
+    "slurm": (["sinfo", "--noheader", "--Node", "--format=%o"], r"^(\S+)"),
+    "sge": (["qconf", "-sel"], r"^(\S+)"),
+    "pbs": (["pbsnodes", "-a"], r"^(\S+)$"),
+    "lsf": (["bhosts", "-w"], r"^(?!HOST_NAME)(\S+)"),
+}
+"""What lists a batch system's nodes, and a pattern for the name of one."""
+
+ASK_S = 20.0
+MOST_NODES = 5
+
+
+def scheduler_host(site: Site, scheduler: Scheduler) -> str:
+    """Return this host's own address on the way to a compute node.
+
+    Raises UsageError where it can't be told, MissingProgram or CommandFailed where the batch system can't be asked.
+    """
+    names = [*_nodes(scheduler), this_host(full_name=True).full_name]
+    for name in names:
+        address = source_towards(name)
+        if address and not ip_address(address).is_loopback:
+            return address
+    cure = f"ip -brief address   (then, in ~/.config/gears/sites/{site.name}.toml, under [dask]: interface = …)"
+    raise UsageError("by which address the compute nodes know this host can't be told", next=cure)
+
+
+def _nodes(scheduler: Scheduler) -> list[str]:
+    command, pattern = NODES[scheduler.kind]
+    if scheduler.kind == "slurm" and scheduler.queue:
+        command = [*command, f"--partition={scheduler.queue}"]
+    try:
+        said = run(command, timeout_s=ASK_S)
+    except MissingProgram:
+        raise
+    except CommandFailed as exc:
+        raise CommandFailed(f"the batch system does not answer: {exc.message}", next=" ".join(command)) from exc
+    return re.findall(pattern, said, re.MULTILINE)[:MOST_NODES]

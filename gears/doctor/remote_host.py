@@ -1,0 +1,240 @@
+"""The next host: dialled once without a person, examined there, and a forward to a socket known to be alive."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gears import __version__
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
+from gears.doctor.sshd import cure_for
+from gears.lab.status.status import Status
+from gears.sites.load import to_json
+from gears.sites.paths import RunDir
+from gears.sites.profile import Site
+from gears.sites.route import Route
+from gears.ssh.failures import FORBIDDING, Failure, explain_failure
+from gears.ssh.hop import plan_hop
+from gears.ssh.pin import Pin, dial_again, load_pin, may_enter_by_name
+from gears.ssh.remote_gears import remote_gears
+from gears.ssh.report import BEGIN, read
+from gears.system.commands import Conversation
+from gears.system.installation import this_gears
+from gears.system.progress import wait_for
+from gears.system.unix_http import UnixConnection
+
+ALIVE = b"alive\n"
+"""What the far end says to whoever gets through to its socket."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What came of dialling. `report`: the far end's, empty where there is none; then `ended` says why.
+
+    `forwarded`: whether its socket answered through ssh; None where that was not tried. `skew_s`: its clock less ours.
+    """
+
+    report: Record
+    ended: Failure | None
+    forwarded: bool | None = None
+    skew_s: float = 0.0
+
+
+def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -> list[Finding]:
+    """Examine the way to the lab host, and what is found there. Raises GearsError before it dials.
+
+    `until`: when to give up, on time.monotonic()'s clock.
+    """
+    pin = load_pin(paths)
+    gears = remote_gears(route.site, paths.home, this_gears())
+    with _private_directory(Path(route.site.local)) as directory, _mark(paths) as mark:
+        forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
+        hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
+        host = pin.host or hop.host
+        remote = far_command(gears, route.site, directory=directory, mark=mark)
+        options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
+
+        def call_by(pin: Pin) -> Call:
+            """Dial the host of `pin`, or any where it is empty, without a person."""
+            aim, there = dial_again(hop, pin)
+            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, there + remote]
+            return dial(argv, route.site, host, directory, until=until)
+
+        call = call_by(pin)
+        if call.ended and pin.address and may_enter_by_name(hop.host, call.ended):
+            call = call_by(replace(pin, by="name"))
+    return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
+
+
+def far_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
+    """Return the command `gears _examine` for the far host; each word is safe in any login shell."""
+    words = [gears, "_examine", site.name, "--profile", urlsafe_b64encode(to_json(site).encode()).decode()]
+    words += ["--directory", str(directory)] if directory else []
+    return " ".join(words + (["--mark", str(mark)] if mark else []))
+
+
+def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, until: float) -> Call:
+    """Take the far end's report, try the forward while the far end lives, and let it go."""
+    forwarded = None
+    with Conversation(argv) as ssh:
+        report: Record = read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic()))
+        now = time.time()
+        if report and directory:
+            forwarded = _hear(directory / "near.sck")
+        status, stderr = ssh.end(timeout_s=2.0 if report else max(0.5, until - time.monotonic()))
+    if report:
+        return Call(report, None, forwarded, float(report.get("time", now)) - now)
+    if status in (None, 0):  # it ends well once its input is closed
+        return Call({}, Failure("network", f"{host} said nothing in time", f"time ssh {host} true"))
+    return Call({}, explain_failure(status, stderr, site=site.name, host=host, asked=False))
+
+
+def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
+    """Return the far end's own findings, and what only both ends together can tell.
+
+    `up`: the hop was logged in before.
+    """
+    if call.ended is not None:
+        return [replace(judge_end(call.ended, route, up=up), host=host)]
+    host = str(call.report.get("host", host))
+    both = [
+        ok("login", "without a passcode"),
+        _judge_version(str(call.report.get("version"))),
+        _judge_clock(call.skew_s),
+        *(_judge_home(call.report.get("shared"), route.site) if route.kind == "relay" else []),
+        *_judge_forward(call),
+    ]
+    return [replace(found, host=host) for found in both] + [Finding(**found) for found in call.report["findings"]]
+
+
+def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
+    """Return the finding for a dial that ended without a report. `up`: the hop was logged in before."""
+    cure = ended.next or f"gears logs {route.site.name}"
+    if ended.kind == "login" and up:
+        return ok("login", "wants a passcode, which the hop was given; not looked into any further")
+    if ended.kind == "login":
+        return warning("login", f"{ended.reason} beside the key; not looked into any further", cure)
+    if ended.kind == "network":
+        cure = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries others behind that name)"
+    if ended.kind == "unknown-host" and route.role == "front":
+        site = route.site.name
+        cure = f"check lab.host in the profile; on your laptop: ssh {site}-jupyter   (there: gears doctor {site})"
+    return failed("gears" if ended.kind == "remote" else "login", ended.reason, cure)
+
+
+def _judge_version(version: str) -> Finding:
+    if version == __version__:
+        return ok("gears", f"{version}, as here")
+    return warning("gears", f"{version}, but {__version__} here", "git pull && make init   (on the older one)")
+
+
+def _judge_clock(skew_s: float) -> Finding:
+    if abs(skew_s) < MOST_SKEW_S:
+        return ok("clock", f"differs from this host's by less than {MOST_SKEW_S} s")
+    ahead = "ahead of" if skew_s > 0 else "behind"
+    cause = f"{abs(skew_s):.0f} s {ahead} this host's: where a clock is wrong, passcodes fail"
+    return failed("clock", cause, "compare both with your phone (date -u), and tell the centre which one is wrong")
+
+
+def _judge_home(shared: bool | None, site: Site) -> Iterator[Finding]:
+    if shared is None:  # no file could be made here to look for there
+        return
+    is_so = "shared" if shared else "separate"
+    if site.lab.home == is_so:
+        yield ok("home", f"{is_so}, as the profile says")
+        return
+    cause = f"lab.home is {site.lab.home} in the profile, but the home there is {is_so} from here"
+    cure = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{is_so}"; then gears lab {site.name}'
+    yield (warning if shared else failed)("home", cause, cure)
+
+
+def _judge_forward(call: Call) -> Iterator[Finding]:
+    forbidden = [str(words) for words in call.report.get("forbidden") or []]
+    if call.forwarded or (call.forwarded is None and call.report.get("forbidden") == []):
+        yield ok("forwarding", "sshd allows it")
+    elif forbidden:
+        yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", cure_for(forbidden))
+    elif call.forwarded is False:
+        cure = (
+            "ask the centre to set in sshd_config, for you: AllowTcpForwarding local, AllowStreamLocalForwarding local"
+        )
+        yield failed("forwarding", f"sshd forbids it, by one of {FORBIDDING}", cure)
+
+
+def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:
+    """Judge the clock by the lab itself, which may tell the time, where nobody got in."""
+    if call.ended is not None and status.state == "up":
+        with contextlib.suppress(OSError, ValueError):
+            yield replace(_judge_clock(_lab_time(paths.link) - time.time()), host=host)
+
+
+def _lab_time(path: Path) -> float:
+    """Read the lab's `Date` (RFC 9110, 6.6.1), which has whole seconds, as seconds since 1970.
+
+    Raises ValueError where it has none.
+    """
+    from email.utils import parsedate_to_datetime
+
+    connection = UnixConnection(path, 2.0)
+    try:
+        connection.request("GET", "/api", headers={"Connection": "close"})
+        return parsedate_to_datetime(connection.getresponse().getheader("Date", "")).timestamp()
+    finally:
+        connection.close()
+
+
+def _hear(path: Path) -> bool:
+    """Tell whether the far end's socket answers through ssh, which may still be about to listen. Takes 4 s at most."""
+    wait_for(path.exists, timeout_s=2.0)
+    with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
+        trial.settimeout(2.0)
+        trial.connect(str(path))
+        return trial.recv(len(ALIVE)) == ALIVE
+    return False
+
+
+@contextlib.contextmanager
+def _private_directory(base: Path) -> Iterator[Path | None]:
+    """Make a directory of our own for the probe's socket; None where there is no room.
+
+    It has the same name on the far host.
+    """
+    directory: Path | None = base / f"gears-doctor-{secrets.token_hex(6)}"
+    try:
+        assert directory is not None
+        directory.mkdir(mode=0o700)
+    except OSError:
+        directory = None
+    try:
+        yield directory
+    finally:
+        if directory:
+            for name in ("near.sck", "control"):
+                (directory / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+
+
+@contextlib.contextmanager
+def _mark(paths: RunDir) -> Iterator[Path | None]:
+    """Make a file in this home for the far end to look for; None where none can be made."""
+    try:
+        mark, _ = write_mark(first_directory(paths.run, paths.home, Path.home()))
+    except OSError:
+        yield None
+        return
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)

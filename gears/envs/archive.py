@@ -1,0 +1,97 @@
+"""The archive of an environment, as it is known on disk: where it is, and whether the environment is still the same.
+
+    <packs>/NAME.tar.gz    the archive, 0600
+    <packs>/NAME.json      of what it was made, and its size
+
+Read in jobs by a bare Python, so this imports little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gears.envs.paths import place
+from gears.system import files
+
+MARK = ".gears-copy"
+"""In a copy on a node: a file as old as the environment was when it was copied."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """`of`: what the environment was like (`fingerprint`). `base`: the Python elsewhere on which it stands, or ""."""
+
+    name: str
+    prefix: str
+    kind: str  # conda or venv
+    of: str
+    bytes: int
+    unpacked_bytes: int
+    base: str
+    made: str
+
+
+def directory(run: Path) -> Path:
+    """Return where archives are, for all sites. `run`: of $GEARS_HOME."""
+    return place(run).root / "packs"
+
+
+def archive_of(packs: Path, name: str) -> Path:
+    """Return the path of an environment's archive, which need not be there."""
+    return packs / f"{name}.tar.gz"
+
+
+def write_pack(packs: Path, pack: Pack) -> None:
+    """Write the record of an archive."""
+    files.write_record(packs / f"{pack.name}.json", asdict(pack))
+
+
+def read_pack(packs: Path, name: str) -> Pack | None:
+    """Read the record of an archive; None if there is no archive, or nobody knows of what."""
+    try:
+        pack = Pack(**files.read_record(packs / f"{name}.json"))
+        return pack if archive_of(packs, name).stat().st_size == pack.bytes else None
+    except (TypeError, OSError):
+        return None
+
+
+def pack_names(packs: Path) -> list[str]:
+    """List the environments whose archives have a record."""
+    return sorted(path.stem for path in packs.glob("[!.]*.json"))
+
+
+def remove_pack(packs: Path, name: str) -> bool:
+    """Remove an archive, its record first: an archive without one is never used. False if there was none."""
+    there = archive_of(packs, name).exists()
+    (packs / f"{name}.json").unlink(missing_ok=True)
+    archive_of(packs, name).unlink(missing_ok=True)
+    return there
+
+
+def is_fresh(pack: Pack) -> bool:
+    """Tell whether the environment has not changed since it was packed."""
+    return pack.of == fingerprint(Path(pack.prefix))
+
+
+def state(packs: Path, name: str) -> str:
+    """Return "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
+    pack = read_pack(packs, name)
+    return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
+
+
+def fingerprint(prefix: Path) -> str:
+    """Compute what changes when a package is installed, replaced or removed: 16 hexadecimal digits.
+
+    Looks at some hundred files, and reads none.
+    """
+    patterns = ("lib/python3*/site-packages/*.dist-info", "lib/python3*/site-packages/*.pth", "conda-meta/*.json")
+    found = [path for pattern in patterns for path in prefix.glob(pattern)]
+    seen = hashlib.sha256()
+    for path in sorted([*found, prefix / "pyvenv.cfg"]):
+        try:
+            seen.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
+        except OSError:
+            continue
+    return seen.hexdigest()[:16]

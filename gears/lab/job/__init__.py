@@ -1,0 +1,1 @@
+"""JupyterLab as a batch job: its script, submission, record and end."""

@@ -1,0 +1,121 @@
+"""The job script: what a job is made of, and how it is written. Plans; `lab.supervisor.step` submits it.
+
+For one person's eyes too: it is kept as run/<site>/job.sh.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gears.envs import archive, registry
+from gears.errors import UsageError
+from gears.lab.job.options import check_scheduler
+from gears.lab.job.records import JobRecord
+from gears.lab.jupyter.command_line import plan_environment, plan_job_command
+from gears.schedulers.base import JobSpec, scheduler
+from gears.sites import validators
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.ssh.options import has_forwards, ssh_options
+from gears.system.files import current_umask
+
+BEAT_S = 10
+"""How often a reverse tunnel shows the login node that its other end lives. Three beats missed are its end."""
+
+MOST_TRIES = 5
+"""JupyterLab is started so often in one job, then the job ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """The ssh from the job to the login node: its options, and what it runs there."""
+
+    options: tuple[str, ...]
+    forward: str
+    control: str
+    remote: str
+
+
+def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
+    """Plan what the scheduler is asked for. `after`: the record of the job whose end is waited for.
+
+    Raises UsageError where the path of gears can't stand in a job script, or the profile has no scheduler.
+    """
+    wanted = check_scheduler(route.site)
+    out = paths.job_out(number)
+    try:
+        validators.path(str(out))
+    except ValueError as exc:
+        cure = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
+        raise UsageError(f"{out}: {exc}", next=cure) from exc
+    return JobSpec(
+        name=name,
+        log=out,
+        account=wanted.account,
+        queue=wanted.queue,
+        nodes=wanted.nodes,
+        walltime_s=validators.walltime_s(wanted.walltime),
+        directives=wanted.directives,
+        after=after.id if after else "",
+    )
+
+
+def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, before: int | None) -> str:
+    """Render the job script. `before`: the number of the job that this one follows."""
+    from gears.system.templates import render
+
+    wanted = check_scheduler(route.site)
+    values = _values(route, paths, number, before) | {
+        "header": scheduler(wanted.kind).header(spec),
+        "name": spec.name,
+        "walltime_s": spec.walltime_s,
+        "prologue": wanted.prologue,
+        "tunnel": plan_tunnel(route, paths, number) if wanted.reach == "reverse" else None,
+    }
+    return render("batch.sh.j2", **values)
+
+
+def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dict[str, Any]:
+    site = route.site
+    socket = paths.socket("lab", number)
+    return {
+        "site": site.name,
+        "number": number,
+        "umask": current_umask(),
+        "log": paths.job_log(number),
+        "life": paths.job_life(number),
+        "before": paths.job_life(before) if before else None,
+        "record": paths.job_record,
+        "meet": paths.job_meet(number),
+        "beat_s": BEAT_S,
+        "most_tries": MOST_TRIES,
+        "here": paths.here,
+        "local": paths.local,
+        "packs": archive.directory(paths.run),
+        "base": registry.BASE,
+        "base_archive": archive.archive_of(archive.directory(paths.run), registry.BASE),
+        "envs_local": paths.envs_here,
+        "directory": Path(site.lab.directory).expanduser(),
+        "python": sys.executable,
+        "environment": plan_environment(site, paths) | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number)},
+        "jupyter": plan_job_command(site, paths, root=os.geteuid() == 0),
+    }
+
+
+def plan_tunnel(route: Route, paths: RunDir, number: int) -> Tunnel:
+    """Plan the ssh from the job to the login node.
+
+    Its remote end tells the loop there that it has come, and goes when no beat has come for three times BEAT_S.
+    """
+    beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
+    remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
+    control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")
+    forward = f"-R {paths.local}/{paths.site}.job.{number}.sck:$GEARS_LAB_SOCKET"
+    behind = forward if has_forwards(route.here) else ""
+    return Tunnel(
+        ssh_options(forward=behind, control=control, clear=bool(behind)), "" if behind else forward, control, remote
+    )

@@ -1,0 +1,183 @@
+"""Submitting: one job however many ask for it at once, and none that nobody knows of.
+
+The record stands before the scheduler is asked, with the job's name in it. So a job whose submitter was killed is found
+again by its name, and a job that was refused in our eyes and accepted in the scheduler's ends as soon as it starts: its
+script looks for its name in the record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gears.dask.config_files import ensure_config
+from gears.errors import CommandFailed, NotReachable, SubmissionRefused
+from gears.lab.job import records
+from gears.lab.job.options import check_scheduler
+from gears.lab.job.records import JobRecord, Successor
+from gears.lab.job.script import plan_job, render_script
+from gears.schedulers.base import JobState, scheduler
+from gears.schedulers.environment import chosen, clusters, of_submission
+from gears.sites import validators
+from gears.sites.load import to_json
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system import files, timestamps
+
+
+def submit(route: Route, paths: RunDir) -> JobRecord:
+    """Submit a job, unless another host is just doing so, and return the record of the one that is there now.
+
+    Waits for another host for twice TOLD_S, then raises NotReachable. Raises SubmissionRefused or CommandFailed with
+    the record as it was before.
+    """
+    before = records.read(paths)
+    deadline = time.monotonic() + 2 * records.TOLD_S
+    while (claimed := records.claim(paths, route.here)) is None:
+        now = records.read(paths)
+        if now and now.live and now.id:
+            return now
+        if time.monotonic() > deadline:
+            raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")
+        time.sleep(0.2)
+    now = records.read(paths)
+    if now and now.live:
+        return now
+    record = _new_record(route, *claimed)
+    records.write(paths, record)
+    try:
+        id, variables = _hand_in(route, paths, record, after=None)
+    except CommandFailed:
+        paths.job_life(record.number).unlink(missing_ok=True)
+        records.write(paths, before) if before else records.forget(paths)
+        raise
+    record = replace(record, id=id, variables=variables, state=JobState.PENDING, known=JobState.PENDING)
+    records.write(paths, record)
+    records.remove_old(paths, record.number)
+    return record
+
+
+def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecord:
+    """Submit a job that waits for the end of this one, and return the record with it.
+
+    A refusal is written into the record, and tried no more.
+    """
+    claimed = records.claim(paths, route.here)
+    if claimed is None:
+        return record
+    number, name = claimed
+    successor = Successor(number, name, clusters=record.id.partition(";")[2])
+    records.write(paths, replace(record, successor=successor))
+    try:
+        id, variables = _hand_in(route, paths, successor, after=record)
+    except CommandFailed as exc:
+        paths.job_life(number).unlink(missing_ok=True)
+        return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
+    return replace(record, successor=replace(successor, id=id, variables=variables))
+
+
+def promote(record: JobRecord, successor: Successor) -> JobRecord:
+    """Return the record with the successor in the place of the job, once its time has come."""
+    return replace(
+        record,
+        number=successor.number,
+        name=successor.name,
+        id=successor.id,
+        clusters=successor.clusters,
+        variables=record.variables if successor.variables is None else successor.variables,
+        state=JobState.PENDING,
+        known=JobState.PENDING,
+        reason="",
+        node=None,
+        starts=None,
+        ends=None,
+        successor=None,
+        renew=record.renew - 1,
+        asked=0.0,
+        gone=0.0,
+    )
+
+
+def settle(route: Route, record: JobRecord) -> JobRecord:
+    """Return the record of a submission that was broken off: the job is found by its name, or was never taken."""
+    found = scheduler(record.kind).find(record.name, record.clusters)
+    if found is None:
+        return replace(record, reason="the scheduler can't be asked whether it took the job")
+    if found:
+        return replace(record, id=found[0], state=JobState.PENDING, known=JobState.PENDING)
+    if time.time() - record.begun < records.TOLD_S and record.host != route.here:
+        return record
+    return replace(record, state=JobState.GONE, reason="the submission was broken off")
+
+
+def _new_record(route: Route, number: int, name: str) -> JobRecord:
+    wanted = check_scheduler(route.site)
+    return JobRecord(
+        number=number,
+        name=name,
+        id="",
+        kind=wanted.kind,
+        host=route.here,
+        state=JobState.SUBMITTING,
+        known=JobState.SUBMITTING,
+        submitted=timestamps.utc_now(),
+        begun=time.time(),
+        walltime_s=validators.walltime_s(wanted.walltime),
+        renew=wanted.renew,
+        profile=to_json(route.site),
+        account=wanted.account,
+        queue=wanted.queue,
+        clusters=clusters(wanted.kind, wanted.directives, os.environ),
+    )
+
+
+def _hand_in(
+    route: Route, paths: RunDir, job: JobRecord | Successor, *, after: JobRecord | None
+) -> tuple[str, tuple[str, ...]]:
+    """Submit a job; return its id, and the person's variables that counted."""
+    number, name = job.number, job.name
+    spec = plan_job(route, paths, number, name, after=after)
+    before = after.number if after else None
+    ensure_config(route.site, paths)
+    files.write_private(paths.job_meet(number), route.here + "\n")
+    for file in (spec.log, paths.job_log(number)):
+        files.write_private(file, "")  # 0600: a scheduler would make it as it likes
+    script = render_script(route, paths, number, spec, before=before)
+    files.write_private(paths.job_script, script)
+    kind = check_scheduler(route.site).kind
+    variables = tuple(chosen(kind, of_submission(script, os.environ)))
+    try:
+        return scheduler(kind).submit(paths.job_script), variables
+    except CommandFailed as exc:
+        pauses_s = ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
+        if taken := find_taken(kind, name, job.clusters, pauses_s):
+            return taken, variables
+        raise _explained(exc, paths.site) from exc
+
+
+ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
+"""Before each question whether a job was taken all the same: a scheduler that is late shows it late."""
+
+
+def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
+    """Find the id of a job that the scheduler took although its submission failed.
+
+    sbatch, say, may time out when the controller has the job. "" where there is none, or it can't be asked; such a job
+    ends as it begins.
+    """
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        if found := scheduler(kind).find(name, where):
+            return found[0]
+    return ""
+
+
+def _explained(exc: CommandFailed, site: str) -> CommandFailed:
+    """Return the error with what a person can do."""
+    if isinstance(exc, SubmissionRefused):
+        cure = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
+        return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure)
+    later = exc.next or f"gears lab {site} --job   (later: the scheduler could not be asked)"
+    return CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later)

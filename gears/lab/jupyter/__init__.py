@@ -1,0 +1,1 @@
+"""JupyterLab itself: its command line, the settings it takes, the server extension, its password."""

@@ -1,0 +1,100 @@
+"""JupyterLab after a cleaner: it looks every few seconds whether its socket is still there, and makes it anew. So with
+its record and its token in the home, where a cleaner of scratch disks may pass: nobody else knows that token.
+
+What is swept can't be found by what was swept: the process itself is what stays. A kernel can't make its own sockets
+anew; those that can't be reached any more are told, in the lab's record. Looking costs a stat of each.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gears.errors import GearsError
+from gears.lab.state import Lab, save_lab
+from gears.system import files
+
+EVERY_S = 5.0
+
+
+class Places:
+    """What JupyterLab needs. `records`: files of its record, of which the first is on local disk as the socket is.
+    `token`: the file of it, in the home."""
+
+    def __init__(self, serverapp: Any, socket: Path, records: list[Path], token: Path, lab: Lab) -> None:
+        self.serverapp, self.socket, self.records, self.token, self.lab = serverapp, socket, records, token, lab
+        self.secret = str(getattr(serverapp.identity_provider, "token", ""))
+        self.bound = _identity(socket)
+        self.lost: list[str] = []
+
+    async def mend(self) -> None:
+        """Make what is missing. What can't be made is logged, and tried again."""
+        lost = self._lost_kernels()
+        if self._is_whole() and lost == self.lost:
+            return
+        try:
+            self._make()
+            self.lost, self.lab = lost, replace(self.lab, unreachable=tuple(await self._names(lost)))
+            for file in self.records:
+                save_lab(file, self.lab)
+            if self.secret and not self.token.exists():
+                files.write_private(self.token, self.secret)
+        except (GearsError, OSError) as exc:
+            self.serverapp.log.warning("gears: the sockets were swept away, and can't be made anew: %s", exc)
+
+    def _is_whole(self) -> bool:
+        there = (self._link(), *self.records, Path(self.serverapp.runtime_dir), *([self.token] if self.secret else []))
+        return _identity(self.socket) == self.bound and all(map(os.path.exists, there))
+
+    def _make(self) -> None:
+        for directory in (
+            self.socket.parent,
+            Path(self.serverapp.runtime_dir),
+            *(file.parent for file in self.records),
+        ):
+            files.ensure_private(directory)
+        if _identity(self.socket) != self.bound:
+            from tornado.netutil import bind_unix_socket
+
+            self.serverapp.log.warning("gears: %s was swept away, and is made anew", self.socket)
+            self.serverapp.http_server.add_socket(bind_unix_socket(str(self.socket), mode=0o600))
+            self.bound = _identity(self.socket)
+        if not self._link().exists():  # or leads to what is gone
+            files.switch(self._link(), self.socket)
+
+    def _link(self) -> Path:
+        return self.socket.parent / f"{self.lab.site}.sck"
+
+    def _lost_kernels(self) -> list[str]:
+        manager = self.serverapp.kernel_manager
+        kernels = {id: manager.get_kernel(id) for id in manager.list_kernel_ids()}
+        return sorted(id for id, kernel in kernels.items() if _is_lost(kernel))
+
+    async def _names(self, kernels: list[str]) -> list[str]:
+        """Name each kernel by its notebook, where it has one."""
+        sessions = await self.serverapp.session_manager.list_sessions() if kernels else []
+        paths = {session["kernel"]["id"]: str(session["path"]) for session in sessions}
+        return [paths.get(id) or f"kernel {id[:8]}" for id in kernels]
+
+
+def watch(places: Places) -> None:
+    """Look from now on, in the server's own loop."""
+    from tornado.ioloop import PeriodicCallback
+
+    PeriodicCallback(places.mend, EVERY_S * 1000).start()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        info = path.lstat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+def _is_lost(kernel: Any) -> bool:
+    """Tell whether a kernel's socket is gone. A kernel that is just being started has no ports yet (0)."""
+    port = getattr(kernel, "shell_port", 0)
+    return getattr(kernel, "transport", "") == "ipc" and bool(port) and not os.path.lexists(f"{kernel.ip}-{port}")

@@ -1,0 +1,47 @@
+"""The logs of a site, the last lines of each first."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from gears.errors import NothingRunning
+from gears.sites.load import load_site
+from gears.system import files
+from gears.system.installation import gears_home
+
+TAIL_LINES = 40
+
+
+def show_logs(site: str, *, follow: bool) -> Iterator[str]:
+    """Read the last TAIL_LINES lines of each run/<site>/*.log; with `follow`, and whatever is added, until interrupted.
+
+    Before each log stands a line with its path. Raises what `load_site` raises, and NothingRunning without logs.
+    """
+    directory = gears_home() / "run" / load_site(site).name
+    logs = sorted(directory.glob("*.log"))
+    if not logs:
+        raise NothingRunning(f"{site} has no logs in {directory}", next=f"gears lab {site}")
+    seen = {log: log.stat().st_size for log in logs}
+    for log in logs:
+        yield f"==> {log}\n"
+        yield from files.read_text(log).splitlines(keepends=True)[-TAIL_LINES:]
+    while follow:
+        for log in logs:
+            text, seen[log] = _read_on(log, seen[log])
+            yield from text.splitlines(keepends=True)
+        time.sleep(0.5)
+
+
+def _read_on(log: Path, seen: int) -> tuple[str, int]:
+    """Read what a log holds behind its first `seen` bytes, all of it where it was begun anew; and its size now."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(seen if seen <= size else 0)
+            text = file.read()
+            return text.decode(errors="replace"), file.tell()
+    except OSError:
+        return "", seen

@@ -1,0 +1,149 @@
+"""The lab host's end of a hop: what `ssh` runs there.
+
+It makes sure of the lab, reports in lines of JSON, and becomes a shell that only waits for the end of the connection.
+Whatever happens to it, to the hop or to the front: the lab, in tmux, is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from gears.lab.start import choose_lab, prepare
+from gears.lab.state import load_lab, save_lab
+from gears.lab.status.status import observe, shown_job
+from gears.lab.stop import stop_lab
+from gears.lab.supervisor.loop import loop_alive, start_loop
+from gears.sites.locate import lab_route, open_paths
+from gears.sites.paths import RunDir
+from gears.sites.profile import Site
+from gears.sites.route import Route
+from gears.ssh.failures import ENDED, STOPPED
+from gears.ssh.report import send
+from gears.system import files, processes
+from gears.system.installation import gears_words
+from gears.system.progress import Progress, wait_for
+from gears.system.records import as_values
+from gears.system.unix_http import connects
+
+
+def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool = False) -> int:
+    """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold: ENDED.
+
+    Unasked, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: the lab is to be
+    a job, where none runs yet. `again`: the arguments this was called with.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # stopped here meanwhile; later the shell's trap says so
+    route = lab_route(site)
+    if not asked and ended_on_purpose(route, job=job):
+        return ENDED
+    paths = prepare(route, local=local)
+    left = left_behind(route, paths)
+    if asked and not job and observe(route, paths).state == "failed":
+        files.write_fifo(paths.ask, "again")
+    route, word = choose_lab(replace(route, job=job and asked), paths, asked=asked)
+    note_end(paths)
+    started = start_loop(route, paths, local=local, word=word)
+    wait_for(lambda: connects(paths.link), timeout_s=10)
+    report(route, paths, left, started=started)
+    settled = ("up", "failed", "stopped", "queued")
+    wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
+    report(route, paths, left, started=started)
+    if observe(route, paths).state == "stopped":  # by somebody on this host, since it was started
+        return ENDED
+    return hold(route, paths, again)
+
+
+def serve_stop(site: Site, local: Path, *, say: Progress) -> int:
+    """Carry out the front's `gears stop`. Return the exit status that the front's loop takes as the end: ENDED."""
+    route = lab_route(site)
+    paths = open_paths(route, local=local)
+    (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
+    stop_lab(route, paths, say=say)
+    sys.stdout.write(f"{STOPPED}\n")  # ssh itself may stay, for as long as a browser keeps a connection through it open
+    sys.stdout.flush()
+    return ENDED
+
+
+def ended_on_purpose(route: Route, *, job: bool) -> bool:
+    """Tell whether the lab was ended on purpose: no loop lives, no job is known, and its record says so.
+
+    With `job` the record need not: no job is submitted unasked.
+    """
+    paths = open_paths(route)
+    if loop_alive(paths) or paths.job_record.exists():
+        return False
+    return job or bool((lab := load_lab(paths.lab_record)) and lab.ended)
+
+
+def left_behind(route: Route, paths: RunDir) -> str | None:
+    """Return another host on which a lab of this site was started and not stopped; None where there is none."""
+    lab = load_lab(paths.lab_record)
+    if lab is None or lab.ended or lab.job or lab.host == route.here:
+        return None
+    return lab.host
+
+
+def note_end(paths: RunDir) -> None:
+    """Write down who waits here for the front, so that it can be told when the lab is shut down."""
+    files.ensure_private(paths.remote_ends)  # whoever told the last ones took it away
+    for file in paths.remote_ends.iterdir():
+        found = processes.read(file)
+        if not found or not found.alive():
+            file.unlink(missing_ok=True)
+    files.write_private(paths.remote_ends / str(os.getpid()), processes.line(processes.this_process()))
+
+
+def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
+    """Send one line of JSON for the front's keeper, found there by how it begins (`gears.ssh.report`).
+
+    The lab's record is copied to the home first, where that has another one.
+    """
+    status = observe(route, paths)
+    lab = load_lab(paths.lab_here)
+    if lab and not lab.ended and load_lab(paths.lab_record) != lab:
+        save_lab(paths.lab_record, lab)
+    connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
+    found = {
+        "host": route.here,
+        "address": connection[2] if len(connection) == 4 else None,
+        "port": connection[3] if len(connection) == 4 else None,
+        "serving": connects(paths.link),
+        "state": status.state,
+        "reason": status.reason,
+        "lab": as_values(lab) if lab else None,
+        "job": shown_job(status.job),
+        "left": left,
+        "started": started,
+    }
+    if route.site.lab.home == "separate":  # else the front reads the same file
+        found["token"] = files.read_text(paths.token).strip()
+    send(found)
+
+
+def hold(route: Route, paths: RunDir, again: list[str]) -> int:
+    """Become a shell that waits for the end of the connection, and for a word from the front.
+
+    Until it has set its trap a signal would end it without a word, and the front would dial again. So it is not to be
+    found meanwhile; it notes itself anew, which fails where all was stopped in between (`tell_fronts`). The script
+    is an argument, for a file may be removed before the shell has read it.
+    """
+    from gears.system.templates import render
+
+    noted = paths.remote_ends / str(os.getpid())
+    values = {
+        "site": route.site.name,
+        "ended": ENDED,
+        "noted": noted,
+        "me": processes.line(processes.this_process()).strip(),
+    }
+    script = render("remote.sh.j2", serve=shlex.join([*gears_words(), *again]), **values)
+    try:
+        noted.unlink()
+    except FileNotFoundError:
+        return ENDED
+    return os.execv("/bin/sh", ["sh", "-c", script, "gears"])

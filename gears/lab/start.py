@@ -1,0 +1,147 @@
+"""Bring a lab up: the steps of `gears lab`.
+
+Each step may be repeated, and each may be the last one a killed command made: the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gears.errors import GearsError, StartFailed, UsageError
+from gears.lab.state import Plan, load_lab, load_turn
+from gears.lab.status.status import Status, observe
+from gears.lab.stop import clear_loop, end_loop, undo_start
+from gears.lab.supervisor.keeper import start_keeper
+from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
+from gears.lab.wait import SOMEBODY, Person, Waiting, check_kind
+from gears.sites.load import from_json
+from gears.sites.locate import open_paths, saved_route
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.ssh.remote_gears import hand_over
+from gears.ssh.report import BEGIN
+from gears.system import files
+from gears.system.commands import find_program
+from gears.system.progress import Progress, wait_for
+
+ASKED_S = 100.0
+"""For the lab host to submit a job, and to say so."""
+
+
+def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person = SOMEBODY) -> Status:
+    """Make sure the lab of a site is up and reachable from here. Raises LoginNeeded, NotReachable, StartFailed."""
+    site = route.site.name
+    if route.role == "elsewhere":
+        raise UsageError(
+            f"{site}: its lab is started on {route.lab} itself",
+            next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
+        )
+    paths = prepare(route)
+    status = observe(route, paths)
+    if status.state == "up":
+        say(f"already up: {status.url}")
+        check_kind(route, status)
+        return status
+    word = "start"
+    if route.role == "lab":
+        check_retry(route, status)
+        route, word = choose_lab(route, paths, asked=person.may_ask)
+    started = start_loop(route, paths, say=say, word=word)
+    if not started and loop_alive(paths):
+        start_keeper(route, paths)  # none lives where it was killed together with its guard
+        ask_for_job(route, paths, status, say)
+    person.begun()
+    if not wait:
+        return observe(route, paths)
+    try:
+        return Waiting(route, paths, say, person, ask=not started).until_up()
+    except StartFailed:
+        if started:
+            undo_start(route, paths, say=say)
+        raise
+
+
+def prepare(route: Route, *, local: Path | None = None) -> RunDir:
+    """Make sure of programs, directories, token: all that can be refused is refused here, before anything is started.
+
+    `local`: the host-local directory that the front has chosen. Raises MissingProgram, UnsafePath; UsageError,
+    GearsError for an environment that can't be used.
+    """
+    find_program("tmux")
+    if route.role == "front":
+        find_program("ssh")
+    paths = open_paths(route, local=local)
+    if route.role == "lab":
+        if route.site.envs.default:
+            from gears.envs.activate import usable
+
+            usable(route.site.envs.default)
+        await_token(paths)
+        files.ensure_secret(paths.token)
+    return paths
+
+
+def await_token(paths: RunDir) -> None:
+    """Wait for the token of a lab that lives, REBIND_S at most.
+
+    One that a cleaner took from the home is written anew by that lab (`gears.lab.jupyter.rebind`).
+    """
+    lab = load_lab(paths.lab_here)
+    if paths.token.exists() or not lab or lab.login == "password":
+        return
+    lives = lab.process.alive
+    wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
+
+
+def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]:
+    """Choose what is to run here, with the word for the first turn of its loop.
+
+    It is a job that is known already, a new one where one is asked for, else JupyterLab itself. `asked`: a person came.
+    Unasked nothing is submitted in place of a job that is over.
+    """
+    from gears.lab.job import records
+
+    known = records.read(paths)
+    if known and known.host != route.here:
+        known = records.read_settled(paths)
+    if known and asked and load_turn(paths).plan == Plan.ASK:
+        end_loop(route, paths)  # it waits for a person, and here is one
+    if known and (known.live or not asked):
+        site = from_json(known.profile) if known.profile else route.site
+        return replace(route, job=True, site=site), "adopt"
+    if route.job:
+        return route, "submit"
+    records.forget(paths)
+    return route, "start"
+
+
+def check_retry(route: Route, status: Status) -> None:
+    """Raise GearsError where a job has failed and no other one was asked for: that would be charged for."""
+    if status.state == "failed" and status.job and not route.job:
+        site = route.site.name
+        raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
+
+
+def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> None:
+    """Tell the lab host that a job is wanted: on the front, where a hop lives already.
+
+    Waits ASKED_S at most for it to be submitted. Raises what `check_retry` raises.
+    """
+    if route.role != "front":
+        return
+    check_retry(route, status)
+    if not route.job or (status.job and status.state != "failed"):
+        return
+    told, turn = reports(paths), status.turn
+    if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
+        say(f"{status.hops[0]['to']}: asked for a job")
+        wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
+    elif not saved_route(paths.here)[0].job:  # else another command has just asked for one
+        clear_loop(route, paths)
+        start_loop(route, paths, say=say)
+
+
+def reports(paths: RunDir) -> int:
+    """Count how often the lab host has reported in this turn of the hop."""
+    return files.read_text(paths.hop_out).count(BEGIN)

@@ -1,0 +1,165 @@
+"""What a lab and the way to it have on disk: the turn of their loop, who JupyterLab is, whether a way has led to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from gears.sites.paths import RunDir
+from gears.ssh.failures import Failure
+from gears.system import processes, records, timestamps
+
+
+class Plan(StrEnum):
+    """What a loop does next: dial a host, run JupyterLab, wait for the job (queue) or for the end of its tunnel (meet),
+    ask a person, or stop."""
+
+    DIAL = "dial"
+    RUN = "run"
+    QUEUE = "queue"
+    MEET = "meet"
+    ASK = "ask"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A turn of a loop: what it does between two decisions. `number` is 0 where there has been none.
+
+    what: hop, lab or job. ended: why what ran in the turn before has ended. pause_s: before it begins. ever_up: a turn
+    of this loop has led to JupyterLab. failures: dials in a row that did not.
+
+    Of a hop and of a job that is dialled: how (batch, asked or person), by (address or name; forced: by name, as the
+    address refused). Of a lab: crashes (when, seconds since 1970), never_up (how many in a row). Of a job: job and
+    socket (its number, and that of the socket where it is not this turn's), lines (of what it wrote), polls, node, pid
+    and start of its JupyterLab, lost (the pid of one that is gone), ended_meeting, why it stops.
+    """
+
+    number: int = 0
+    what: str = ""
+    plan: Plan | None = None
+    ended: Failure | None = None
+    pause_s: float = 0.0
+    ever_up: bool = False
+    failures: int = 0
+    how: str | None = None
+    by: str | None = None
+    forced: bool = False
+    crashes: tuple[float, ...] = ()
+    never_up: int = 0
+    job: int | None = None
+    socket: int | None = None
+    lines: int = 0
+    polls: int = 0
+    node: str | None = None
+    pid: str | None = None
+    start: str | None = None
+    lost: str | None = None
+    ended_meeting: bool = False
+    why: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """Say why what ran before has ended."""
+        return self.ended.reason if self.ended else None
+
+    @property
+    def next(self) -> str | None:
+        """Say what to type then."""
+        return self.ended.next if self.ended else None
+
+    @property
+    def asks_person(self) -> bool:
+        """Tell whether it dials with a person at the prompt."""
+        return self.plan == Plan.DIAL and self.how == "person"
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """JupyterLab as it wrote itself down. `job`: the number of the job it is. `ended`: when it ended on purpose."""
+
+    host: str
+    pid: int
+    start: str
+    site: str | None = None
+    port: int | None = None
+    socket: str | None = None
+    version: str | None = None
+    started: str | None = None
+    login: str | None = None
+    overridden: tuple[str, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    job: int | None = None
+    ended: str | None = None
+
+    @property
+    def process(self) -> processes.Process:
+        """Return the process that JupyterLab is, to be asked and signalled."""
+        return processes.Process(self.host, self.pid, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The newest turn whose way has led to JupyterLab, since when, and how often that has been."""
+
+    number: int | None = None
+    since: str | None = None
+    times: int = 0
+
+    @property
+    def reconnects(self) -> int:
+        """Count how often the way came up again after the first time."""
+        return max(0, self.times - 1)
+
+
+def load_lab(path: Path) -> Lab | None:
+    """Read the lab's record: `RunDir.lab_here`, or its copy in the home, `RunDir.lab_record`. None if there is none."""
+    return records.load(Lab, path)
+
+
+def save_lab(path: Path, lab: Lab) -> None:
+    """Replace the lab's record. Raises OSError."""
+    records.save(path, lab)
+
+
+def mark_ended(paths: RunDir, host: str | None) -> None:
+    """Note in the home that the lab ended on purpose, unless the record speaks of the lab of another host."""
+    lab = load_lab(paths.lab_record)
+    if lab and lab.host == host and not lab.ended:
+        save_lab(paths.lab_record, replace(lab, ended=timestamps.utc_now()))
+
+
+def load_up(paths: RunDir) -> Up:
+    """Read how often the way was up."""
+    return records.load(Up, paths.up) or Up()
+
+
+def note_up(paths: RunDir, number: int) -> None:
+    """Write down that the way of turn `number` leads to JupyterLab. Raises OSError."""
+    records.save(paths.up, Up(number, timestamps.utc_now(), load_up(paths).times + 1))
+
+
+def load_turn(paths: RunDir) -> Turn:
+    """Read the loop's turn; number 0 where there has been none."""
+    return records.load(Turn, paths.turn) or Turn()
+
+
+def save_turn(paths: RunDir, turn: Turn) -> None:
+    """Write down the turn that comes. Raises OSError."""
+    records.save(paths.turn, turn)
+
+
+def was_up(paths: RunDir, turn: Turn) -> bool:
+    """Tell whether that turn has led to JupyterLab."""
+    return turn.number > 0 and load_up(paths).number == turn.number
+
+
+def load_given_up(paths: RunDir) -> Failure | None:
+    """Read why the keeper ended this turn's ssh, if it did."""
+    return records.load(Failure, paths.given_up)
+
+
+def save_given_up(paths: RunDir, ended: Failure) -> None:
+    """Write down why this turn's ssh is ended. Raises OSError."""
+    records.save(paths.given_up, ended)

@@ -1,0 +1,1 @@
+"""The status of a lab: facts first, then what follows from them."""

@@ -1,0 +1,154 @@
+"""What is so, looked at from this host: the things themselves, not what was written about them.
+
+A process is asked by its pid and start time, a socket by a request. `lab.status.status` says what follows from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gears.lab.report import HopReport, read_hop
+from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
+from gears.lab.status.probe import Answer, probe
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system import files, processes
+from gears.system.files import Record
+from gears.system.unix_http import connects, get_json
+
+if TYPE_CHECKING:  # read only where there is a job
+    from gears.lab.job.records import JobRecord
+
+BEGINNING_S = 5.0
+"""After so long a loop that has not written down who it is was never started."""
+
+STARTING_UP_S = 5.0
+"""After so long it is said that a person's start-up files are being run, or stand in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that was looked at, before anything is concluded from it."""
+
+    loop_alive: bool
+    loop_begins: bool  # its first turn is decided, and it is just being started
+    turn: Turn
+    up: Up
+    leads_to: str | None  # wait, hop, job, lab; None: nowhere
+    answer: Answer
+    report: HopReport | None  # the remote command's answer
+    report_age_s: float
+    starting_up: bool  # ssh is in, and gears has not answered there for some seconds
+    lab: Lab | None  # the newest record of a lab, from this host or from the home
+    lab_alive: bool | None  # None: it is on another host
+    job: JobRecord | None  # as it was last seen; None where JupyterLab is no job
+
+    @property
+    def was_up(self) -> bool:
+        """Tell whether the turn of now has led to JupyterLab."""
+        return self.turn.number > 0 and self.up.number == self.turn.number
+
+
+def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
+    """Look at everything on this host that says something of the site. Makes nothing.
+
+    `answer`: what was found behind the fixed path's socket; None: it is probed.
+    """
+    loop = processes.read(paths.loop)
+    turn = load_turn(paths)
+    dialled = route.role == "front" and turn.plan == Plan.DIAL
+    report = read_hop(paths) if dialled else None
+    silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
+    lab = _newest_lab(route, paths, report)
+    answer = answer or probe(paths.link)
+    shared = route.site.lab.home == "shared" or route.role == "lab"
+    return Facts(
+        loop_alive=bool(loop and loop.alive()),
+        loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
+        turn=turn,
+        up=load_up(paths),
+        leads_to=leads_to(paths),
+        answer=answer,
+        report=report,
+        report_age_s=_age_s(paths.hop_out),
+        starting_up=silent and connects(paths.socket("hop", turn.number)),
+        lab=lab,
+        lab_alive=lab.process.alive() if lab else False,
+        job=_job(paths, report, answer, shared=shared),
+    )
+
+
+def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:
+    """Find the job's record: in the home, which without a shared one has what the keeper last saw.
+
+    Before that, what was told.
+    """
+    told = () if shared else (record_in(answer.content.get("gears")).get("job"), report and report.job)
+    if not (any(told) or paths.job_record.exists()):
+        return None
+    from gears.lab.job.records import from_values, load
+
+    if shared:
+        return _with_life(paths, load(paths))
+    page, reported = map(from_values, told)
+    return page or load(paths) or reported
+
+
+def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
+    """Ask the job's own file: one that runs by the scheduler's last word may be suspended by now."""
+    from gears.lab.job.records import read_life
+    from gears.schedulers.base import JobState
+
+    if not job or not job.number or job.state != JobState.RUNNING:
+        return job
+    return replace(job, state=JobState.SUSPENDED) if read_life(paths, job.number).stopped else job
+
+
+def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
+    """Find the record of a lab: this host's, else the home's, else what the lab host told of its own home.
+
+    The home's may, of a site that is each machine alone, be another machine's: then it is left out.
+    """
+    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
+    return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
+
+
+def leads_to(paths: RunDir) -> str | None:
+    """Tell where traffic through the fixed path goes on this host: wait (the waiting page), hop, job, or lab itself.
+
+    None where the link is absent or leads to none of these.
+    """
+    try:
+        name = os.path.basename(os.readlink(paths.link))
+    except OSError:
+        return None
+    found = re.fullmatch(re.escape(paths.site) + r"\.(wait|hop|job|lab)\.\d+\.sck", name)
+    return found[1] if found else None
+
+
+def _age_s(path: Path) -> float:
+    """Return the seconds since the file was last written; 0 where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def record_in(value: object) -> Record:
+    """Return what was read where a record should be: that record, or an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def count_kernels(paths: RunDir) -> int | None:
+    """Ask how many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
+    token = files.read_text(paths.token).strip()
+    try:
+        status, content = get_json(paths.link, "/api/status", token=token)
+    except OSError:
+        return None
+    return content.get("kernels") if status == 200 else None

@@ -1,0 +1,234 @@
+"""The shell loops that tmux runs: rendered from their templates, started once, found by pid and start time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from gears.errors import GearsError, NothingRunning, NotReachable
+from gears.lab.state import Plan, load_lab, load_turn
+from gears.lab.status.status import observe
+from gears.sites.locate import open_paths, save_route
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system import files, processes
+from gears.system.installation import gears_words, this_gears, typed
+from gears.system.progress import Progress, wait_for
+
+
+def start_loop(
+    route: Route, paths: RunDir, *, say: Progress | None = None, local: Path | None = None, word: str = "start"
+) -> bool:
+    """Start the loop of this host, unless it lives. True if it was started now. Ten at once start one.
+
+    `word`: what its first turn is decided after; of a job `submit` or `adopt`, whose errors are raised.
+
+    A loop that is just ending is waited for; it may take the directories along, so they are made again under the lock.
+    Raises NotReachable where the site is being stopped again and again.
+    """
+    for _ in range(5):
+        with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):
+            if load_turn(paths).plan == Plan.STOP:
+                wait_for(lambda: not loop_alive(paths), timeout_s=10)
+            if loop_alive(paths) or lab_without_loop(route, paths) or lab_without_socket(route, paths):
+                return False
+            open_paths(route, local=local)
+            _start(route, paths, say, word)
+            return True
+        open_paths(route, local=local)
+    raise NotReachable(f"{route.site.name} is being stopped again and again", next=f"gears status {route.site.name}")
+
+
+def kind_of_loop(route: Route) -> str:
+    """Return what the loop of this host looks after: hop on the front, else job or lab."""
+    return "hop" if route.role == "front" else "job" if route.job else "lab"
+
+
+def _start(route: Route, paths: RunDir, say: Progress | None, word: str) -> None:
+    from gears.lab.supervisor.cleanup import clean, leave
+    from gears.system.tmux import check_tmux, start_session
+
+    what = kind_of_loop(route)
+    check_tmux()
+    try:
+        write_loop(route, paths, what, word)
+        start_session(route.site.name, what, paths.script(what))
+    except (GearsError, OSError):
+        clean(paths)
+        leave(paths)
+        raise
+    if say:
+        say(f"{route.here}: started {what} of {route.site.name} in tmux")
+    wait_for(lambda: loop_alive(paths), timeout_s=10)
+
+
+def loop_alive(paths: RunDir) -> bool:
+    """Tell whether the loop that wrote itself down on this host lives."""
+    loop = processes.read(paths.loop)
+    return bool(loop and loop.alive())
+
+
+def check_loop(paths: RunDir, pid: int) -> None:
+    """Raise NothingRunning unless the shell `pid` is the loop of this site.
+
+    A loop whose directory was taken from under it must not act on what a later one has put there.
+    """
+    loop = processes.read(paths.loop)
+    if loop is None or loop.pid != pid:
+        raise NothingRunning(f"{pid} is not the loop of {paths.site} any more", next=f"gears status {paths.site}")
+
+
+def lab_without_loop(route: Route, paths: RunDir) -> bool:
+    """Tell whether a lab is up here: one whose loop was killed lives on by itself, and is as good as ever."""
+    return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
+
+
+def lab_without_socket(route: Route, paths: RunDir) -> bool:
+    """Tell whether a lab lives here that can't be reached, as after a cleaner of /tmp.
+
+    Waits until it has made its socket anew (`rebind`), for REBIND_S at most. Raises GearsError where it does
+    not: no second one is started beside it.
+    """
+    record = load_lab(paths.lab_record)
+    if kind_of_loop(route) != "lab" or not record or record.ended or record.job or record.host != route.here:
+        return False
+    lab = record.process
+    if not lab.alive() or processes.before_boot(str(record.started)):
+        return False
+    if wait_for(lambda: lab_without_loop(route, paths) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
+        return bool(lab.alive())
+    reason, cure = _unreachable(route, lab, Path(str(record.socket)))
+    raise GearsError(reason, next=cure)
+
+
+REBIND_S = 20.0
+"""Some of JupyterLab's looks, of which one may come while it is busy."""
+
+
+def _unreachable(route: Route, lab: processes.Process, socket: Path) -> tuple[str, str]:
+    """Return reason and cure. /proc/PID/root: files as that process sees them (proc(5))."""
+    site = route.site.name
+    if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
+        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"
+        return reason, f"gears stop {site}; then name a directory on local disk as `local` in the profile"
+    reason = f"JupyterLab runs here (pid {lab.pid}), and has not made its socket anew; its kernels can't be reached"
+    return reason, f"gears logs {site}   (gears stop {site} ends it, with its kernels)"
+
+
+def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> None:
+    """Decide on the first turn and render the loop's script. Stale records of a former loop go first.
+
+    The first turn is decided here, and not by the loop, to spare the start of a Python.
+    """
+    from gears.lab.supervisor.step import next_turn
+    from gears.system.templates import render
+
+    values = VALUES[what](route, paths)  # may refuse: before all else
+    for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
+        stale.unlink(missing_ok=True)
+    if what == "hop" and route.site.lab.home == "separate":
+        paths.job_record.unlink(missing_ok=True)  # only a copy: whether there is a job, the lab host tells
+    save_route(route, paths)
+    first = next_turn(route, paths, what, word)
+    files.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))
+
+
+def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
+    from gears.ssh.hop import plan_hop
+    from gears.ssh.pin import ON_NODE
+    from gears.ssh.remote_gears import remote_gears
+
+    hop = plan_hop(
+        route.site,
+        paths,
+        remote_gears(route.site, paths.home, this_gears()),
+        job=route.job,
+        forward=f"-L {paths.local}/{paths.site}.hop.$GEARS_TURN.sck:{paths.link}",
+        control=str(paths.control("hop")),
+    )
+    return (
+        _common_values(route, paths, "hop")
+        | _ssh_values(paths)
+        | {
+            "host": hop.host,
+            "options": hop.options,
+            "forward": hop.forward,
+            "key_alias": hop.key_alias,
+            "on_node": ON_NODE,
+            "remote": hop.remote,
+            "prompt_s": os.environ.get("GEARS_PROMPT_S"),
+        }
+    )
+
+
+def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
+    from gears.lab.job import wait_for_exit
+    from gears.lab.job.options import check_scheduler
+    from gears.ssh.options import ANY_NODE, has_forwards, ssh_options
+
+    forward = f"-L {paths.local}/{paths.site}.job.$GEARS_TURN.sck:{paths.local}/{paths.site}.lab.$GEARS_JOB.sck"
+    behind = forward if has_forwards(ANY_NODE) else ""
+    return (
+        _common_values(route, paths, "job")
+        | _ssh_values(paths)
+        | {
+            "again": typed(f"gears lab {route.site.name} --job"),
+            "options": ssh_options(forward=behind, control=str(paths.control("job")), clear=bool(behind)),
+            "forward": "" if behind else forward,
+            "reach": check_scheduler(route.site).reach,
+            "meet": paths.meet_fifo,
+            "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(wait_for_exit.__file__)}",
+            "lives": shlex.quote(str(paths.records)),
+        }
+    )
+
+
+def _common_values(route: Route, paths: RunDir, what: str) -> dict[str, Any]:
+    return {
+        "again": typed(f"gears lab {route.site.name}"),
+        "site": route.site.name,
+        "local": paths.local,
+        "here": paths.here,
+        "loop": paths.loop,
+        "ask": paths.ask,
+        "log": paths.log(what),
+        "gears": shlex.join(gears_words()),
+    }
+
+
+def _ssh_values(paths: RunDir) -> dict[str, Any]:
+    from gears.lab.supervisor import held_socket
+
+    return {
+        "hop_in": paths.hop_in,
+        "hop_out": paths.hop_out,
+        "hop_err": paths.hop_err,
+        "keeper": paths.keeper,
+        "link": paths.link,
+        "held": paths.held,
+        "hold": held_socket.__file__,
+        "python": sys.executable,
+    }
+
+
+def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
+    from gears.dask.config_files import ensure_config
+    from gears.lab.jupyter.command_line import plan_command, plan_environment
+    from gears.system.files import current_umask
+
+    ensure_config(route.site, paths)
+    return _common_values(route, paths, "lab") | {
+        "directory": Path(route.site.lab.directory).expanduser(),
+        "environment": plan_environment(route.site, paths),
+        "jupyter": plan_command(route.site, paths, root=os.geteuid() == 0),
+        "listen": route.site.lab.listen,
+        "umask": current_umask(),
+    }
+
+
+VALUES = {"hop": _hop_values, "lab": _lab_values, "job": _job_values}
+"""What is filled into the template of each loop."""

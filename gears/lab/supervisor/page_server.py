@@ -1,0 +1,144 @@
+"""A small HTTP server that answers every request with the waiting page, 503: on a UNIX socket, or the laptop's port."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import socketserver
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+from gears.lab.supervisor import waiting_page
+
+QUIET_S = 0.3
+"""How long no connection has to come in, after the switch, before the server leaves."""
+
+HOLD_S = 180.0
+"""How long a websocket waits for its answer. Browsers give up after 20 s (Firefox) to 240 s (Chromium)."""
+
+MOST_BODY = 1 << 30
+
+
+class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves `status`, a JSON object that its owner replaces whole whenever something changed."""
+
+    address_family = socket.AF_UNIX
+
+    request_queue_size = 128
+    daemon_threads = True
+
+    def __init__(self, path: Path | None, status: dict[str, Any], listener: socket.socket | None = None) -> None:
+        """Serve in a thread from now on.
+
+        `listener`: one that listens at `path`, or at a port, already, and is left open and in place.
+        """
+        self.path = path or Path()
+        self.status = status
+        self.last_request = time.monotonic()
+        self.unanswered: set[Any] = set()
+        self.leaving = threading.Event()
+        self.owns_path = listener is None
+        super().__init__(str(path), Handler, bind_and_activate=False)  # type: ignore[arg-type]  # a UNIX socket's
+        self._listen(listener)
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def _listen(self, listener: socket.socket | None) -> None:
+        if listener:
+            self.socket.close()
+            self.socket = listener.dup()
+            return
+        self.path.unlink(missing_ok=True)
+        self.server_bind()
+        os.chmod(self.path, 0o600)
+        self.server_activate()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Note when the request came, and that it is not answered yet; then answer it in a thread."""
+        self.last_request = time.monotonic()
+        self.unanswered.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Shut the connection down, and note that it needs no answer any more."""
+        super().shutdown_request(request)
+        self.unanswered.discard(request)
+
+    def close_door(self) -> None:
+        """Accept nobody more, once all who have knocked are in; they are still answered, at the latest by `leave`."""
+        self.shutdown()
+        while select.select([self.socket], [], [], 0)[0]:
+            try:
+                self.process_request(*self.get_request())
+            except OSError:
+                break
+        self.socket.close()
+
+    def leave(self, *, most_s: float = 3.0) -> None:
+        """Answer whoever is still on the way here, then close. Call it after the path was switched away.
+
+        Over a long way a request comes a round trip after its connection, so those that are open are waited for too,
+        though not longer than `most_s`: browsers also open connections that they may never use.
+        """
+        deadline = time.monotonic() + most_s
+        self.last_request = time.monotonic()
+        self.leaving.set()
+        while time.monotonic() < deadline and (self.unanswered or time.monotonic() < self.last_request + QUIET_S):
+            time.sleep(0.02)
+        self.shutdown()
+        self.server_close()
+        if self.owns_path:
+            self.path.unlink(missing_ok=True)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log an error in the keeper's log, unless a client went away, which is no news."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers a request with the waiting page: HTML for whoever accepts it, else JSON."""
+
+    server: WaitingServer
+    protocol_version = "HTTP/1.1"
+    server_version = "gears"
+    timeout = 5
+
+    def answer(self) -> None:
+        """Answer at once; but let a websocket wait for the lab, HOLD_S at most.
+
+        JupyterLab, once refused, waits for 10 to 30 s.
+        """
+        self._skip_body()
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self.server.leaving.wait(HOLD_S)
+        wants_json = "text/html" not in self.headers.get("Accept", "")
+        body = (waiting_page.as_json if wants_json else waiting_page.as_html)(self.server.status)
+        self.send_response(503)
+        self.send_header("Content-Type", "application/json" if wants_json else "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Retry-After", str(waiting_page.RELOAD_S))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.close_connection = True
+
+    def _skip_body(self) -> None:
+        """Read to the body's end: a connection closed on unread data is reset, and the client never sees the answer."""
+        try:
+            left = min(int(self.headers.get("Content-Length", 0)), MOST_BODY)
+        except ValueError:
+            return
+        while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
+            left -= len(chunk)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing: requests may carry a token."""

@@ -1,0 +1,67 @@
+"""What a shell loop does next, decided. Pure."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from gears.lab.state import Plan, Turn
+from gears.ssh.failures import NOT_AT_AN_ADDRESS, Failure
+
+NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
+"""Before the next dial while only the network is missing. ssh's own ConnectTimeout comes on top."""
+
+CRASH_WINDOW_S = 600
+
+MOST_CRASHES = 5
+"""JupyterLab is started again this often within the window, then a person is asked."""
+
+
+def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool) -> Turn:
+    """Plan the next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
+    ever_up = was_up or (last.ever_up and word != "start")
+    turn = Turn(number=last.number + 1, what="hop", ever_up=ever_up, ended=ended)
+    if ended is None:
+        return replace(turn, plan=Plan.DIAL, how="person" if word == "person" else "asked")
+    if ended.kind == "stopped":
+        return replace(turn, plan=Plan.STOP)
+    if ended.kind == "network" or (ended.kind == "unknown-host" and ever_up):
+        failures = 0 if was_up else last.failures + 1
+        pause_s = NETWORK_PAUSES_S[min(failures, len(NETWORK_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
+        how = "batch" if ever_up else "asked"
+        return replace(turn, plan=Plan.DIAL, how=how, failures=failures, pause_s=round(pause_s, 2))
+    return replace(turn, plan=Plan.ASK)
+
+
+def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
+    """Choose how the node of the last time is dialled: `by` address or name, after two vain dials the other way once.
+
+    Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
+    """
+    kinds = (*NOT_AT_AN_ADDRESS, "login") if gssapi and last.how != "person" else NOT_AT_AN_ADDRESS
+    refused = turn.ended is not None and turn.ended.kind in kinds
+    if turn.plan == Plan.ASK and last.by == "address" and refused:
+        how = "batch" if turn.ever_up else "asked"
+        return replace(turn, plan=Plan.DIAL, how=how, by="name", forced=True)
+    other = "name" if by == "address" else "address"
+    return replace(turn, by=other if turn.failures % 3 == 2 else by)
+
+
+def plan_lab_turn(last: Turn, ended: Failure | None, was_up: bool, *, now: float) -> Turn:
+    """Plan the next turn of a lab: one that was shut down is over, one that died is started again, within bounds.
+
+    The bounds: MOST_CRASHES in CRASH_WINDOW_S, and three in a row that were never up. `now`: seconds since 1970.
+    """
+    turn = Turn(number=last.number + 1, what="lab", ended=ended)
+    if ended is None:
+        return replace(turn, plan=Plan.RUN)
+    if ended.kind == "stopped":
+        return replace(turn, plan=Plan.STOP)
+    if ended.kind == "refused":
+        return replace(turn, plan=Plan.ASK)
+    crashes = (*(when for when in last.crashes if when > now - CRASH_WINDOW_S), now)
+    never_up = 0 if was_up else last.never_up + 1
+    turn = replace(turn, crashes=crashes, never_up=never_up)
+    if len(crashes) > MOST_CRASHES or never_up >= 3:
+        return replace(turn, plan=Plan.ASK)
+    return replace(turn, plan=Plan.RUN, pause_s=float(2 ** (len(crashes) - 1) - 1))

@@ -1,0 +1,192 @@
+"""`gears forward` in the foreground: dials each host, forwards what it finds there, and dials again what breaks."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from gears.errors import GearsError, Interrupted, NothingRunning, NotReachable
+from gears.laptop.forward import discover, records
+from gears.laptop.forward.servers import NAMES, Server, read_servers
+from gears.laptop.forward.tunnel import Tunnel
+from gears.ssh.target import find_target
+from gears.system.commands import run
+
+Say = Callable[[str], None]
+
+LOOK_EVERY_S = 0.3
+LONGEST_PAUSE_S = 5.0
+
+
+@dataclass
+class Line:
+    """One host: its tunnel while it is up, and when it is dialled again. `shown`: targets with the port that was said
+    for each. `cancelled`: targets that are wanted no more."""
+
+    name: str
+    tunnel: Tunnel | None = None
+    pause_s: float = 1.0
+    again_at: float = 0.0
+    shown: dict[str, int] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
+
+
+class Session:
+    """`show` prints addresses, `say` all else. `with_tokens`: a person's own screen is where they are shown."""
+
+    def __init__(self, *, show: Say, say: Say, with_tokens: bool) -> None:
+        self.show, self.say, self.with_tokens = show, say, with_tokens
+
+    def forward(self, names: list[str]) -> None:
+        """Forward until every forward was cancelled; return at once if all were there already.
+
+        Raises NothingRunning if nothing is found, Interrupted at Ctrl-C, and of a single host what its ssh met.
+        """
+        here = [name for name in names if find_target(name) is None]
+        for name in here:
+            self._show_here(name)
+        lines = [Line(name) for name in dict.fromkeys(names) if name not in here]
+        with ExitStack() as stack, _ended_by_signals():
+            try:
+                self._open(lines, found=bool(here))
+                stack.callback(_close, lines)
+                if any(line.tunnel for line in lines):
+                    self.say("Ctrl-C ends these forwards, and nothing else; also: gears forward cancel")
+                while any(line.tunnel or line.again_at for line in lines):
+                    for line in lines:
+                        self._look_after(line)
+                    time.sleep(LOOK_EVERY_S)
+            except KeyboardInterrupt:
+                _close(lines)
+                again = f"gears forward {' '.join(names)}"
+                raise Interrupted("the forwards have ended; what they led to goes on", next=again) from None
+
+    def _open(self, lines: list[Line], *, found: bool) -> None:
+        errors: list[GearsError] = []
+        already = False
+        for line in lines:
+            try:
+                already = self._dial(line, asking=sys.stdin.isatty()) or already
+            except GearsError as error:
+                errors.append(error)
+                if len(lines) > 1:
+                    self.say(str(error))
+            except BaseException:
+                _close(lines)
+                raise
+        if any(line.tunnel for line in lines) or already or found:
+            return
+        if errors:
+            raise errors[0]
+        names = ", ".join(line.name for line in lines)
+        raise NothingRunning(f"no Jupyter server and no Dask dashboard of yours runs on {names}", next="gears lab SITE")
+
+    def _dial(self, line: Line, *, asking: bool) -> bool:
+        """Log in once and forward what is found. True if servers were found.
+
+        Closes a tunnel without a forward of its own.
+        """
+        with ExitStack() as stack:
+            tunnel = stack.enter_context(Tunnel(line.name, asking=asking))
+            self._show_new(line, tunnel)
+            line.again_at, line.pause_s = 0.0, 1.0
+            if tunnel.forwards:
+                line.tunnel = tunnel
+                stack.pop_all()
+            return bool(tunnel.servers)
+
+    def _show_new(self, line: Line, tunnel: Tunnel) -> None:
+        with records.locked():
+            there = {(one.name, one.target): one.port for one in records.live() if one.record != tunnel.record}
+            wanted = [server for server in tunnel.servers if server.target not in line.cancelled]
+            known = [there.get((line.name, server.target)) for server in wanted]
+            ports = [port or _place(tunnel, server) for server, port in zip(wanted, known, strict=True)]
+        rows = [row for row in zip(wanted, ports, known, strict=True) if line.shown.get(row[0].target) != row[1]]
+        if rows:
+            self.show(line.name if line.name == tunnel.host else f"{line.name} ({tunnel.host})")
+        for server, port, before in rows:
+            line.shown[server.target] = port
+            self.show(self._row(server, server.address(port, with_token=self.with_tokens), known=before is not None))
+
+    def _row(self, server: Server, address: str, *, known: bool) -> str:
+        remarks = [server.about, server.remark(with_token=self.with_tokens), "forwarded already" if known else ""]
+        return f"  {NAMES[server.kind]:8} {address}   {'; '.join(filter(None, remarks))}".rstrip()
+
+    def _show_here(self, name: str) -> None:
+        """Show what runs on this host itself. Nothing is forwarded: a browser here can open what has a port."""
+        printed = run([sys.executable, "-IS", discover.__file__], timeout_s=60)
+        report = json.loads(printed)["gears"]
+        self.show(f"{name} ({report['host']}, which is this host: nothing is forwarded)")
+        for server in read_servers(report):
+            port = server.target.rpartition(":")[2]
+            address = server.address(int(port), with_token=self.with_tokens) if port.isdigit() else server.target
+            self.show(self._row(server, address, known=False))
+
+    def _look_after(self, line: Line) -> None:
+        if line.tunnel:
+            ended = line.tunnel.ended()
+            if not line.tunnel.record.exists():
+                line.tunnel.close()
+                line.tunnel = None
+                self.say(f"{line.name}: its forwards were cancelled")
+            elif ended:
+                line.cancelled |= set(line.shown) - records.targets(line.tunnel.record)
+                line.tunnel.close()
+                line.tunnel = None
+                self.say(f"{line.name}: {ended.reason}; dialling again")
+                line.again_at = time.monotonic()
+        elif line.again_at and time.monotonic() >= line.again_at:
+            self._redial(line)
+
+    def _redial(self, line: Line) -> None:
+        """Dial again, and ask nobody for anything: a login that wants a person is left to her."""
+        try:
+            self._dial(line, asking=False)
+            self.say(
+                f"{line.name}: forwarded again" if line.tunnel else f"{line.name}: nothing of yours runs there now"
+            )
+        except NotReachable:
+            line.pause_s = min(line.pause_s * 2, LONGEST_PAUSE_S)
+            line.again_at = time.monotonic() + line.pause_s * random.uniform(0.7, 1.0)
+        except GearsError as error:
+            line.again_at = 0.0
+            self.say(str(error))
+
+
+def _place(tunnel: Tunnel, server: Server) -> int:
+    key = f"{tunnel.name} {server.target}"
+    for port in records.ports_of(key, records.remembered_ports()):
+        if tunnel.add(server, port):
+            records.remember_port(key, port)
+            return port
+    raise NotReachable(f"{tunnel.name}: no port of this machine is free", next="gears forward list")
+
+
+def _close(lines: list[Line]) -> None:
+    for line in lines:
+        if line.tunnel:
+            line.tunnel.close()
+            line.tunnel = None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End the command at Ctrl-C, a closed terminal and a plain kill, so that no ssh stays."""
+
+    def end(*_: object) -> None:
+        """Raise KeyboardInterrupt."""
+        raise KeyboardInterrupt
+
+    endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)  # SIGINT is ignored in the background of a script
+    before = {number: signal.signal(number, end) for number in endings}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

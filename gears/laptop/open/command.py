@@ -1,0 +1,125 @@
+"""`gears open`, from its start to its end: what is checked first, and what is cleared up last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
+from gears.lab.address import with_token
+from gears.lab.start import bring_up
+from gears.laptop.open import desktop
+from gears.laptop.open.desktop import Desk
+from gears.laptop.open.dial import choose_user, end_command
+from gears.laptop.open.port import RETURN_S, LaptopPort
+from gears.laptop.open.session import Opening
+from gears.laptop.open.waiting_page import status
+from gears.sites import directories
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.system import files
+from gears.system.commands import find_program, run
+from gears.system.host import is_me, this_host
+from gears.system.installation import gears_home
+
+
+def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: Sequence[str]) -> None:
+    """Open a site in the browser and keep the way there up, until interrupted. Raises GearsError.
+
+    Where another `gears open` of the site runs here, its address is opened.
+    """
+    check_laptop(route)
+    find_program("ssh")
+    paths = directories.open_laptop(gears_home(), route.site.name, this_host().user)
+    if (lock := files.try_lock(paths.open_lock)) is None:
+        return _open_again(paths, desk)
+    try:
+        with _until_ended(route, desk):
+            known = choose_user(route, user)
+            stale = end_stale(paths)
+            first = status(route, "connecting", None, desk.again)
+            laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
+            try:
+                files.write_record(paths.opened, {"port": port})
+                Opening(route, paths, laptop_port, desk, user=known, words=words).run()
+            finally:
+                laptop_port.close()
+    finally:
+        _clear(paths)
+        os.close(lock)
+
+
+def open_local(route: Route, desk: Desk) -> None:
+    """Open the lab of this machine: no way is needed. Raises what `bring_up` raises."""
+    found = bring_up(route, say=desk.say)
+    address = with_token(route.site.name, found.url or "", found.lab or {})
+    desk.show(f"JupyterLab is up on this machine.\n  open     {address}")
+    if desk.browser:
+        paths = directories.open_laptop(gears_home(), route.site.name, this_host().user)
+        desktop.write_page(paths.open_page, address)
+        desktop.open_browser(paths.open_page.as_uri())
+
+
+def check_laptop(route: Route) -> None:
+    """Raise UsageError where this host is the site's front or lab host: the browser is not here."""
+    if route.role == "lab" or is_me(route.front, this_host()):
+        site = route.site.name
+        raise UsageError(f"this is a host of {site}; `gears open` is for your laptop", next=f"gears lab {site}")
+
+
+def end_stale(paths: RunDir) -> bool:
+    """End what a `gears open` that was killed has left behind. Tell whether there was any.
+
+    The caller holds the lock.
+    """
+    left = sorted(paths.local.glob(f"{paths.site}.open.*.ctl"))
+    for control in left:
+        with contextlib.suppress(CommandFailed):
+            run(end_command(str(control)), timeout_s=5)
+        control.unlink(missing_ok=True)
+    return bool(left)
+
+
+def _open_again(paths: RunDir, desk: Desk) -> None:
+    port = files.read_record(paths.opened).get("port")
+    if port is None:
+        raise GearsError("another one is just starting, or ending", next=desk.again)
+    address = f"http://localhost:{port}/lab"
+    desk.show(f"already open, by another `{desk.again}` here: {address}")
+    page = paths.open_page
+    if desk.browser and not desktop.open_browser(page.as_uri() if page.exists() else address):
+        desk.say("no browser was found here: open the address by hand")
+
+
+@contextmanager
+def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
+    """Raise Interrupted for Ctrl-C, the terminal's end and a kill: all are the person's wish.
+
+    What is cleared up then is cleared up whole.
+    """
+
+    endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+
+    def interrupt(*_: object) -> None:
+        """Raise KeyboardInterrupt for the first of these signals, and ignore those that follow."""
+        for number in endings:
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C does not break into the clearing up
+        raise KeyboardInterrupt
+
+    for number in endings:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        message = f"the way from here is closed; a lab of {route.site.name} that runs goes on"
+        raise Interrupted(message, next=desk.again) from None
+
+
+def _clear(paths: RunDir) -> None:
+    for file in (paths.opened, paths.open_page, paths.open_config, paths.open_lock):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.local.rmdir()

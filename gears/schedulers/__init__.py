@@ -1,0 +1,1 @@
+"""Batch schedulers: one module each, with the same functions (`base.Scheduler`)."""

@@ -1,0 +1,186 @@
+"""LSF: bsub, bjobs, bkill. Written against 10.1, the first whose bjobs speaks JSON.
+
+While its master can't be reached LSF's commands say so and wait for it, by default for ever: our time limit ends them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+from gears.errors import CommandFailed, MissingProgram
+from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, directive_lines
+from gears.schedulers.environment import run
+from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.system.timestamps import utc
+
+_FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
+
+_STATES = {
+    "PEND": JobState.PENDING,
+    "PROV": JobState.PENDING,
+    "WAIT": JobState.PENDING,
+    "PSUSP": JobState.HELD,
+    "RUN": JobState.RUNNING,
+    "USUSP": JobState.SUSPENDED,
+    "SSUSP": JobState.SUSPENDED,
+    "DONE": JobState.ENDED,
+    "EXIT": JobState.ENDED,
+    "ZOMBI": JobState.ENDED,
+}
+
+_WHY: Plain = (
+    (r"New job is waiting for scheduling;?", "not looked at yet"),
+    (r"Job dependency condition not satisfied.*", "waits for another job to end"),
+    (r".*suspended by (its owner|(the )?user).*", "held by its owner; bresume lets it go"),
+    (r".*suspended by (the )?LSF admin.*", "held by an administrator"),
+    (r"Not enough (job slot|slots|processors|hosts).*", "waits for free nodes"),
+    (
+        r".*(job slot limit|slot or resource limit|limit has been reached).*",
+        "a limit of the account or the user is reached",
+    ),
+)
+
+_TERMINATED: Plain = (
+    (r"TERM_RUNLIMIT.*", "ended by its walltime"),
+    (r"TERM_(OWNER|FORCE_OWNER).*", "cancelled"),
+    (r"TERM_(ADMIN|FORCE_ADMIN).*", "cancelled by an administrator"),
+    (r"TERM_MEMLIMIT.*", "it used more memory than it may"),
+    (r"TERM_(PREEMPT|LOAD).*", "another job took its place"),
+    (r"TERM_(ZOMBIE|EXTERNAL_SIGNAL).*", "ended from outside of LSF"),
+)
+
+_BLAME = {
+    # lsberrno of lsblib(3), and what its commands say while they wait for the master
+    "scheduler": r"LSF is down|Cannot connect to LSF|not responding|Failed in an LSF library call|timeout"
+    r"|Connection refused|daemon internal error|Batch (service|protocol)|not connected|System call failed|cannot fork"
+    r"|No job Id can be used",
+    "account": r"project|account|user group",
+    "queue": r"queue|window|run ?limit",
+}
+_GONE = r"is not found|No matching job found"
+
+
+def header(spec: JobSpec) -> list[str]:
+    """Return the #BSUB lines of a job script.
+
+    Standard error goes where standard output does, which is appended to (bsub(1), -o). `-nnodes` is known where nodes
+    are given whole, as on Summit; elsewhere LSF counts slots, and directives say how they spread.
+    """
+    minutes = -(-spec.walltime_s // 60)
+    lines = [f"#BSUB -J {spec.name}"]
+    lines += [f"#BSUB -P {spec.account}"] if spec.account else []
+    lines += [f"#BSUB -q {spec.queue}"] if spec.queue else []
+    lines += [f"#BSUB -nnodes {spec.nodes}"] if spec.nodes else []
+    lines += [f"#BSUB -W {minutes // 60}:{minutes % 60:02d}"]
+    lines += [f"#BSUB -o {spec.log}"]
+    lines += [f'#BSUB -w "ended({spec.after})"'] if spec.after else []
+    return lines + directive_lines("#BSUB", spec.directives)
+
+
+def submit(script: Path) -> str:
+    """Submit a script and return the job's id: bsub reads #BSUB lines from its standard input only."""
+    said = submit_by(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
+    if found := re.search(r"Job <(\d+)> is submitted", said):
+        return found[1]
+    raise CommandFailed(f"bsub: no job id in its answer: {said.strip()!r}", next="bjobs")
+
+
+def query(job: str) -> Job:
+    """Ask bjobs for the job: GONE where it finds none, UNKNOWN where it can't be asked or is not understood."""
+    try:
+        said = run(["bjobs", "-json", "-o", _FIELDS, job], timeout_s=QUERY_S)
+    except (CommandFailed, MissingProgram) as failure:
+        return unanswered(job, failure, _GONE)
+    return _parse(job, said)
+
+
+def find(name: str, _clusters: str = "") -> list[str] | None:
+    """Find the ids of my own jobs of that name: bjobs shows those that are not over, unless asked for others."""
+    try:
+        return run(["bjobs", "-noheader", "-o", "jobid", "-J", name], timeout_s=QUERY_S).split()
+    except CommandFailed as failure:
+        return [] if re.search(rf"{_GONE}|No unfinished job", failure.message) else None
+    except MissingProgram:
+        return None
+
+
+def cancel(job: str) -> None:
+    """End the job by bkill. One that is over, or not found, is no error. Raises CommandFailed, CommandTimeout."""
+    try:
+        run(["bkill", job], timeout_s=QUERY_S)
+    except CommandFailed as failure:
+        if not re.search(rf"{_GONE}|already finished", failure.message):
+            raise
+
+
+def _parse(job: str, said: str) -> Job:
+    try:
+        record = json.loads(said[said.index("{") :])["RECORDS"][0]
+    except (ValueError, LookupError, TypeError):
+        return Job(job, JobState.UNKNOWN, reason=f"bjobs: not understood: {said.strip()[:200]!r}")
+    if re.search(_GONE, record.get("ERROR", "")):
+        return Job(job, JobState.GONE)
+    word = record.get("STAT", "")
+    state = _STATES.get(word, JobState.UNKNOWN)
+    waits = state in WAITING
+    return Job(
+        id=job,
+        state=state,
+        word=word,
+        reason=_reason(state, record),
+        node=re.sub(r"^\d+\*", "", record.get("EXEC_HOST", "").split(":")[0]) or None,
+        starts=_time(record.get("ESTIMATED_START_TIME", "")) if waits else None,
+        ends=_ends(state, record.get("FINISH_TIME", "")),
+    )
+
+
+def _reason(state: JobState, record: dict[str, str]) -> str:
+    word, terminated = record.get("STAT", ""), record.get("EXIT_REASON", "")
+    if state in WAITING:
+        return explain(record.get("PEND_REASON", "").strip(" ;\n"), _WHY)
+    if word == "DONE":
+        return "ended by itself (DONE)"
+    if word == "ZOMBI":
+        return "cancelled while its node could not be reached (ZOMBI)"
+    if state == JobState.ENDED:
+        code = record.get("EXIT_CODE", "")
+        return explain(terminated, _TERMINATED) if terminated else f"failed with exit {code or 'unknown'} ({word})"
+    if word == "UNKWN":
+        return "LSF has lost contact with its node (UNKWN)"
+    if state == JobState.UNKNOWN:
+        return f"bjobs calls its state {word!r}, which gears does not know"
+    return f"suspended ({word})" if state == JobState.SUSPENDED else ""
+
+
+def _ends(state: JobState, told: str) -> str | None:
+    """Return when the job ends or ended; None where that is not certain.
+
+    A finish time ends in L where it is the run limit, in E or X where it is an estimate only (bjobs(1), -WF).
+    """
+    ended = state == JobState.ENDED
+    return _time(told) if ended or (state in (JobState.RUNNING, JobState.SUSPENDED) and told.endswith(" L")) else None
+
+
+def _time(told: str) -> str | None:
+    """Read a time such as "Nov 20 11:06 L", local, to the minute, in the year nearest to now.
+
+    Some sites add the rest.
+    """
+    found = re.match(r"([A-Z][a-z]{2} +\d+ \d\d:\d\d)(:\d\d)?( \d{4})?", told)
+    if not found:
+        return None
+    minute, second, year = found.groups()
+    now = time.time()
+    years = [int(year)] if year else [time.localtime(now).tm_year + more for more in (-1, 0, 1)]
+    epochs = [epoch for year in years if (epoch := _epoch(f"{minute}{second or ':00'} {year}"))]
+    return utc(min(epochs, key=lambda epoch: abs(epoch - now))) if epochs else None
+
+
+def _epoch(told: str) -> float | None:
+    try:
+        return time.mktime(time.strptime(told, "%b %d %H:%M:%S %Y"))
+    except ValueError:  # the 29th of February, in a year that has none
+        return None

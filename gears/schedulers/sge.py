@@ -1,0 +1,212 @@
+"""Grid Engine: qsub, qstat, qacct, qdel. Written against Son of Grid Engine 8.1.9.
+
+A job that no queue can ever run is accepted and waits for ever. `-w e` would have it refused, and with it each job that
+asks for a load value such as mem_free, of nodes that have plenty (seen). So it is left out; why a job waits is told by
+`query` instead, in Grid Engine's words, where its administrator lets it say so.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import time
+from pathlib import Path
+
+from gears.errors import CommandFailed, MissingProgram, UsageError
+from gears.schedulers.base import QUERY_S, Job, JobSpec, JobState, clock, directive_lines
+from gears.schedulers.environment import run
+from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.system.timestamps import utc
+
+ACCOUNTING_S = 5.0
+"""qacct reads the whole of a file that grows for years. What it tells is not worth more time."""
+
+_WHY: Plain = (
+    (r"All queues dropped because of overload or full|.*dropped because it is full", "waits for free slots"),
+    (r".*temporarily not available|.*dropped because it is (disabled|suspended).*", "its queue is closed"),
+    (r".*cannot run .*|.*no suitable queues.*", "asks for what no node has free; waits for ever if none has it at all"),
+)
+
+_FAILED: Plain = (
+    (r"37 : .*", "ended by its walltime, or by another limit"),
+    (r"100 : .*", "killed, as by qdel"),
+)
+
+_BLAME = {
+    "scheduler": r"commlib error|unable to (send|contact|receive|read qmaster)|failed receiving|timeout"
+    r"|cell directory|can't connect",
+    "account": r"project",
+    "queue": r"queue",
+}
+
+
+def header(spec: JobSpec) -> list[str]:
+    """Return the #$ lines of a job script. The output file is appended to (sge_submit(1)).
+
+    Raises UsageError for several nodes, unless a directive says `-pe`: Grid Engine gives slots, and how they spread
+    over nodes is up to a parallel environment, which has another name at each site.
+    """
+    if (spec.nodes or 1) > 1 and not any(re.match(r"(#\$ *)?-pe ", line) for line in spec.directives):
+        pe = f'"-pe NAME {spec.nodes}"'
+        raise UsageError(
+            f"Grid Engine gives {spec.nodes} nodes only through a parallel environment: put {pe} into directives",
+            next="qconf -spl   (lists their names)",
+        )
+    lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh", "#$ -notify"]  # SIGUSR2 before SIGKILL, which comes with no other
+    lines += [f"#$ -P {spec.account}"] if spec.account else []
+    lines += [f"#$ -q {spec.queue}"] if spec.queue else []
+    lines += [f"#$ -l h_rt={clock(spec.walltime_s)}"]
+    lines += [f"#$ -o {spec.log}", "#$ -j y"]
+    lines += [f"#$ -hold_jid {spec.after}"] if spec.after else []
+    return lines + directive_lines("#$", spec.directives)
+
+
+def submit(script: Path) -> str:
+    """Submit a script by `qsub -terse` and return the job's id. Raises CommandFailed where it prints none."""
+    said = submit_by(["qsub", "-terse", str(script)], _BLAME)
+    if found := re.search(r"^(\d+)$", said, re.MULTILINE):
+        return found[1]
+    raise CommandFailed(f"qsub: no job id in its answer: {said.strip()!r}", next="qstat")
+
+
+def query(job: str) -> Job:
+    """Ask for the job, by one call where it runs.
+
+    A second call asks why it waits, or how it ended, since the first does not tell.
+    """
+    try:
+        listed = _listed()
+    except (CommandFailed, MissingProgram) as failure:
+        return unanswered(job, failure, gone=r"(?!)")
+    if listed is None:
+        return Job(job, JobState.UNKNOWN, reason="qstat: its answer ends in the middle")
+    values = next((values for values in listed if values.get("JB_job_number") == job), None)
+    return _parse(job, values) if values else _ended(job)
+
+
+def find(name: str, _clusters: str = "") -> list[str] | None:
+    """Find the ids of my own jobs of that name in qstat's list; None where that can't be had, or is not whole."""
+    try:
+        listed = _listed()
+    except (CommandFailed, MissingProgram):
+        return None
+    return None if listed is None else [job["JB_job_number"] for job in listed if job.get("full_job_name") == name]
+
+
+def cancel(job: str) -> None:
+    """End the job by qdel. One that is gone, or being deleted, is no error. Raises CommandFailed, CommandTimeout."""
+    try:
+        run(["qdel", job], timeout_s=QUERY_S)
+    except CommandFailed as failure:
+        if not re.search(r"does not exist|already in deletion", failure.message):
+            raise
+
+
+def _listed() -> list[dict[str, str]] | None:
+    """List my own jobs that are not over, each element's text by its tag; None for an answer that is not whole.
+
+    `qstat -xml -j JOB` does not tell the node; the list does, in one call.
+    """
+    said = run(["qstat", "-xml", "-r", "-u", pwd.getpwuid(os.getuid()).pw_name], timeout_s=QUERY_S)
+    if not said.rstrip().endswith("</job_info>"):
+        return None
+    blocks = re.findall(r"<job_list .*?</job_list>", said, re.DOTALL)
+    return [_values(block) for block in blocks]
+
+
+def _values(block: str) -> dict[str, str]:
+    values = dict(re.findall(r"<(\w+)>([^<]*)</", block))
+    if limit := re.search(r'<hard_request name="h_rt"[^>]*>(\d+)', block):
+        values["h_rt"] = limit[1]
+    return values
+
+
+def _parse(job: str, values: dict[str, str]) -> Job:
+    word = values.get("state", "")
+    state = _state(word, "predecessor_jobs" in values)
+    began, limit = _epoch(values.get("JAT_start_time", ""), "%Y-%m-%dT%H:%M:%S"), values.get("h_rt")
+    return Job(
+        id=job,
+        state=state,
+        word=word,
+        reason=_reason(job, state, word, values),
+        node=values.get("queue_name", "").partition("@")[2] or None,
+        ends=utc(began + int(limit)) if began and limit else None,
+    )
+
+
+def _state(word: str, depends: bool) -> JobState:
+    """Read a state of qstat(1), several letters at once.
+
+    They are d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering), T(hreshold)
+    or w(aiting).
+    """
+    if "d" in word:
+        return JobState.ENDING
+    if "w" in word:
+        held = "E" in word or ("h" in word and not depends)
+        return JobState.HELD if held else JobState.PENDING
+    if set(word) & set("sST"):
+        return JobState.SUSPENDED
+    return JobState.RUNNING if set(word) & set("rt") else JobState.UNKNOWN
+
+
+def _reason(job: str, state: JobState, word: str, values: dict[str, str]) -> str:
+    if state == JobState.UNKNOWN:
+        return f"qstat calls its state {word!r}, which gears does not know"
+    if state == JobState.ENDING:
+        return f"is being cancelled ({word})"
+    if "h" in word and state == JobState.PENDING:
+        return f"waits for job {values['predecessor_jobs']} to end ({word})"
+    if "E" in word:
+        return f"could not be started: {_detail(job) or 'see qstat -j'}; qmod -cj lets it try again ({word})"
+    if state == JobState.HELD:
+        return f"held; qrls lets it go ({word})"
+    if state == JobState.PENDING:
+        return explain(_detail(job), _WHY) or f"waits in the queue ({word})"
+    return f"suspended ({word})" if state == JobState.SUSPENDED else ""
+
+
+def _detail(job: str) -> str:
+    """Ask why it failed, else why it waits; empty where the scheduler does not tell (sched_conf(5), schedd_job_info).
+
+    What concerns the job itself comes before what concerns every job, which comes last.
+    """
+    try:
+        said = run(["qstat", "-j", job], timeout_s=QUERY_S)
+    except (CommandFailed, MissingProgram):
+        return ""
+    if error := re.search(r"^error reason +\d+: +(?:\S+ \S+ \[\S+\]: )?(.*)", said, re.MULTILINE):
+        return error[1].strip()
+    lines = [line.strip() for line in said.partition("scheduling info:")[2].splitlines() if line.strip()]
+    lines = [line for line in lines if "turned off" not in line]
+    own = [line for line in lines if "cannot run" in line]
+    return (own or lines[-1:] or [""])[0]
+
+
+def _ended(job: str) -> Job:
+    """Find out how a job ended that qstat does not show any more, where the accounting can be read from here."""
+    try:
+        said = run(["qacct", "-j", job], timeout_s=ACCOUNTING_S)
+    except (CommandFailed, MissingProgram):
+        return Job(job, JobState.GONE)
+    values = dict(re.findall(r"^(\w+) +(.*?) *$", said, re.MULTILINE))
+    failed, status = " ".join(values.get("failed", "").split()), values.get("exit_status", "").partition(" ")[0]
+    if not failed:
+        return Job(job, JobState.GONE)
+    ended = _epoch(values.get("end_time", ""), "%a %b %d %H:%M:%S %Y")
+    reason = _exit(status) if failed == "0" else explain(failed, _FAILED)
+    return Job(job, JobState.ENDED, word="z", reason=reason, ends=utc(ended) if ended else None)
+
+
+def _exit(status: str) -> str:
+    return "ended by itself (exit_status 0)" if status == "0" else f"failed with exit {status} (exit_status {status})"
+
+
+def _epoch(told: str, form: str) -> float | None:
+    """Read a local time, written in `form`, as seconds since 1970; None where it is none."""
+    try:
+        return time.mktime(time.strptime(told, form))
+    except ValueError:
+        return None

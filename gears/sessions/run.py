@@ -1,0 +1,190 @@
+"""`gears run`: a command on a site's lab host, in tmux, its output followed; it goes on when the connection does not.
+
+Each run has a number, the same on all hosts that share the home. What is known of it is in files, so that any of these
+hosts can tell: its record, its output, its exit status. They are 0600: a command line may hold what is private.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears.errors import GearsError, NothingRunning
+from gears.sessions.shell import active_environment, open_records
+from gears.sites.paths import RunDir
+from gears.sites.route import Route
+from gears.ssh.target import Target, run_there
+from gears.system import files, processes, timestamps, tmux
+from gears.system.commands import find_program
+from gears.system.files import current_umask
+from gears.system.installation import this_gears
+from gears.system.progress import wait_for
+from gears.system.templates import render
+from gears.system.tmux import session_name
+
+KEPT = 20
+"""So many ended runs are kept, the newest."""
+
+START_S = 10.0
+LOOK_EVERY_S = 0.1
+FILES = ("sh", "pid", "out", "end", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`status`: its exit status, None while there is none. `alive`: None where that can't be seen from this host."""
+
+    number: int
+    host: str
+    started: str
+    argv: tuple[str, ...]
+    status: int | None
+    alive: bool | None
+
+    def state(self) -> str:
+        """Return "ended N" (N: its exit status), "running", "lost", or "running?" where this host can't tell."""
+        if self.status is not None:
+            return f"ended {self.status}"
+        return {True: "running", False: "lost", None: "running?"}[self.alive]
+
+
+def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> Run:
+    """Start a command in tmux, on this host, and return its run.
+
+    `before`: what makes an environment active (`shell.run_in`). Waits for it to begin, START_S at most, and forgets
+    ended runs but for the newest KEPT.
+
+    Raises MissingProgram, CommandFailed, and GearsError where it does not begin.
+    """
+    find_program("script")
+    tmux.check_tmux()
+    paths = open_runs(route)
+    number = _claim(paths)
+    files.write_private(paths.run_file(number, "sh"), _script(route, paths, number, [*before, *argv]))
+    record = {"host": route.here, "started": timestamps.utc_now(), "argv": list(argv)}
+    files.write_record(paths.run_file(number, "json"), record)
+    tmux.start_session(run_session(route.site.name, number), "run", paths.run_file(number, "sh"))
+    if not wait_for(lambda: processes.read(paths.run_file(number, "pid")) is not None, timeout_s=START_S):
+        raise GearsError(f"run {number} did not begin", next="gears doctor")
+    _forget_old(paths)
+    return find(paths, number)
+
+
+def find(paths: RunDir, number: int) -> Run:
+    """Find a run. Raises NothingRunning for a number that is none."""
+    record = files.read_record(paths.run_file(number, "json"))
+    if not record:
+        raise NothingRunning(f"{paths.site} has no run {number}", next=f"gears run list {paths.site}")
+    ended = files.read_text(paths.run_file(number, "end")).strip()
+    loop = processes.read(paths.run_file(number, "pid"))
+    return Run(
+        number,
+        host=str(record["host"]),
+        started=str(record["started"]),
+        argv=tuple(record["argv"]),
+        status=int(ended) if ended.isdigit() else None,
+        alive=loop.alive() if loop else False,
+    )
+
+
+def every(paths: RunDir) -> list[Run]:
+    """List the runs that have a record, by number."""
+    return [find(paths, number) for number in _numbers(paths) if files.read_record(paths.run_file(number, "json"))]
+
+
+def output(paths: RunDir, number: int, *, follow: bool) -> Iterator[str]:
+    """Yield what it has printed; with `follow` also what it prints until its end.
+
+    It ends with this command's connection, too.
+    """
+    parent, seen = os.getppid(), 0
+    decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    while True:
+        run = find(paths, number)
+        over = not follow or run.status is not None or run.alive is False
+        read = _read_from(paths.run_file(number, "out"), seen)
+        seen += len(read)
+        text = held + decoder.decode(read, final=over)
+        held = "\r" if text.endswith("\r") and not over else ""
+        yield text.removesuffix(held).replace("\r\n", "\n")  # a terminal's line ends
+        if over or os.getppid() != parent:
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
+def attach(paths: RunDir, number: int, here: str) -> int:
+    """Show its tmux session, on whichever host of the site that is. Raises NothingRunning where it is over."""
+    run = find(paths, number)
+    if run.status is not None or run.alive is False:
+        state = run.state() if run.status is not None else "gone: its host or its session was ended"
+        raise NothingRunning(f"run {number} is {state}", next=f"gears run logs {paths.site} {number}")
+    if run.host != here:
+        return run_there(
+            Target(run.host), f"{this_gears()} _run attach {paths.site} {number}", again=f"gears run list {paths.site}"
+        )
+    return tmux.attach(run_session(paths.site, number)).wait()
+
+
+def run_session(site: str, number: int) -> str:
+    """Return the name of a run's tmux session."""
+    return session_name(f"run{number}", site)
+
+
+def open_runs(route: Route) -> RunDir:
+    """Make and check the site's directory for runs. Raises UnsafePath."""
+    paths = open_records(route)
+    files.ensure_private(paths.runs)
+    return paths
+
+
+def _script(route: Route, paths: RunDir, number: int, argv: Sequence[str]) -> str:
+    script = paths.run_file(number, "sh")
+    return render(
+        "run.sh.j2",
+        number=number,
+        site=route.site.name,
+        argv=argv,
+        umask=current_umask(),
+        directory=Path(route.site.lab.directory).expanduser(),
+        environment=active_environment(route.site, paths),
+        inside=f"exec /bin/sh {shlex.quote(str(script))} inside",
+        **{what: paths.run_file(number, what) for what in ("pid", "out", "end")},
+    )
+
+
+def _claim(paths: RunDir) -> int:
+    """Choose the next number. Of several that want one at once, on whatever host, each gets its own."""
+    number = max(_numbers(paths), default=0) + 1
+    while True:
+        try:
+            os.close(os.open(paths.run_file(number, "json"), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            number += 1
+            continue
+        return number
+
+
+def _numbers(paths: RunDir) -> list[int]:
+    return sorted(int(file.stem) for file in paths.runs.glob("*.json") if file.stem.isdigit())
+
+
+def _forget_old(paths: RunDir) -> None:
+    over = [run.number for run in every(paths) if run.status is not None or run.alive is False]
+    for number in over[:-KEPT]:
+        for what in FILES:
+            paths.run_file(number, what).unlink(missing_ok=True)
+
+
+def _read_from(file: Path, seen: int) -> bytes:
+    """Read what is behind the first `seen` bytes; nothing where there is no such file."""
+    try:
+        with file.open("rb") as opened:
+            opened.seek(seen)
+            return opened.read()
+    except OSError:
+        return b""

@@ -1,0 +1,191 @@
+"""Where profiles are read from, and how they are laid over one another and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gears.errors import ProfileError, UsageError
+from gears.sites import validators
+from gears.sites.profile import CHECKS, OPEN_SECTIONS, SECTIONS, Envs, Front, Lab, Laptop, Scheduler, Site, items, split
+
+BUILT_IN = Path(__file__).parent / "profiles"
+
+SYSTEM = Path("/etc/gears/sites")
+
+Environ = Mapping[str, str]
+
+Settings = dict[str, tuple[object, str]]  # "lab.host" → its value, and the file that says so
+
+
+def load_site(name: str, *, environ: Environ = os.environ) -> Site:
+    """Read the profile called `name`. UsageError where there is none, ProfileError where one of its files is wrong."""
+    check_name(name)
+    settings: Settings = {}
+    files = [file for directory in _directories(environ) if (file := directory / f"{name}.toml").is_file()]
+    if not files:
+        raise _unknown(name, environ)
+    for file in files:
+        settings |= _settings(_read_toml(file), str(file))
+    return _site(name, settings)
+
+
+def site_names(*, environ: Environ = os.environ) -> list[tuple[str, str]]:
+    """List every known name in alphabetical order, each with where its profile is, last file first."""
+    found: dict[str, list[str]] = {}
+    for directory in _directories(environ):
+        for file in directory.glob("*.toml"):
+            if re.fullmatch(validators.SITE_NAME, file.stem):
+                found.setdefault(file.stem, []).insert(0, "built in" if directory == BUILT_IN else str(file))
+    return [(name, ", ".join(sources)) for name, sources in sorted(found.items())]
+
+
+def default_site(environ: Environ = os.environ) -> str:
+    """Return `$GEARS_SITE`, else `site` in ~/.config/gears/config.toml, else "local".
+
+    Raises UsageError, ProfileError.
+    """
+    if name := environ.get("GEARS_SITE"):
+        return check_name(name)
+    file = own_directory(environ) / "config.toml"
+    name = _read_toml(file).get("site", "local") if file.is_file() else "local"
+    return str(_checked("site", name, str(file), validators.site_name))
+
+
+def check_name(name: str) -> str:
+    """Return the name if it may be a site's (`validators.site_name`). Raises UsageError."""
+    try:
+        return str(validators.site_name(name))
+    except ValueError as exc:
+        raise UsageError(str(exc), next="gears sites list") from exc
+
+
+def to_json(site: Site) -> str:
+    """Write what `from_json` reads: the effective profile in one line, for gears on another host."""
+    import json
+
+    return json.dumps({"name": site.name} | _nested(site))
+
+
+def from_json(line: str) -> Site:
+    """Read the site in `line`, checked as strictly as a file. ProfileError where it is wrong."""
+    import json
+
+    origin = "profile from the front"
+    try:
+        tables = json.loads(line)
+    except ValueError as exc:
+        raise ProfileError(origin, "line 1", str(exc)) from exc
+    if not isinstance(tables, dict):
+        raise ProfileError(origin, "line 1", "must be a table")
+    name = _checked("name", tables.pop("name", None), origin, validators.site_name)
+    return _site(name, _settings(tables, origin))
+
+
+def _nested(site: Site) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for key, value in items(site):
+        section, name = split(key)
+        if value is not None:
+            (tables.setdefault(section, {}) if section else tables)[name] = value
+    return tables
+
+
+def _directories(environ: Environ) -> tuple[Path, Path, Path]:
+    return BUILT_IN, SYSTEM, own_directory(environ) / "sites"
+
+
+def own_directory(environ: Environ) -> Path:
+    """Return the person's own directory for gears' settings: ~/.config/gears."""
+    return Path(environ.get("HOME") or Path.home()) / ".config" / "gears"
+
+
+def _unknown(name: str, environ: Environ) -> UsageError:
+    known = [known for known, _ in site_names(environ=environ)]
+    hint = _did_you_mean(name, known)
+    return UsageError(f"no site is called {name}{hint}; known: {', '.join(known)}", next="gears sites list")
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as exc:
+        reason, _, place = str(exc).partition(" (at ")
+        line = re.match(r"line (\d+)", place)
+        raise ProfileError(str(file), f"line {line[1]}" if line else "end", reason) from exc
+    except UnicodeDecodeError as exc:
+        line_number = exc.object[: exc.start].count(b"\n") + 1
+        raise ProfileError(str(file), f"line {line_number}", "is not UTF-8 text") from exc
+    except OSError as exc:
+        raise ProfileError(str(file), "file", exc.strerror or str(exc)) from exc
+
+
+def _settings(tables: dict[str, Any], file: str) -> Settings:
+    """Return the file's settings by dotted key. Only sections are opened: tables under [dask] stay whole."""
+    settings: Settings = {}
+    for section, value in tables.items():
+        if section not in SECTIONS and section not in OPEN_SECTIONS:
+            settings[section] = value, file
+        elif not isinstance(value, dict):
+            raise ProfileError(file, section, f"must be a table: [{section}]")
+        else:
+            settings |= {f"{section}.{key}": (item, file) for key, item in value.items()}
+    return settings
+
+
+def _site(name: str, settings: Settings) -> Site:
+    values: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS, *OPEN_SECTIONS)}
+    for key, (value, file) in settings.items():
+        section, word = split(key)
+        values[section][word] = _checked(key, value, file, _check_for(key, file))
+    _check_whole(values, {key: file for key, (_, file) in settings.items()})
+    return Site(
+        name=name,
+        **values[""],
+        front=Front(**values["front"]),
+        lab=Lab(**values["lab"]),
+        laptop=Laptop(**values["laptop"]),
+        scheduler=Scheduler(**values["scheduler"]) if values["scheduler"] else None,
+        envs=Envs(**values["envs"]),
+        dask=values["dask"],
+        filesystem=values["filesystem"],
+        sources={key: file for key, (_, file) in settings.items()},
+    )
+
+
+def _check_whole(values: dict[str, dict[str, Any]], sources: dict[str, str]) -> None:
+    """Check what no single key can tell. Raises ProfileError."""
+    if values["front"].get("host") and not values["lab"].get("host"):
+        raise ProfileError(sources["front.host"], "lab.host", "is missing, though front.host is set")
+    if values["scheduler"] and "kind" not in values["scheduler"]:
+        key = f"scheduler.{next(iter(values['scheduler']))}"
+        raise ProfileError(sources[key], "scheduler.kind", "is missing, though [scheduler] is there")
+
+
+def _check_for(key: str, file: str) -> validators.Check:
+    section, name = split(key)
+    if section in OPEN_SECTIONS:
+        _checked(key, name, file, validators.setting_name)
+        return validators.setting
+    if key not in CHECKS:
+        known = [*CHECKS, *SECTIONS, *OPEN_SECTIONS]
+        raise ProfileError(file, key, f"is not a key of a profile{_did_you_mean(key, known)}")
+    return CHECKS[key]
+
+
+def _checked(key: str, value: object, file: str, check: validators.Check) -> Any:
+    try:
+        return check(value)
+    except ValueError as exc:
+        raise ProfileError(file, key, str(exc)) from exc

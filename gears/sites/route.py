@@ -1,0 +1,56 @@
+"""Which way leads to a lab, seen from this host. Pure.
+
+local   the lab is on this machine; no ssh at all
+relay   laptop → front → lab host: the front keeps the hop
+proxy   laptop → lab host, which is the front too, perhaps through jump hosts that keep nothing
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from gears.sites.profile import Site
+
+if TYPE_CHECKING:  # the value only: plans import no effects
+    from gears.system.host import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A site, and what this host is to it: "lab", "front", or "elsewhere": a laptop, which keeps nothing."""
+
+    site: Site
+    kind: Literal["local", "relay", "proxy"]
+    role: Literal["lab", "front", "elsewhere"]
+    here: str  # this host's name
+    front: str  # where the laptop's ssh lands
+    lab: str  # where JupyterLab runs; may be an alias for several hosts
+    job: bool = False  # as a batch job, on a compute node behind `lab`
+
+
+def plan_route(site: Site, here: Host, *, here_is_lab: bool) -> Route:
+    """Decide which way leads to the lab from this host.
+
+    `here_is_lab`: what `here.is_me(site.lab.host)` said; not asked where `site.lab.match` names this host.
+
+    On a relay every host that is not the lab host is taken for the front: fronts are often many behind one name.
+    """
+    kind = _kind(site)
+    lab = site.lab.host or here.hostname
+    at_lab = kind == "local" or here_is_lab or matches(site, here)
+    role: Literal["lab", "front", "elsewhere"]
+    role = "lab" if at_lab else "front" if kind == "relay" else "elsewhere"
+    return Route(site, kind, role, here.hostname, front=site.front.host or lab, lab=lab)
+
+
+def matches(site: Site, here: Host) -> bool:
+    """Tell whether one of this host's names, short or full, is in `site.lab.match`."""
+    return any(fnmatchcase(name, pattern.lower()) for name in here.names for pattern in site.lab.match)
+
+
+def _kind(site: Site) -> Literal["local", "relay", "proxy"]:
+    if site.lab.host is None:
+        return "local"
+    return "relay" if site.front.host not in (None, site.lab.host) else "proxy"

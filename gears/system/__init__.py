@@ -1,0 +1,1 @@
+"""One module per outside thing: other programs, processes, files, tmux, this host, its ports, the time."""

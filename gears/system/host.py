@@ -1,0 +1,121 @@
+"""This machine: its names, its user, and whether a host name means it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from dataclasses import dataclass
+from ipaddress import ip_address
+from threading import Thread
+
+LOOKUP_TIMEOUT_S = 3.0
+
+# Addresses of nobody (RFC 5737, RFC 3849): where even these can be bound, binding proves nothing.
+_NOBODYS = {socket.AF_INET: "203.0.113.251", socket.AF_INET6: "2001:db8:ffff:ffff::fb"}
+
+Address = tuple[socket.AddressFamily, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    canonical: str = ""
+    addresses: tuple[Address, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """`names` are lower case: the host name as the kernel has it, then its short and full forms if others."""
+
+    hostname: str
+    names: tuple[str, ...]
+    user: str
+    home: str
+
+    @property
+    def full_name(self) -> str:
+        """Return the name by which other machines may know this one, as far as it was asked for."""
+        return max(self.names, key=len)
+
+
+def this_host(*, full_name: bool = False) -> Host:
+    """Ask the kernel and the user database; with `full_name` also the resolver, for at most LOOKUP_TIMEOUT_S."""
+    hostname = socket.gethostname()
+    names = [hostname.lower(), hostname.lower().partition(".")[0]]
+    if full_name and not (canonical := _look_up(hostname).canonical.lower()).startswith("localhost"):
+        names.append(canonical)
+    user, home = _account()
+    return Host(hostname, tuple(dict.fromkeys(filter(None, names))), user, home)
+
+
+def is_me(host: str, here: Host) -> bool:
+    """Tell whether `host` leads to this machine: one of its addresses is ours. Takes up to LOOKUP_TIMEOUT_S.
+
+    False where the name can't be resolved, unless it is our own. An alias for several hosts means each of them.
+    Loopback addresses prove nothing about a name: Debian gives each machine's own name 127.0.1.1.
+    """
+    addresses = [address for address in _look_up(host).addresses if not ip_address(address[1]).is_loopback]
+    if not addresses:
+        return host.lower() in (*here.names, "localhost")
+    return any(_is_ours(address) for address in addresses)
+
+
+def source_towards(host: str) -> str:
+    """Find this machine's own address on the way to `host`; empty without a way. Takes up to LOOKUP_TIMEOUT_S."""
+    addresses = _look_up(host).addresses
+    return _source_towards(addresses[0]) if addresses else ""
+
+
+def _account() -> tuple[str, str]:
+    try:
+        account = pwd.getpwuid(os.getuid())
+    except KeyError:  # a container started under a number nobody entered
+        return os.environ.get("USER") or str(os.getuid()), os.environ.get("HOME") or "/"
+    return account.pw_name, os.environ.get("HOME") or account.pw_dir
+
+
+def _look_up(host: str) -> _Found:
+    """Ask the resolver, for LOOKUP_TIMEOUT_S at most; nothing on failure. A slow answer's thread is left behind."""
+    found: list[_Found] = []
+    thread = Thread(target=lambda: found.append(_resolve(host)), daemon=True)
+    thread.start()
+    thread.join(LOOKUP_TIMEOUT_S)
+    return found[0] if found else _Found()
+
+
+def _resolve(host: str) -> _Found:
+    try:
+        answers = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM, flags=socket.AI_CANONNAME)
+    except (OSError, UnicodeError):
+        return _Found()
+    return _Found(answers[0][3], tuple((answer[0], str(answer[4][0])) for answer in answers))
+
+
+def _is_ours(address: Address) -> bool:
+    """Tell whether an address is this host's: only an address of its own can be bound to.
+
+    Where the kernel lets any be bound (ip_nonlocal_bind), only one of its own leads to itself.
+    """
+    family, name = address
+    if _can_bind(family, _NOBODYS[family]):
+        return _source_towards(address) == name
+    return _can_bind(family, name)
+
+
+def _source_towards(address: Address) -> str:
+    family, name = address
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((name, 9))  # of a datagram socket: looks up the way, sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+def _can_bind(family: socket.AddressFamily, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True

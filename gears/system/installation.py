@@ -1,0 +1,53 @@
+"""The commands that messages name, as they can be typed on this host.
+
+In a fresh clone `gears` is on nobody's PATH: `gears status` in a message would send a person to "command not found".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask|env"
+
+
+def typed(text: str) -> str:
+    """Return `text` with each `gears COMMAND` by the path of this gears, unless `gears` alone would find it."""
+    word = _word()
+    return text if word == "gears" else re.sub(rf"(?<![\w/.-])gears (?=(?:{COMMANDS})(?![\w-]))", f"{word} ", text)
+
+
+def _word() -> str:
+    mine = Path(sys.executable).with_name("gears")
+    found = shutil.which("gears")
+    if not mine.exists() or (found and Path(found).resolve() == mine.resolve()):
+        return "gears"
+    try:
+        return f"~/{mine.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(mine)
+
+
+def this_gears() -> str:
+    """Return the command that runs this very gears, by its absolute path."""
+    return str(Path(sys.executable).with_name("gears"))
+
+
+def gears_words() -> list[str]:
+    """Return the same for a shell loop.
+
+    `envs/init.sh` makes that command ignore PYTHONPATH, PYTHONHOME and the like.
+    """
+    return [this_gears()]
+
+
+def gears_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return `$GEARS_HOME`, else the checkout this package runs from, else `~/gears`."""
+    if named := environ.get("GEARS_HOME"):
+        return Path(named).expanduser()
+    checkout = Path(__file__).resolve().parents[2]
+    return checkout if (checkout / "pyproject.toml").is_file() else Path("~/gears").expanduser()

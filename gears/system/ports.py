@@ -1,0 +1,83 @@
+"""Ports of this machine's loopback: which are free, and which program has one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+from pathlib import Path
+
+from gears.errors import GearsError
+from gears.system.commands import run
+
+
+def port_is_free(number: int) -> bool:
+    """Tell whether nobody listens at this port of 127.0.0.1, nor beside it."""
+    return _may_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
+
+
+def is_free_beside(number: int) -> bool:
+    """Tell whether nobody listens at this port of ::1. A machine without IPv6 has nobody there.
+
+    For a browser that may be localhost, too, and a token would be told there.
+    """
+    return _may_listen(socket.AF_INET6, "::1", number)
+
+
+def _may_listen(family: socket.AddressFamily, address: str, number: int) -> bool:
+    try:
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((address, number))
+    except OSError as exc:
+        return family == socket.AF_INET6 and exc.errno != errno.EADDRINUSE
+    return True
+
+
+def free_port(first: int) -> int:
+    """Find a port of this machine that is free now: the first from `first` on, else any."""
+    if found := next(filter(port_is_free, range(first, min(first + 20, 65536))), None):
+        return found
+    with socket.create_server(("127.0.0.1", 0)) as trial:
+        return int(trial.getsockname()[1])
+
+
+def taken_by(number: int) -> str:
+    """Say who listens there, as far as can be told: only of a person's own processes."""
+    return _by_proc(number) or _by_lsof(number) or "another program"
+
+
+def _by_proc(number: int) -> str:
+    """Look in proc(5) for the process.
+
+    /proc/net/tcp has the inode of each listening socket, /proc/PID/fd the sockets of a process.
+    """
+    with contextlib.suppress(OSError):
+        lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+        found = [words for line in lines if (words := line.split())[3] == "0A"]
+        inodes = {words[9] for words in found if int(words[1].rpartition(":")[2], 16) == number}
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            if inodes & _sockets(process):
+                return f"{Path(f'/proc/{process}/comm').read_text().strip()} (pid {process})"
+    return ""
+
+
+def _sockets(process: str) -> set[str]:
+    """Return the inodes of a process's sockets; of another user's process none."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                found |= set(re.findall(r"^socket:\[(\d+)\]$", os.readlink(entry.path)))
+    return found
+
+
+def _by_lsof(number: int) -> str:
+    """Ask lsof(8), which macOS has: a line `pPID`, then `cCOMMAND`."""
+    with contextlib.suppress(GearsError):
+        said = run(["lsof", "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"], timeout_s=5)
+        if found := re.search(r"^p(\d+)\nc(.+)$", said, re.MULTILINE):
+            return f"{found[2]} (pid {found[1]})"
+    return ""

@@ -1,0 +1,126 @@
+"""tmux, on a server of its own (`tmux -L gears`): a session per site, a window named for what runs in it.
+
+The only importer of libtmux, and only where a session is made: libtmux answers every failure of the server with an
+empty list, so whether something runs is never asked here but of the process itself (`process`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from gears.errors import CommandFailed, MissingProgram
+from gears.system.commands import find_program, run
+
+SERVER = "gears"
+CONFIG = Path(__file__).with_name("tmux.conf")
+
+OLDEST = (3, 2)
+"""What libtmux supports (3.2a)."""
+
+
+def check_tmux() -> str:
+    """Return the version, such as "3.3a". Raises MissingProgram where tmux is absent or older than libtmux supports."""
+    find_program("tmux")
+    version = run(["tmux", "-V"], timeout_s=5).split()[-1]
+    numbers = re.search(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+        raise MissingProgram(
+            f"tmux {version} is too old: gears needs 3.2a or later",
+            next="module avail tmux   (or, without an administrator: conda install -c conda-forge tmux)",
+        )
+    return version
+
+
+def start_session(site: str, window: str, script: Path) -> None:
+    """Run `script` in a new detached session, in place of whatever session of that name was left over.
+
+    The caller holds the site's lock and has made sure that no loop is alive. Raises CommandFailed. The script is run as
+    it is, without the person's shell and its start-up files: tmux hands a command of one word to a shell (tmux(1)).
+    """
+    import libtmux
+    from libtmux.exc import LibTmuxException
+
+    end_session(site)
+    _use_known_terminal()
+    try:  # Server.new_session would leave its list of 130 format names in the argv of the tmux server, for all to read
+        done = libtmux.Server(socket_name=SERVER, config_file=str(CONFIG)).cmd(
+            "new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script)
+        )
+    except LibTmuxException as exc:
+        raise CommandFailed(f"tmux made no session {site}: {exc}", next="gears doctor") from exc
+    if done.stderr:
+        raise _no_session(site, " ".join(done.stderr))
+
+
+def _no_session(site: str, said: str) -> CommandFailed:
+    """Say why there is no session.
+
+    tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others.
+    """
+    unsafe = re.search(r"(\S+) has unsafe permissions", said)
+    cure = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
+    return CommandFailed(f"tmux made no session {site}: {said}", next=cure or "gears doctor")
+
+
+def end_session(site: str) -> None:
+    """End the session of a site, if there is one: its programs get SIGHUP."""
+    with contextlib.suppress(CommandFailed):
+        run(["tmux", "-L", SERVER, "kill-session", "-t", f"={site}"], timeout_s=10)
+
+
+def enter_session(name: str, window: str, directory: Path, command: Sequence[str]) -> int:
+    """Become a tmux client in the session of that name. Where there is none it is made, to run `command`."""
+    _use_known_terminal()
+    os.environ.pop("TMUX", None)
+    made = ["new-session", "-A", "-s", name, "-n", window, "-c", str(directory), "--", *command]
+    os.execvp("tmux", ["tmux", "-L", SERVER, "-f", str(CONFIG), *made])
+
+
+def has_session(site: str) -> bool:
+    """Tell whether gears' tmux server has a session of that name. Takes up to 5 s."""
+    try:
+        run(["tmux", "-L", SERVER, "has-session", "-t", f"={site}"], timeout_s=5)
+    except CommandFailed:
+        return False
+    return True
+
+
+def attach_command(site: str) -> list[str]:
+    """Return what a person may type as well."""
+    return ["tmux", "-L", SERVER, "attach-session", "-t", f"={site}"]
+
+
+def attach(site: str) -> subprocess.Popen[bytes]:
+    """Show the session in the person's own terminal until `detach`, or until the person detaches."""
+    _use_known_terminal()
+    env = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
+    return subprocess.Popen(attach_command(site), env=env)
+
+
+def _use_known_terminal() -> None:
+    """Let $TERM be xterm where this host knows too little of it for tmux: old hosts know no new terminals."""
+    import curses
+
+    try:
+        curses.setupterm()
+        known = curses.tigetstr("clear") and curses.tigetstr("cup")
+    except curses.error:
+        known = None
+    if not known:
+        os.environ["TERM"] = "xterm"
+
+
+def detach(site: str) -> None:
+    """Detach all terminals from the session of a site, if it has any. What runs in it goes on."""
+    with contextlib.suppress(CommandFailed):
+        run(["tmux", "-L", SERVER, "detach-client", "-s", f"={site}"], timeout_s=5)
+
+
+def session_name(kind: str, site: str) -> str:
+    """Make a name that no site can have: the lab's session has the site's name."""
+    return f"{kind}@{site}"
