@@ -40,7 +40,7 @@ password: base-env ## set JupyterLab's password
 status: base-env ## what is up, and what to do if it is not; SITE=NAME
 	@$(GEARS) status $(ARGS) $(SITE)
 
-doctor: base-env ## probe every hop and setting: cause and cure of each failure; SITE=NAME
+doctor: base-env ## probe every hop and setting: cause and fix of each failure; SITE=NAME
 	@$(GEARS) doctor $(ARGS) $(SITE)
 
 # For those who work on gears. ----------------------------------------------------------------------------------------

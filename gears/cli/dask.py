@@ -68,7 +68,7 @@ def up(name: str, args: argparse.Namespace) -> Answer:
 
     args.env = asked_for(args.env, os.environ)
     request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe, args.in_job)
-    found = lifecycle.up(name, request, say, there=args.there, words=_words(args))
+    found = lifecycle.up(name, request, say, on_lab_host=args.on_lab_host, words=_words(args))
     if isinstance(found, int):
         return "", found
     return _as_json(Cluster(ClusterState.UP, found)) if args.json else _how_to_use(name, found), 0
@@ -83,7 +83,7 @@ def _words(args: argparse.Namespace) -> list[str]:
 
 def status(name: str, args: argparse.Namespace) -> Answer:
     """Tell of the cluster; its state is in the exit status, too."""
-    found = lifecycle.status(name, say, there=args.there, words=["--json"] * args.json)
+    found = lifecycle.status(name, say, on_lab_host=args.on_lab_host, words=["--json"] * args.json)
     return ("", found) if isinstance(found, int) else (_status(name, found, args), EXITS[found.state])
 
 
@@ -98,13 +98,13 @@ def adapt(name: str, args: argparse.Namespace) -> Answer:
 
 
 def _change(name: str, args: argparse.Namespace, least: int, most: int, verb: list[str]) -> Answer:
-    found = lifecycle.adapt(name, least, most, there=args.there, verb=verb)
+    found = lifecycle.adapt(name, least, most, on_lab_host=args.on_lab_host, verb=verb)
     return ("", found) if isinstance(found, int) else (f"{name}: {_wanted(found)}{_trouble(found)}", 0)
 
 
 def down(name: str, args: argparse.Namespace) -> Answer:
     """End the cluster, if one is up."""
-    ran = lifecycle.down(name, say, there=args.there)
+    ran = lifecycle.down(name, say, on_lab_host=args.on_lab_host)
     if ran is True or ran is False:
         return f"{name}: the Dask cluster has ended" if ran else f"{name}: no Dask cluster was up", 0
     return "", ran
@@ -205,18 +205,18 @@ def add(commands: Commands) -> None:
     """Add `dask`, and `_dask` for the host that a command is passed on to."""
     what = "a Dask cluster that every notebook of yours finds"
     dask = add_command(commands, "dask", what, do_dask, site=False)
-    dask.set_defaults(answer=status, site=None, json=False, there=False)
-    _add_verbs(dask.add_subparsers(metavar=VERBS), there=False)
+    dask.set_defaults(answer=status, site=None, json=False, on_lab_host=False)
+    _add_verbs(dask.add_subparsers(metavar=VERBS), on_lab_host=False)
     inner = commands.add_parser("_dask")  # the same, on a host that one is sent to
     verbs = inner.add_subparsers(required=True)
-    _add_verbs(verbs, there=True)
+    _add_verbs(verbs, on_lab_host=True)
     _add_inner(verbs)
 
 
-def _add_verbs(verbs: Commands, *, there: bool) -> None:
+def _add_verbs(verbs: Commands, *, on_lab_host: bool) -> None:
     def verb(name: str, help: str, answer: Callable[[str, argparse.Namespace], Answer]) -> argparse.ArgumentParser:
         parser = add_command(verbs, name, help, do_dask, site=False)
-        parser.set_defaults(answer=answer, there=there)
+        parser.set_defaults(answer=answer, on_lab_host=on_lab_host)
         return parser
 
     start = verb("up", "start the cluster, or find the one that runs", up)

@@ -11,7 +11,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 def add(commands: Commands) -> None:
     """Add the words of the command."""
-    doctor = add_command(commands, "doctor", "probe every hop and setting; say the cause and the cure", do_doctor)
+    doctor = add_command(commands, "doctor", "probe every hop and setting; say the cause and the fix", do_doctor)
     doctor.add_argument("--json", action="store_true", help="for programs")
 
 

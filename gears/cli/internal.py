@@ -60,7 +60,7 @@ def do_serve(args: argparse.Namespace) -> int:
     site = with_env(site, args.env) if args.env else site
     given = {"--local": args.local, "--dir": args.dir, "--env": args.env, "--profile": args.profile}
     again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
-    return serve.serve(site, Path(args.local), again, asked=args.asked, job=args.job)
+    return serve.serve(site, Path(args.local), again, requested=args.asked, job=args.job)
 
 
 def do_examine(args: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from gears.ssh.target import pass_on
 def add(commands: Commands) -> None:
     """Add the words of the command."""
     run = add_command(commands, "run", "a command there, in tmux: it outlives the connection", do_run, site=False)
-    for command in (run, add_internal(commands, "_run", do_run_there)):  # the same, on a host that one is sent to
+    for command in (run, add_internal(commands, "_run", do_run_on_lab_host)):  # the same, on a host that one is sent to
         command.add_argument("--env", metavar="NAME", help="an environment of yours active, instead of gears' own")
         command.add_argument(
             "words", nargs="*", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME"
@@ -33,29 +33,29 @@ def do_run(args: argparse.Namespace) -> int:
     return carry_out(args.words, env=args.env, follow=args.follow)
 
 
-def do_run_there(args: argparse.Namespace) -> int:
+def do_run_on_lab_host(args: argparse.Namespace) -> int:
     """Carry out `gears run` on the lab host one was sent to, whatever names it has."""
-    return carry_out(args.words, env=args.env, follow=args.follow, there=True)
+    return carry_out(args.words, env=args.env, follow=args.follow, on_lab_host=True)
 
 
 VERBS = {"list": 1, "attach": 2, "logs": 2}
 """With how many words behind each."""
 
 
-def carry_out(words: list[str], *, env: str | None, follow: bool, there: bool = False) -> int:
+def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: bool = False) -> int:
     """Carry out `gears run` and return its exit status: that of the command where it is followed to the end.
 
-    `there`: this is the lab host, whatever names it has. Raises UsageError, and what the steps raise.
+    `on_lab_host`: this is the lab host, whatever names it has. Raises UsageError, and what the steps raise.
     """
     verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
     if len(rest) != VERBS.get(verb, len(rest)) or len(rest) < (1 if verb else 2):
         raise UsageError("not a way to type it", next="gears run SITE -- COMMAND …   (or: gears run --help)")
     route = locate(rest[0])
-    if not there and place_of(route) != "lab":
+    if not on_lab_host and place_of(route) != "lab":
         active = [f"--env={env}"] if env else []
         typed = [verb, *rest, *["--follow"] * follow] if verb else [*active, rest[0], "--", *rest[1:]]
         return pass_on(route, "run", typed, again=f"gears run list {route.site.name}")
-    route = lab_route(route.site) if there else route
+    route = lab_route(route.site) if on_lab_host else route
     if not verb:
         return _start(route, rest[1:], env)
     if verb == "list":

@@ -12,9 +12,9 @@ def add(commands: Commands) -> None:
     """Add the words of the command."""
     what = "a tmux session there, with gears' environment active; again: back in it"
     shell = add_command(commands, "shell", what, do_shell)
-    there = add_internal(commands, "_shell", do_shell_there, "site")  # the same, on a host that one is sent to
-    there.add_argument("--stay", action="store_true")
-    for command in (shell, there):
+    on_lab_host = add_internal(commands, "_shell", do_shell_on_lab_host, "site")
+    on_lab_host.add_argument("--stay", action="store_true")
+    for command in (shell, on_lab_host):
         command.add_argument("--ipython", action="store_true", help="IPython instead, which keeps its variables")
         command.add_argument("--env", metavar="NAME", help="an environment of yours active, instead of gears' own")
 
@@ -26,8 +26,8 @@ def do_shell(args: argparse.Namespace) -> int:
     return shell.enter(site_name(args), shell.Inside(args.ipython, args.env), say=say)
 
 
-def do_shell_there(args: argparse.Namespace) -> int:
+def do_shell_on_lab_host(args: argparse.Namespace) -> int:
     """Enter that session on the host one was sent to, whatever names it has."""
     from gears.sessions import shell
 
-    return shell.enter_there(args.site, shell.Inside(args.ipython, args.env), stay=args.stay, say=say)
+    return shell.enter_on_lab_host(args.site, shell.Inside(args.ipython, args.env), stay=args.stay, say=say)

@@ -33,13 +33,13 @@ DOWN_S = 90.0
 MOST_ASKED = 5
 
 
-def up(name: str, request: Request, say: Progress, *, there: bool, words: Sequence[str]) -> ClusterRecord | int:
+def up(name: str, request: Request, say: Progress, *, on_lab_host: bool, words: Sequence[str]) -> ClusterRecord | int:
     """Start the cluster or find it, on its host.
 
     Returns its record, or the exit status of the host that the command was passed on to.
     """
     route = locate(name)
-    if there or place_of(route) == "lab":
+    if on_lab_host or place_of(route) == "lab":
         return _up_here(lab_route(route.site), request, say)
     found = _look_from_here(route)
     if found and found.state == ClusterState.UP and not words:
@@ -61,53 +61,53 @@ def _up_here(route: Route, request: Request, say: Progress) -> ClusterRecord:
     return _ask(paths, look(paths).record, minimum, maximum)
 
 
-def adapt(name: str, minimum: int, maximum: int, *, there: bool, verb: Sequence[str]) -> ClusterRecord | int:
+def adapt(name: str, minimum: int, maximum: int, *, on_lab_host: bool, verb: Sequence[str]) -> ClusterRecord | int:
     """Ask for so many workers. Returns the record, or the exit status of the host that the command was passed on to.
 
     Raises NothingRunning, UsageError, NotReachable.
     """
     route = locate(name)
-    found = _look_from_here(route, there=there)
+    found = _look_from_here(route, on_lab_host=on_lab_host)
     if found is None:
         return _pass_on(route, *verb, name)
     return _ask(_paths(route), _running(found, name), minimum, maximum)
 
 
-def down(name: str, say: Progress, *, there: bool) -> bool | int:
+def down(name: str, say: Progress, *, on_lab_host: bool) -> bool | int:
     """End the cluster and all its jobs; False where none was. Raises NotReachable."""
     route = locate(name)
-    found = _look_from_here(route, there=there)
+    found = _look_from_here(route, on_lab_host=on_lab_host)
     if found is None:
         return _pass_on(route, "down", name)
     paths = _paths(route)
     if found.state == ClusterState.QUEUED:
-        if not _may_ask_scheduler(route, there=there):
+        if not _may_ask_scheduler(route, on_lab_host=on_lab_host):
             return _pass_on(route, "down", name)
         note_end(paths, found.record, "it was asked to end before its job had begun")
         ran = True
     else:
         ran = _end(paths, found, say)
     forget_stale(paths)
-    if _may_ask_scheduler(route, there=there) and not leftovers.reap(paths, say):
+    if _may_ask_scheduler(route, on_lab_host=on_lab_host) and not leftovers.reap(paths, say):
         again = f"gears dask down {name}"
         raise NotReachable("jobs of the cluster may still be in the queue: the batch system can't be asked", next=again)
     return ran
 
 
-def status(name: str, say: Progress, *, there: bool, words: Sequence[str]) -> Cluster | int:
+def status(name: str, say: Progress, *, on_lab_host: bool, words: Sequence[str]) -> Cluster | int:
     """Return the cluster, or the exit status of the host that the command was passed on to.
 
     If the cluster has ended, withdraw its address. Cancel the jobs it has left, where the batch system can be asked.
     """
     route = locate(name)
-    found = _look_from_here(route, there=there)
+    found = _look_from_here(route, on_lab_host=on_lab_host)
     if found is None:
         return _pass_on(route, "status", name, *words)
     paths = _paths(route)
-    if _may_ask_scheduler(route, there=there):
+    if _may_ask_scheduler(route, on_lab_host=on_lab_host):
         found = settle_job(paths, found)
     forget_stale(paths)
-    if not found.lives and leftovers.noted_names(paths) and _may_ask_scheduler(route, there=there):
+    if not found.lives and leftovers.noted_names(paths) and _may_ask_scheduler(route, on_lab_host=on_lab_host):
         leftovers.reap(paths, say)
     return found
 
@@ -160,15 +160,16 @@ def _paths(route: Route) -> RunDir:
     return directories.open_records(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
-def _look_from_here(route: Route, *, there: bool = False) -> Cluster | None:
+def _look_from_here(route: Route, *, on_lab_host: bool = False) -> Cluster | None:
     """Return the cluster, as far as this home tells; None where only the lab host can."""
-    if not there and place_of(route) != "lab" and (route.site.lab.home == "separate" or place_of(route) == "laptop"):
+    place = "lab" if on_lab_host else place_of(route)
+    if place == "laptop" or (place == "front" and route.site.lab.home == "separate"):
         return None
     return look(_paths(route))
 
 
-def _may_ask_scheduler(route: Route, *, there: bool) -> bool:
-    return route.site.scheduler is not None and (there or place_of(route) == "lab")
+def _may_ask_scheduler(route: Route, *, on_lab_host: bool) -> bool:
+    return route.site.scheduler is not None and (on_lab_host or place_of(route) == "lab")
 
 
 def _running(found: Cluster, name: str) -> ClusterRecord:

@@ -32,8 +32,8 @@ def scheduler_host(site: Site, scheduler: Scheduler) -> str:
         address = source_towards(name)
         if address and not ip_address(address).is_loopback:
             return address
-    cure = f"ip -brief address   (then, in ~/.config/gears/sites/{site.name}.toml, under [dask]: interface = …)"
-    raise UsageError("by which address the compute nodes know this host can't be told", next=cure)
+    fix = f"ip -brief address   (then, in ~/.config/gears/sites/{site.name}.toml, under [dask]: interface = …)"
+    raise UsageError("by which address the compute nodes know this host can't be told", next=fix)
 
 
 def _nodes(scheduler: Scheduler) -> list[str]:

@@ -1,4 +1,4 @@
-"""`gears doctor`: every hop and setting of a route probed; for each failure its cause and its cure.
+"""`gears doctor`: every hop and setting of a route probed; for each failure its cause and its fix.
 
 Takes 15 s at most, and leaves everything as it was: what it makes to try a thing out it removes again.
 """
@@ -112,8 +112,8 @@ def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
 
 
 def elsewhere(findings: list[Finding], site: str) -> list[Finding]:
-    """Return the findings with the log as the cure, where that would be what the person has just typed."""
+    """Return the findings with the log as the fix, where that would be what the person has just typed."""
     return [
-        replace(found, cure=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.cure or "") else found
+        replace(found, fix=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.fix or "") else found
         for found in findings
     ]

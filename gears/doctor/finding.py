@@ -13,45 +13,51 @@ MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
 class Finding:
     """One thing that was probed.
 
-    level: ok, warning (it works, but not for ever, or could not be probed), failed. `cause`: what was seen. `cure`:
+    level: ok, warning (it works, but not for ever, or could not be probed), failed. `cause`: what was seen. `fix`:
     what to do about it, on one line; None where all is well. `host`: where it was seen.
     """
 
     level: str
     what: str
     cause: str
-    cure: str | None = None
+    fix: str | None = None
     host: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """Return what JSON has of the finding."""
-        return asdict(self)
+        record = asdict(self)
+        return record | {"cure": record.pop("fix")}
+
+
+def from_record(record: dict[str, Any]) -> Finding:
+    """Read a finding of another host's doctor (`Finding.as_record`)."""
+    return Finding(**{key: value for key, value in record.items() if key != "cure"}, fix=record["cure"])
 
 
 def ok(what: str, seen: str) -> Finding:
-    """Make a finding that has no cure, for all is well."""
+    """Make a finding that has no fix, for all is well."""
     return Finding("ok", what, seen)
 
 
-def warning(what: str, cause: str, cure: str) -> Finding:
+def warning(what: str, cause: str, fix: str) -> Finding:
     """Make a finding of what works, but not for ever, or could not be probed."""
-    return Finding("warning", what, cause, cure)
+    return Finding("warning", what, cause, fix)
 
 
-def failed(what: str, cause: str, cure: str) -> Finding:
+def failed(what: str, cause: str, fix: str) -> Finding:
     """Make a finding of what does not work."""
-    return Finding("failed", what, cause, cure)
+    return Finding("failed", what, cause, fix)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
     """Format findings for a person in a terminal.
 
-    There is a line for each, and its cure below it; what is wrong is counted at the end.
+    There is a line for each, and its fix below it; what is wrong is counted at the end.
     """
     lines = []
     for found in findings:
         lines.append(f"{MARKS[found.level]} {found.host}: {found.what}: {found.cause}")
-        if found.cure:
-            lines.append(f"    cure: {found.cure}")
+        if found.fix:
+            lines.append(f"    fix: {found.fix}")
     counts = [f"{number} {level}" for level in MARKS if (number := sum(found.level == level for found in findings))]
     return "\n".join([*lines, ", ".join(counts)])

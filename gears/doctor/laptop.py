@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gears.doctor.finding import Finding, failed, ok, warning
-from gears.doctor.remote_host import dial, far_command, judge, judge_end
+from gears.doctor.finding import Finding, failed, from_record, ok, warning
+from gears.doctor.remote_host import dial, judge, judge_end, remote_command
 from gears.sites.route import Route
 from gears.ssh.failures import Failure, explain_failure
 from gears.ssh.options import ssh_options
@@ -35,8 +35,8 @@ def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
     effective = run(["ssh", "-G", name], timeout_s=3)
     forward = re.search(r"^localforward (?:\S*:)?\[?(\d+)\]? (\S+)$", effective, re.MULTILINE)
     if not forward:
-        cure = f"gears ssh-config {route.site.name} --write"
-        yield failed("stanza", f"~/.ssh/config has no `Host {name}` with a LocalForward", cure)
+        fix = f"gears ssh-config {route.site.name} --write"
+        yield failed("stanza", f"~/.ssh/config has no `Host {name}` with a LocalForward", fix)
         return
     yield ok("stanza", f"`ssh {name}` forwards port {forward[1]} to {forward[2]}")
     yield _check_port(int(forward[1]), route)
@@ -73,7 +73,7 @@ def _ask(port: int) -> int | None:
 def _examine_through(name: str, route: Route, effective: str, *, until: float) -> Iterator[Finding]:
     """Examine in one session without forwards: the stanza's own port may be in use."""
     user = route.site.front.user or this_host().user
-    remote = far_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
+    remote = remote_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
     words = [*_ours(), *own_proxy(name)]
     call = dial(["ssh", "-T", "-oBatchMode=yes", *words, name, remote], route.site, route.front, None, until=until)
     if call.ended and call.ended.kind == "network":
@@ -91,11 +91,11 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
     if line:
         yield replace(ok("login", f"`ssh {name}` gets in without a passcode"), host=route.front)
-        yield from (Finding(**found) for found in json.loads(line))
+        yield from (from_record(found) for found in json.loads(line))
         return
     ended = Failure("network", f"{route.front} said nothing in time", f"ssh -v {name}")
     if status is not None:
-        ended = explain_failure(status, stderr, site=site, host=route.front, asked=False)
+        ended = explain_failure(status, stderr, site=site, host=route.front, interactive=False)
     yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
 
 
@@ -115,5 +115,5 @@ def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[F
         _, stderr = ssh.end(timeout_s=timeout_s)
     if "administratively prohibited" in stderr:
         cause = f"it forbids forwarding to {target} (AllowTcpForwarding, PermitOpen or DisableForwarding)"
-        cure = f'in ~/.config/gears/sites/{route.site.name}.toml, under [front]: proxy = "nc"; gears ssh-config --write'
-        yield replace(failed("jump host", cause, cure), host=jump[1])
+        fix = f'in ~/.config/gears/sites/{route.site.name}.toml, under [front]: proxy = "nc"; gears ssh-config --write'
+        yield replace(failed("jump host", cause, fix), host=jump[1])

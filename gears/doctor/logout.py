@@ -29,8 +29,8 @@ def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
     elif (LINGER / user).exists() and _in_user_manager(paths):
         yield ok("logout", "KillUserProcesses=yes, but gears runs under your lingering manager")
     else:
-        cure = f"loginctl enable-linger && systemd-run --user --scope gears lab {route.site.name}"
-        yield failed("logout", "systemd-logind ends all of yours at logout, tmux too: KillUserProcesses=yes", cure)
+        fix = f"loginctl enable-linger && systemd-run --user --scope gears lab {route.site.name}"
+        yield failed("logout", "systemd-logind ends all of yours at logout, tmux too: KillUserProcesses=yes", fix)
 
 
 def is_killed(settings: dict[str, str], user: str) -> bool:

@@ -63,8 +63,8 @@ def _writable(files: list[Path], by: int) -> str:
 def _judge(what: str, wrong: list[tuple[str, str]], top: Path) -> Iterator[Finding]:
     if not wrong:
         yield ok(what, f"{top} and what is in it is yours alone")
-    for cause, cure in wrong:
-        yield failed(what, cause, cure)
+    for cause, fix in wrong:
+        yield failed(what, cause, fix)
 
 
 def _open_above(path: Path) -> Iterator[tuple[str, str]]:
@@ -79,7 +79,7 @@ def _open_above(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _open_directories(*directories: Path, taken: str = "") -> Iterator[tuple[str, str]]:
-    """Find directories that are not ours alone. `taken`: the cure where one of them is somebody else's."""
+    """Find directories that are not ours alone. `taken`: the fix where one of them is somebody else's."""
     for directory in directories:
         if not os.path.lexists(directory):
             continue

@@ -47,7 +47,7 @@ def check_terminal(route: Route, _paths: RunDir) -> Iterator[Finding]:
     try:
         run(["infocmp", term or "unknown"], timeout_s=2)
     except CommandFailed:
-        cure = "export TERM=xterm-256color   (before gears lab, attach or shell)"
-        yield warning("terminal", f"this host knows no terminal of the type {term or 'of an empty TERM'}", cure)
+        fix = "export TERM=xterm-256color   (before gears lab, attach or shell)"
+        yield warning("terminal", f"this host knows no terminal of the type {term or 'of an empty TERM'}", fix)
     else:
         yield ok("terminal", term)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from gears import __version__
-from gears.doctor.finding import Finding, failed, ok, warning
+from gears.doctor.finding import Finding, failed, from_record, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
-from gears.doctor.sshd import cure_for
+from gears.doctor.sshd import fix_for
 from gears.lab.status.status import Status
 from gears.sites.load import to_json
 from gears.sites.paths import RunDir
@@ -62,13 +62,13 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
         forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
         hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
         host = pin.host or hop.host
-        remote = far_command(gears, route.site, directory=directory, mark=mark)
+        remote = remote_command(gears, route.site, directory=directory, mark=mark)
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
 
         def call_by(pin: Pin) -> Call:
             """Dial the host of `pin`, or any where it is empty, without a person."""
-            aim, there = dial_again(hop, pin)
-            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, there + remote]
+            aim, guard = dial_again(hop, pin)
+            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, guard + remote]
             return dial(argv, route.site, host, directory, until=until)
 
         call = call_by(pin)
@@ -77,7 +77,7 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 
 
-def far_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
+def remote_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
     """Return the command `gears _examine` for the far host; each word is safe in any login shell."""
     words = [gears, "_examine", site.name, "--profile", urlsafe_b64encode(to_json(site).encode()).decode()]
     words += ["--directory", str(directory)] if directory else []
@@ -97,7 +97,7 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
         return Call(report, None, forwarded, float(report.get("time", now)) - now)
     if status in (None, 0):  # it ends well once its input is closed
         return Call({}, Failure("network", f"{host} said nothing in time", f"time ssh {host} true"))
-    return Call({}, explain_failure(status, stderr, site=site.name, host=host, asked=False))
+    return Call({}, explain_failure(status, stderr, site=site.name, host=host, interactive=False))
 
 
 def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
@@ -115,22 +115,22 @@ def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Find
         *(_judge_home(call.report.get("shared"), route.site) if route.kind == "relay" else []),
         *_judge_forward(call),
     ]
-    return [replace(found, host=host) for found in both] + [Finding(**found) for found in call.report["findings"]]
+    return [replace(found, host=host) for found in both] + [from_record(found) for found in call.report["findings"]]
 
 
 def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
     """Return the finding for a dial that ended without a report. `up`: the hop was logged in before."""
-    cure = ended.next or f"gears logs {route.site.name}"
+    fix = ended.next or f"gears logs {route.site.name}"
     if ended.kind == "login" and up:
         return ok("login", "wants a passcode, which the hop was given; not looked into any further")
     if ended.kind == "login":
-        return warning("login", f"{ended.reason} beside the key; not looked into any further", cure)
+        return warning("login", f"{ended.reason} beside the key; not looked into any further", fix)
     if ended.kind == "network":
-        cure = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries others behind that name)"
+        fix = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries others behind that name)"
     if ended.kind == "unknown-host" and route.role == "front":
         site = route.site.name
-        cure = f"check lab.host in the profile; on your laptop: ssh {site}-jupyter   (there: gears doctor {site})"
-    return failed("gears" if ended.kind == "remote" else "login", ended.reason, cure)
+        fix = f"check lab.host in the profile; on your laptop: ssh {site}-jupyter   (there: gears doctor {site})"
+    return failed("gears" if ended.kind == "remote" else "login", ended.reason, fix)
 
 
 def _judge_version(version: str) -> Finding:
@@ -155,8 +155,8 @@ def _judge_home(shared: bool | None, site: Site) -> Iterator[Finding]:
         yield ok("home", f"{is_so}, as the profile says")
         return
     cause = f"lab.home is {site.lab.home} in the profile, but the home there is {is_so} from here"
-    cure = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{is_so}"; then gears lab {site.name}'
-    yield (warning if shared else failed)("home", cause, cure)
+    fix = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{is_so}"; then gears lab {site.name}'
+    yield (warning if shared else failed)("home", cause, fix)
 
 
 def _judge_forward(call: Call) -> Iterator[Finding]:
@@ -164,12 +164,12 @@ def _judge_forward(call: Call) -> Iterator[Finding]:
     if call.forwarded or (call.forwarded is None and call.report.get("forbidden") == []):
         yield ok("forwarding", "sshd allows it")
     elif forbidden:
-        yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", cure_for(forbidden))
+        yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", fix_for(forbidden))
     elif call.forwarded is False:
-        cure = (
+        fix = (
             "ask the centre to set in sshd_config, for you: AllowTcpForwarding local, AllowStreamLocalForwarding local"
         )
-        yield failed("forwarding", f"sshd forbids it, by one of {FORBIDDING}", cure)
+        yield failed("forwarding", f"sshd forbids it, by one of {FORBIDDING}", fix)
 
 
 def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:

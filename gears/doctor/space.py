@@ -24,8 +24,8 @@ MOST_SKEW_S = 30
 def check_home_space(_route: Route, paths: RunDir) -> Iterator[Finding]:
     """Check the room in the home, the quota, and the clock of the home's server."""
     directory = first_directory(paths.run, paths.home, Path.home())
-    cure = f"df -h {directory}; df -i {directory}; du -sh ~/* | sort -h"
-    yield _check_room("room in the home", directory, cure)
+    fix = f"df -h {directory}; df -i {directory}; du -sh ~/* | sort -h"
+    yield _check_room("room in the home", directory, fix)
     yield from _check_quota()
     yield from _check_server_clock(directory)
 
@@ -33,8 +33,8 @@ def check_home_space(_route: Route, paths: RunDir) -> Iterator[Finding]:
 def check_local_space(route: Route, paths: RunDir) -> Iterator[Finding]:
     """Check the room in the host-local directory, or where it would be made."""
     base = Path(route.site.local)
-    cure = f"df -h {base}; df -i {base}   (or let `local` in the profile of {route.site.name} name another directory)"
-    yield _check_room("room on this host", first_directory(paths.local, base), cure)
+    fix = f"df -h {base}; df -i {base}   (or let `local` in the profile of {route.site.name} name another directory)"
+    yield _check_room("room on this host", first_directory(paths.local, base), fix)
 
 
 def first_directory(*candidates: Path) -> Path:
@@ -59,19 +59,19 @@ def write_mark(directory: Path) -> tuple[Path, float]:
         raise
 
 
-def _check_room(what: str, directory: Path, cure: str) -> Finding:
+def _check_room(what: str, directory: Path, fix: str) -> Finding:
     """Write a file, and look for free bytes and inodes. Some filesystems say 0 inodes of 0: they have no such limit."""
     try:
         mark, _ = write_mark(directory)
         mark.unlink(missing_ok=True)
     except OSError as exc:
-        return failed(what, f"nothing can be written to {directory}: {exc.strerror}", cure)
+        return failed(what, f"nothing can be written to {directory}: {exc.strerror}", fix)
     room = os.statvfs(directory)
     free = room.f_bavail * room.f_frsize
     if free < LOW_BYTES:
-        return warning(what, f"{directory}: {free / 1e6:.0f} MB are left", cure)
+        return warning(what, f"{directory}: {free / 1e6:.0f} MB are left", fix)
     if room.f_files and room.f_favail < LOW_INODES:
-        return warning(what, f"{directory}: {room.f_favail} files (inodes) are left", cure)
+        return warning(what, f"{directory}: {room.f_favail} files (inodes) are left", fix)
     return ok(what, f"{directory}: {free / 1e9:.1f} GB are left")
 
 

@@ -42,10 +42,10 @@ def judge(forbidden: list[str]) -> Finding:
     """Return the finding for the options in the way, as `forbidden_by` has them."""
     if not forbidden:
         return ok("forwarding", "sshd allows it")
-    return failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", cure_for(forbidden))
+    return failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", fix_for(forbidden))
 
 
-def cure_for(forbidden: list[str]) -> str:
+def fix_for(forbidden: list[str]) -> str:
     """Return what to ask the centre for: each option in the way, with the first value of NEEDED."""
     wanted = [f"{name} {NEEDED[name][0]}" for name in (words.split()[0] for words in forbidden)]
     return f"ask the centre to set in sshd_config, for you: {', '.join(wanted)}"

@@ -119,14 +119,14 @@ def why(step: Step, words: str, status: int, log: Path) -> CommandFailed:
     tail = "\n".join(f"    {line}" for line in said.splitlines()[-12:])
     what = f"{step.what} failed ({Path(step.argv[0]).name}, exit {status})"
     if re.search(FULL, said, re.IGNORECASE):
-        cause, cure = "the disk or your quota is full", "du -sh ~/.cache ~/*   (make room, and again)"
+        cause, fix = "the disk or your quota is full", "du -sh ~/.cache ~/*   (make room, and again)"
     elif re.search(UNREACHABLE, said, re.IGNORECASE):
-        cause, cure = "its packages can't be reached from here", "export https_proxy=http://HOST:PORT   (and again)"
+        cause, fix = "its packages can't be reached from here", "export https_proxy=http://HOST:PORT   (and again)"
     elif re.search(UNSOLVABLE, said, re.IGNORECASE):
-        cause, cure = "what is asked for does not go together, or is not to be had", f"less {log}"
+        cause, fix = "what is asked for does not go together, or is not to be had", f"less {log}"
     else:
-        cause, cure = "its last words are", f"less {log}"
-    return CommandFailed(f"{what}: {cause}\n{tail}", stderr=said, next=cure)
+        cause, fix = "its last words are", f"less {log}"
+    return CommandFailed(f"{what}: {cause}\n{tail}", stderr=said, next=fix)
 
 
 def _environ() -> dict[str, str]:

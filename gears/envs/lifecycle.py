@@ -13,7 +13,7 @@ from gears.envs import archive, kernel, registry
 from gears.envs.execute import carry_out, held, note
 from gears.envs.paths import Place, place, platform, prefix_of
 from gears.envs.registry import Environment
-from gears.envs.saved_spec import channels, keep_spec, kept_spec
+from gears.envs.saved_spec import channels, load_spec, save_spec
 from gears.envs.spec import Spec
 from gears.envs.tools import CONDAS, Order, Tool, check_able, choose, find
 from gears.errors import CommandFailed, GearsError, UsageError
@@ -85,7 +85,7 @@ def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Progress) -> E
         tool = _tool_of(environment)
         if spec:
             check_able(tool.name, spec)
-        order = _order(environment, Request(name, spec or kept_spec(environment.name, where)), tool, where)
+        order = _order(environment, Request(name, spec or load_spec(environment.name, where)), tool, where)
         kernel.withdraw(name, where)
         environment = note(where, environment, "updating")
         family = _family(tool)
@@ -94,7 +94,7 @@ def update(name: str, spec: Spec | None, *, ipykernel: bool, say: Progress) -> E
         _add_kernel(environment, order, where, say, lock)
         if spec and spec.file and not environment.adopted:
             environment = replace(environment, source=spec.words())
-            keep_spec(order)
+            save_spec(order)
         return _ready(environment, where)
 
 
@@ -142,7 +142,7 @@ def export(name: str) -> str:
     environment = registry.find(gears_home() / "run", name)
     tool = _tool_of(environment)
     where = place(gears_home() / "run")
-    order = _order(environment, Request(name, kept_spec(environment.name, where)), tool, where)
+    order = _order(environment, Request(name, load_spec(environment.name, where)), tool, where)
     return run(_family(tool).plan_export(order).argv, timeout_s=TRY_S)
 
 
@@ -181,7 +181,7 @@ def _order(environment: Environment, request: Request, tool: Tool, where: Place)
 def _make(environment: Environment, order: Order, where: Place, say: Progress, lock: int) -> None:
     files.write_private(where.log(environment.name), "")
     say(f"{environment.name}: made with {order.tool.program}, in {environment.prefix}")
-    keep_spec(order)
+    save_spec(order)
     carry_out(_family(order.tool).plan_create(order), where, environment, say, lock=lock)
     _add_kernel(environment, order, where, say, lock)
 

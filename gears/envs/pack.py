@@ -61,8 +61,8 @@ def _at(target: Path, name: str) -> Iterator[Path]:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         yield temporary
     except OSError as exc:
-        cure = f"gears env pack {name} --output FILE   (where there is room: df -h {target.parent})"
-        raise GearsError(f"{target}: {exc.strerror or exc}; nothing was left there", next=cure) from exc
+        fix = f"gears env pack {name} --output FILE   (where there is room: df -h {target.parent})"
+        raise GearsError(f"{target}: {exc.strerror or exc}; nothing was left there", next=fix) from exc
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -14,7 +14,7 @@ CHANNEL = "conda-forge"
 """Where packages come from that are only named."""
 
 
-def keep_spec(order: Order) -> None:
+def save_spec(order: Order) -> None:
     """Keep a copy of what the environment is made from. Of a project it is the file's place that counts."""
     files.ensure_private(order.spec_dir)
     record = {"kind": order.spec.kind, "packages": list(order.spec.packages), "file": None}
@@ -27,8 +27,8 @@ def keep_spec(order: Order) -> None:
     files.write_record(order.spec_dir / "spec.json", record)
 
 
-def kept_spec(name: str, where: Place) -> Spec:
-    """Read what `keep_spec` has kept; no packages if it has kept nothing."""
+def load_spec(name: str, where: Place) -> Spec:
+    """Read what `save_spec` has kept; no packages if it has kept nothing."""
     record = files.read_record(where.spec(name) / "spec.json")
     if file := record.get("file"):
         return replace(read_spec(str(file), []), kind=str(record["kind"]))
@@ -41,7 +41,7 @@ def channels(asked: Spec, name: str, prefix: Path, where: Place) -> tuple[str, .
     Of an environment that is not there yet, and of one that somebody else made, its Python's record tells that. If none
     does, it is conda-forge.
     """
-    spec = asked if asked.kind == "conda" else kept_spec(name, where)
+    spec = asked if asked.kind == "conda" else load_spec(name, where)
     if spec.kind == "conda" and spec.file:
         return tuple(map(str, read_conda(spec.file).get("channels") or ()))
     records = [files.read_record(file) for file in prefix.glob("conda-meta/python-[0-9]*.json")]

@@ -104,8 +104,8 @@ def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.envir
         raise MissingProgram(
             f"{wanted} is not here", next=f"export PATH=DIRECTORY_OF_{wanted.upper()}:$PATH   (and again)"
         )
-    needed, _, cure = NEEDS.get(spec.kind, "uv: https://docs.astral.sh/uv").partition(": ")
-    raise MissingProgram(f"{spec.words()} needs {needed}, and it is not here", next=cure)
+    needed, _, fix = NEEDS.get(spec.kind, "uv: https://docs.astral.sh/uv").partition(": ")
+    raise MissingProgram(f"{spec.words()} needs {needed}, and it is not here", next=fix)
 
 
 def check_able(tool: str, spec: Spec) -> None:

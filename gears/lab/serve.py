@@ -31,7 +31,7 @@ from gears.system.records import as_values
 from gears.system.unix_http import connects
 
 
-def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool = False) -> int:
+def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bool = False) -> int:
     """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold: ENDED.
 
     Unasked, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: the lab is to be
@@ -39,13 +39,13 @@ def serve(site: Site, local: Path, again: list[str], *, asked: bool, job: bool =
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # stopped here meanwhile; later the shell's trap says so
     route = lab_route(site)
-    if not asked and ended_on_purpose(route, job=job):
+    if not requested and ended_on_purpose(route, job=job):
         return ENDED
     paths = prepare(route, local=local)
     left = left_behind(route, paths)
-    if asked and not job and observe(route, paths).state == "failed":
+    if requested and not job and observe(route, paths).state == "failed":
         files.write_fifo(paths.ask, "again")
-    route, word = choose_lab(replace(route, job=job and asked), paths, asked=asked)
+    route, word = choose_lab(replace(route, job=job and requested), paths, requested=requested)
     note_end(paths)
     started = start_loop(route, paths, local=local, word=word)
     wait_for(lambda: connects(paths.link), timeout_s=10)

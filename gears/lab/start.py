@@ -46,7 +46,7 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person =
     word = "start"
     if route.role == "lab":
         check_retry(route, status)
-        route, word = choose_lab(route, paths, asked=person.may_ask)
+        route, word = choose_lab(route, paths, requested=person.may_ask)
     started = start_loop(route, paths, say=say, word=word)
     if not started and loop_alive(paths):
         start_keeper(route, paths)  # none lives where it was killed together with its guard
@@ -94,10 +94,10 @@ def await_token(paths: RunDir) -> None:
     wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
 
 
-def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]:
+def choose_lab(route: Route, paths: RunDir, *, requested: bool) -> tuple[Route, str]:
     """Choose what is to run here, with the word for the first turn of its loop.
 
-    It is a job that is known already, a new one where one is asked for, else JupyterLab itself. `asked`: a person came.
+    A job that is known already, a new one where one is asked for, or JupyterLab itself. `requested`: by a person.
     Unasked nothing is submitted in place of a job that is over.
     """
     from gears.lab.job import records
@@ -105,9 +105,9 @@ def choose_lab(route: Route, paths: RunDir, *, asked: bool) -> tuple[Route, str]
     known = records.read(paths)
     if known and known.host != route.here:
         known = records.read_settled(paths)
-    if known and asked and load_turn(paths).plan == Plan.ASK:
+    if known and requested and load_turn(paths).plan == Plan.ASK:
         end_loop(route, paths)  # it waits for a person, and here is one
-    if known and (known.live or not asked):
+    if known and (known.live or not requested):
         site = from_json(known.profile) if known.profile else route.site
         return replace(route, job=True, site=site), "adopt"
     if route.job:

@@ -211,17 +211,17 @@ def end_by_ssh(hop: Hop, pin: Pin) -> bool:
 
     Without a person first: that costs no passcode, and tells whether one is wanted.
     """
-    aim, there = dial_again(hop, pin)
-    ended = _end_alone(hop, aim, there)
+    aim, guard = dial_again(hop, pin)
+    ended = _end_alone(hop, aim, guard)
     if ended and aim and may_enter_by_name(hop.host, ended):
         named = dial_again(hop, replace(pin, by="name"))
         first, ended = ended, _end_alone(hop, *named)
         if (first.kind, ended and ended.kind) != ("login", "login"):  # else the address leads to the right node
-            aim, there = named
+            aim, guard = named
     if ended is None or ended.kind not in WANTS_PERSON or not sys.stdin.isatty():
         return ended is None
-    for _ in range(MOST_PASSCODES if there else 1):
-        status = run_in_terminal(_stop_command(hop, aim, there), timeout_s=180)
+    for _ in range(MOST_PASSCODES if guard else 1):
+        status = run_in_terminal(_stop_command(hop, aim, guard), timeout_s=180)
         if status != ELSEWHERE:
             return status == ENDED
     return False
@@ -231,9 +231,9 @@ WANTS_PERSON = ("login", "refused", "hostkey-unknown")
 """Kinds of `hop.Ended`: a passcode, a key's passphrase, a yes."""
 
 
-def _end_alone(hop: Hop, aim: tuple[str, ...], there: str) -> Failure | None:
+def _end_alone(hop: Hop, aim: tuple[str, ...], guard: str) -> Failure | None:
     """Tell the lab host without a person. None: it was told; else why not."""
-    command = _stop_command(hop, aim, there, "-o", "BatchMode=yes")
+    command = _stop_command(hop, aim, guard, "-o", "BatchMode=yes")
     for _ in range(MOST_NODES):
         try:
             run(command, timeout_s=STOPPING_S)
@@ -241,12 +241,12 @@ def _end_alone(hop: Hop, aim: tuple[str, ...], there: str) -> Failure | None:
             if exc.status == ENDED:
                 return None
             if exc.status != ELSEWHERE:
-                return explain_failure(exc.status or 255, exc.stderr, site="", host=hop.host, asked=False)
+                return explain_failure(exc.status or 255, exc.stderr, site="", host=hop.host, interactive=False)
         else:
             return before_gears(hop.host, "the session ended")
-    return explain_failure(ELSEWHERE, "", site="", host=hop.host, asked=False)
+    return explain_failure(ELSEWHERE, "", site="", host=hop.host, interactive=False)
 
 
-def _stop_command(hop: Hop, aim: tuple[str, ...], there: str, *words: str) -> list[str]:
+def _stop_command(hop: Hop, aim: tuple[str, ...], guard: str, *words: str) -> list[str]:
     options = [word for option in hop.options for word in ("-o", option)]
-    return ["ssh", "-T", *words, *options, *aim, hop.host, f"{there}{hop.remote} --stop"]
+    return ["ssh", "-T", *words, *options, *aim, hop.host, f"{guard}{hop.remote} --stop"]

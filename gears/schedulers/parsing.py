@@ -26,7 +26,7 @@ def submit_by(
     """Run a submitting program and return what it prints.
 
     `blame` has patterns for its words. Where they match `scheduler`, or it failed without a word, it could not be
-    asked: raises CommandFailed. Else it refused the job: raises SubmissionRefused, with the cure where the words lay
+    asked: raises CommandFailed. Else it refused the job: raises SubmissionRefused, with the fix where the words lay
     the blame on `account` or `queue`. Raises CommandTimeout after SUBMIT_S, MissingProgram.
     """
     try:

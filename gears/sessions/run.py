@@ -18,7 +18,7 @@ from gears.errors import GearsError, NothingRunning
 from gears.sessions.shell import active_environment, open_records
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.ssh.target import Target, run_there
+from gears.ssh.target import Target, run_remote
 from gears.system import files, processes, timestamps, tmux
 from gears.system.commands import find_program
 from gears.system.files import current_umask
@@ -124,7 +124,7 @@ def attach(paths: RunDir, number: int, here: str) -> int:
         state = run.state() if run.status is not None else "gone: its host or its session was ended"
         raise NothingRunning(f"run {number} is {state}", next=f"gears run logs {paths.site} {number}")
     if run.host != here:
-        return run_there(
+        return run_remote(
             Target(run.host), f"{this_gears()} _run attach {paths.site} {number}", again=f"gears run list {paths.site}"
         )
     return tmux.attach(run_session(paths.site, number)).wait()

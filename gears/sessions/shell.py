@@ -23,7 +23,7 @@ from gears.sites.profile import Site
 from gears.sites.route import Route
 from gears.ssh.options import effective_options, same_configuration
 from gears.ssh.pin import load_pin
-from gears.ssh.target import Target, next_target, pass_on, run_there
+from gears.ssh.target import Target, next_target, pass_on, run_remote
 from gears.system import files, tmux
 from gears.system.installation import gears_home, this_gears
 from gears.system.progress import Progress
@@ -75,7 +75,7 @@ def enter(name: str, inside: Inside, *, say: Progress) -> int:
     return pass_on(route, "shell", [name, *inside.words()], again=f"gears shell {name}", target=target)
 
 
-def enter_there(name: str, inside: Inside, *, stay: bool, say: Progress) -> int:
+def enter_on_lab_host(name: str, inside: Inside, *, stay: bool, say: Progress) -> int:
     """Enter the session on the lab host, whatever names that has.
 
     `stay`: on this one of several, where she was sent to.
@@ -94,7 +94,7 @@ def enter_here(route: Route, inside: Inside, *, say: Progress, stay: bool = Fals
     if other != route.here and not stay:
         if _knock(other):
             remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *inside.words()])}"
-            return run_there(Target(other), remote, again=f"gears shell {name}")
+            return run_remote(Target(other), remote, again=f"gears shell {name}")
         say(f"your shell is on {other}, which can't be reached; this is a new one, on {route.here}")
     files.write_record(paths.shell_record, {"host": route.here})
     kind = inside.kind()

@@ -328,7 +328,7 @@ def plan_local(base: str, user: str, identifier: str) -> Path:
 def check_lengths(paths: RunDir) -> None:
     """Refuse paths that the kernel, ssh or Jupyter would refuse later, when a passcode has been spent.
 
-    Raises UnsafePath, with the path and the cure.
+    Raises UnsafePath, with the path and the fix.
     """
     limits = [
         (paths.fixed, MAX_FORWARD_PATH, "move gears to a shorter path, or set GEARS_HOME"),
@@ -344,6 +344,6 @@ def check_lengths(paths: RunDir) -> None:
             "set `local` in the site's profile to a shorter directory",
         ),
     ]
-    for path, limit, cure in limits:
+    for path, limit, fix in limits:
         if (length := len(os.fsencode(path))) > limit:
-            raise UnsafePath(f"{path}: {length} bytes, and a socket's path may have {limit}", next=cure)
+            raise UnsafePath(f"{path}: {length} bytes, and a socket's path may have {limit}", next=fix)

@@ -24,23 +24,26 @@ FORBIDDING = "AllowStreamLocalForwarding, AllowTcpForwarding, PermitOpen or Disa
 """sshd_config(5): each of these can close the way, and ssh is told the same for all."""
 
 
-def explain_failure(status: int, stderr: str, *, site: str, host: str, asked: bool, again: str = "") -> Failure:
-    """Say why ssh ended. `asked`: a person was at its prompt. `again`: what dials once more, else `gears lab SITE`."""
+def explain_failure(status: int, stderr: str, *, site: str, host: str, interactive: bool, again: str = "") -> Failure:
+    """Say why ssh ended. `interactive`: a person was at its prompt. `again`: what dials once more.
+
+    That is else `gears lab SITE`.
+    """
     again = again or f"gears lab {site}"
     if status == ENDED:
         return Failure("stopped", "the lab was stopped on its host", again)
     if 128 < status < 255:
-        return _killed(status - 128, host, again, asked)
+        return _killed(status - 128, host, again, interactive)
     if status == ELSEWHERE:
         return Failure("network", f"{host} led to another node than the one the lab is on", again)
     if status != 255:
         return _remote_ended(status, stderr, site, host)
     if found := _cause(stderr):
-        kind, reason, cure = found
-        return Failure(kind, reason.format(host=host), cure.format(host=host, site=site, again=again))
+        kind, reason, fix = found
+        return Failure(kind, reason.format(host=host), fix.format(host=host, site=site, again=again))
     if denied := re.search(r"(?:(\S+): )?Permission denied \(([^)]*)\)", stderr):
         before = denied[1] if re.search(PROXY_ENDED, stderr[denied.end() :]) else None
-        return _denied(denied[2], (before or host).rpartition("@")[2], again, asked)
+        return _denied(denied[2], (before or host).rpartition("@")[2], again, interactive)
     return Failure("network", f"{host}: {_last_line(stderr) or 'the connection ended'}", again)
 
 
@@ -111,13 +114,13 @@ _REASONS: list[tuple[str, str, str, str]] = [
 ]
 
 
-def _denied(methods: str, host: str, again: str, asked: bool) -> Failure:
+def _denied(methods: str, host: str, again: str, interactive: bool) -> Failure:
     """Say why nobody was let in.
 
     `methods`: what the server would still take; without a key among them ours was accepted, or is not asked for.
     """
     wants_person = "keyboard-interactive" in methods or "password" in methods
-    if wants_person and asked:
+    if wants_person and interactive:
         return Failure("login", f"{host} did not accept the passcode (one try was made, none is made by itself)", again)
     if wants_person:
         return Failure("login", f"{host} wants a passcode", f"{again}   (in a terminal)")
@@ -128,27 +131,27 @@ def _denied(methods: str, host: str, again: str, asked: bool) -> Failure:
     )
 
 
-def _killed(signal: int, host: str, again: str, asked: bool) -> Failure:
+def _killed(signal: int, host: str, again: str, interactive: bool) -> Failure:
     """Say what became of an ssh that a signal killed.
 
     Once connected, ssh answers a signal with 255; before, at its prompt, it dies of what a person sends it.
     """
-    if asked and signal in (1, 2, 15):
+    if interactive and signal in (1, 2, 15):
         return Failure("login", f"the login to {host} was broken off", again)
     return Failure("network", f"{host}: ssh was killed by signal {signal}", again)
 
 
 def _remote_ended(status: int, stderr: str, site: str, host: str) -> Failure:
     if status in (126, 127):
-        cure = f"ssh {host}   (there: git clone … gears && cd gears && make init; or set lab.root in the profile)"
-        return Failure("remote", f"gears is not installed on {host}: {_last_line(stderr)}", cure)
+        fix = f"ssh {host}   (there: git clone … gears && cd gears && make init; or set lab.root in the profile)"
+        return Failure("remote", f"gears is not installed on {host}: {_last_line(stderr)}", fix)
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and not re.match(r"channel \d+: ", line)]
-    cures = [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
+    fixes = [line.removeprefix("next: ") for line in lines if line.startswith("next: ")]
     if not any(line.startswith(("gears: ", "Traceback ")) for line in lines):
         return before_gears(host, f"the session ended with {status}", _last_line(stderr))
     reason = " ".join(line.removeprefix("gears: ") for line in lines[-3:] if not line.startswith("next: "))
-    following = f"ssh {host}   (there: {cures[-1]})" if cures else f"gears logs {site}"
-    if cures and (found := re.search(rf"gears (lab {re.escape(site)} --job .*)", cures[-1])):
+    following = f"ssh {host}   (there: {fixes[-1]})" if fixes else f"gears logs {site}"
+    if fixes and (found := re.search(rf"gears (lab {re.escape(site)} --job .*)", fixes[-1])):
         following = f"gears {found[1]}"  # that is to be typed here again
     return Failure("remote", f"{host}: {reason}", following)
 

@@ -38,7 +38,7 @@ def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> li
 
 def every_stanza(*, user: str | None) -> str:
     """Return the stanzas of all sites that are known here, but for this machine's own."""
-    return "\n".join(stanza(name, port=None, user=user) for name in _far_sites())
+    return "\n".join(stanza(name, port=None, user=user) for name in _remote_sites())
 
 
 def include_stanzas(*, user: str | None) -> str:
@@ -48,14 +48,14 @@ def include_stanzas(*, user: str | None) -> str:
     """
     from gears.ssh.user_config import write_include
 
-    names = _far_sites()
+    names = _remote_sites()
     written = write_include(every_stanza(user=user), names)
     backup = f" (before: {written.backup})" if written.backup else ""
     what = "included in" if written.changed else "already in"
     return f"{', '.join(names)}: {what} {written.config}{backup}"
 
 
-def _far_sites() -> list[str]:
+def _remote_sites() -> list[str]:
     sites = [load_site(name) for name, _ in site_names()]
     return [site.name for site in sites if site.lab.host is not None]
 

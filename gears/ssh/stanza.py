@@ -124,8 +124,8 @@ def _forwardable(path: str) -> str:
     try:
         return str(validators.path(path))
     except ValueError as exc:
-        cure = "export GEARS_HOME=…   (a path to gears on the front without such characters)"
-        raise UnsafePath(f"the path of the socket can't stand in ssh's configuration: {exc}", next=cure) from exc
+        fix = "export GEARS_HOME=…   (a path to gears on the front without such characters)"
+        raise UnsafePath(f"the path of the socket can't stand in ssh's configuration: {exc}", next=fix) from exc
 
 
 def _checked(check: validators.Check, value: object, option: str) -> Any:

@@ -85,7 +85,7 @@ def target_of_pin(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Tar
     return Target(route.lab, by_address(pin.address, alias), words)
 
 
-def run_there(target: Target, remote: str, *, again: str) -> int:
+def run_remote(target: Target, remote: str, *, again: str) -> int:
     """Run a command on another host, in the person's terminal, and return its exit status.
 
     Without a terminal it asks nothing. Raises NotReachable where ssh ended; a command that exits with 255 looks the
@@ -108,7 +108,7 @@ def pass_on(route: Route, command: str, words: Sequence[str], *, again: str, tar
     place = place_of(route)
     command = f"_{command}" if place == "front" or route.kind == "proxy" else command
     remote = f"{next_gears(route.site, place)} {shlex.join([command, *words])}"
-    return run_there(target or next_target(route), remote, again=again)
+    return run_remote(target or next_target(route), remote, again=again)
 
 
 def _checked_host(name: str) -> str:

@@ -30,8 +30,8 @@ def ensure_private(directory: Path, *, first_use: bool = False) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        cure = f"ls -ld {directory.parent}   (is it yours? is there room?)"
-        raise UnsafePath(f"{directory}: can't be made: {exc.strerror}", next=cure) from exc
+        fix = f"ls -ld {directory.parent}   (is it yours? is there room?)"
+        raise UnsafePath(f"{directory}: can't be made: {exc.strerror}", next=fix) from exc
     mode = check_private(directory, refused=0o002 if first_use else 0o022, taken=f"ls -ld {directory}")
     if mode & 0o077:
         directory.chmod(0o700)

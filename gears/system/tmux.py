@@ -63,8 +63,8 @@ def _no_session(site: str, said: str) -> CommandFailed:
     tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others.
     """
     unsafe = re.search(r"(\S+) has unsafe permissions", said)
-    cure = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
-    return CommandFailed(f"tmux made no session {site}: {said}", next=cure or "gears doctor")
+    fix = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
+    return CommandFailed(f"tmux made no session {site}: {said}", next=fix or "gears doctor")
 
 
 def end_session(site: str) -> None:

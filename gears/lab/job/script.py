@@ -50,8 +50,8 @@ def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobR
     try:
         validators.path(str(out))
     except ValueError as exc:
-        cure = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
-        raise UsageError(f"{out}: {exc}", next=cure) from exc
+        fix = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
+        raise UsageError(f"{out}: {exc}", next=fix) from exc
     return JobSpec(
         name=name,
         log=out,

@@ -177,7 +177,7 @@ def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> s
 def _explained(exc: CommandFailed, site: str) -> CommandFailed:
     """Return the error with what a person can do."""
     if isinstance(exc, SubmissionRefused):
-        cure = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
-        return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=cure)
+        fix = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
+        return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=fix)
     later = exc.next or f"gears lab {site} --job   (later: the scheduler could not be asked)"
     return CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later)

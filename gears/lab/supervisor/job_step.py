@@ -76,7 +76,7 @@ def _why(paths: RunDir, last: Turn, word: str) -> Failure | None:
     node = str(last.node)
     if int(word) == GONE:
         return Failure("network", f"JupyterLab on {node} has ended", None)
-    ended = explain_failure(int(word), files.read_text(paths.hop_err), site=paths.site, host=node, asked=False)
+    ended = explain_failure(int(word), files.read_text(paths.hop_err), site=paths.site, host=node, interactive=False)
     return replace(ended, next=_cure(ended.kind, node, paths.site)) if ended.kind != "network" else ended
 
 

@@ -101,8 +101,8 @@ def lab_without_socket(route: Route, paths: RunDir) -> bool:
         return False
     if wait_for(lambda: lab_without_loop(route, paths) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
         return bool(lab.alive())
-    reason, cure = _unreachable(route, lab, Path(str(record.socket)))
-    raise GearsError(reason, next=cure)
+    reason, fix = _unreachable(route, lab, Path(str(record.socket)))
+    raise GearsError(reason, next=fix)
 
 
 REBIND_S = 20.0
@@ -110,7 +110,7 @@ REBIND_S = 20.0
 
 
 def _unreachable(route: Route, lab: processes.Process, socket: Path) -> tuple[str, str]:
-    """Return reason and cure. /proc/PID/root: files as that process sees them (proc(5))."""
+    """Return reason and fix. /proc/PID/root: files as that process sees them (proc(5))."""
     site = route.site.name
     if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
         reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"

@@ -76,10 +76,10 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Fai
     host = str(route.site.lab.host)
     if given_up := load_given_up(paths):
         return given_up
-    asked = last.how == "person"
+    interactive = last.how == "person"
     if status == 0:
         return why_session_ended(host, site, answered=read_hop(paths) is not None)
-    return explain_failure(status, files.read_text(paths.hop_err), site=site, host=host, asked=asked)
+    return explain_failure(status, files.read_text(paths.hop_err), site=site, host=host, interactive=interactive)
 
 
 def why_session_ended(host: str, site: str, *, answered: bool) -> Failure:

@@ -55,11 +55,11 @@ class Tunnel:
         self.forwards: list[records.Forward] = []
         self.host = name
         self.servers: list[Server] = []
-        way = find_target(name, words=("-E", str(self.log), *(() if asking else ("-oBatchMode=yes",))))
-        assert way is not None
+        target = find_target(name, words=("-E", str(self.log), *(() if asking else ("-oBatchMode=yes",))))
+        assert target is not None
         options = [f"ControlPath={self.control}", "ControlMaster=yes", "ControlPersist=no", "ClearAllForwardings=yes"]
         words = [f"-o{option}" for option in (*options, "RequestTTY=no", "LogLevel=INFO")]
-        self._ssh = Conversation([*way.command(*words), REMOTE], show_errors=True)
+        self._ssh = Conversation([*target.command(*words), REMOTE], show_errors=True)
 
     def __enter__(self) -> Self:
         try:
@@ -86,7 +86,9 @@ class Tunnel:
         status = self._ssh.status()
         if status is None:
             return None
-        return explain_failure(status, files.read_text(self.log), site=self.name, host=self.name, asked=self.asking)
+        return explain_failure(
+            status, files.read_text(self.log), site=self.name, host=self.name, interactive=self.asking
+        )
 
     def add(self, server: Server, port: int) -> bool:
         """Let `port` lead to `server`. False where it can't be bound after all."""

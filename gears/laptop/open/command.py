@@ -15,7 +15,7 @@ from gears.laptop.open import desktop
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import choose_user, end_command
 from gears.laptop.open.port import RETURN_S, LaptopPort
-from gears.laptop.open.session import Opening
+from gears.laptop.open.session import Session
 from gears.laptop.open.waiting_page import status
 from gears.sites import directories
 from gears.sites.paths import RunDir
@@ -44,7 +44,7 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
             laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
             try:
                 files.write_record(paths.opened, {"port": port})
-                Opening(route, paths, laptop_port, desk, user=known, words=words).run()
+                Session(route, paths, laptop_port, desk, user=known, words=words).run()
             finally:
                 laptop_port.close()
     finally:

@@ -53,7 +53,7 @@ class Connection:
 
     def __init__(self, dial: Dial) -> None:
         """Start ssh in a terminal of our own. Raises MissingProgram."""
-        self.asked = dial.asked
+        self.interactive = dial.interactive
         self.began = time.monotonic()
         self.reported = False
         self.errors = self.noise = b""
@@ -143,7 +143,7 @@ class Connection:
 
     def _complain(self, text: bytes) -> None:
         self.errors = (self.errors + text)[-KEPT:]
-        if self.asked and not self.reported:  # the centre's banner, which may tell what passcode is wanted
+        if self.interactive and not self.reported:  # the centre's banner, which may tell what passcode is wanted
             with contextlib.suppress(OSError):
                 os.write(sys.stderr.fileno(), text)
 

@@ -37,14 +37,14 @@ class Dial:
 
     argv: tuple[str, ...]
     config: str
-    asked: bool
+    interactive: bool
 
 
-def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: bool, words: Sequence[str]) -> Dial:
+def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, interactive: bool, words: Sequence[str]) -> Dial:
     """Plan a try to reach the front, in a session that has a terminal, for the passcode of the next hop.
 
-    `asked`: a person is there, and every ssh may ask her. `words`: for gears on the front, as `gears lab` has them. The
-    port's forward is no part of it: that is asked for once the port is free (`forward_command`).
+    `interactive`: a person is there, whom every ssh may ask. `words`: for gears on the front, as `gears lab` has them.
+    The port's forward is no part of it: that is asked for once the port is free (`forward_command`).
     """
     options = {
         "ControlMaster": "yes",
@@ -54,14 +54,14 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, asked: boo
         "EscapeChar": "none",
     }
     settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    config = plan_config(route, paths, user=user, asked=asked)
+    config = plan_config(route, paths, user=user, interactive=interactive)
     remote = remote_command(route, user, words)
-    return Dial(("ssh", "-F", str(paths.open_config), *settings, alias(route.site.name), remote), config, asked)
+    return Dial(("ssh", "-F", str(paths.open_config), *settings, alias(route.site.name), remote), config, interactive)
 
 
-def plan_config(route: Route, paths: RunDir, *, user: str, asked: bool) -> str:
+def plan_config(route: Route, paths: RunDir, *, user: str, interactive: bool) -> str:
     """Return the configuration for ssh: what holds for each host, the stanza's blocks, then the person's own files."""
-    settings = {"BatchMode": "no" if asked else "yes", "ServerAliveCountMax": PATIENT[asked]}
+    settings = {"BatchMode": "no" if interactive else "yes", "ServerAliveCountMax": PATIENT[interactive]}
     settings |= FOR_EACH | nothing_of_hers()
     blocks = plan_blocks(
         route.site, host=route.front, user=user, ssh=f"ssh -T -F {paths.open_config} -o LogLevel=ERROR"

@@ -29,8 +29,8 @@ def why_front_failed(report: Report, route: Route, again: str, *, shown: bool) -
     if shown:
         kind = "network" if report.get("exit") == NotReachable.exit_code else "remote"
         return Failure(kind, reason, following)
-    cure = f"ssh {route.front}   (there: {following})" if following else again
-    raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{route.front}: {reason}", next=cure)
+    fix = f"ssh {route.front}   (there: {following})" if following else again
+    raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{route.front}: {reason}", next=fix)
 
 
 def why_connection_ended(connection: Connection, route: Route, user: str, again: str) -> Failure:
@@ -46,8 +46,8 @@ def why_connection_ended(connection: Connection, route: Route, user: str, again:
         raise KeyboardInterrupt
     if status in (126, 127):
         root = front_root(route.site, user)
-        cure = f"ssh {front}   (there: git clone … {root}, and make init; or set front.root in the profile)"
-        raise GearsError(f"gears is not at {root} on {front}", next=cure)
+        fix = f"ssh {front}   (there: git clone … {root}, and make init; or set front.root in the profile)"
+        raise GearsError(f"gears is not at {root} on {front}", next=fix)
     if status in HUNG_UP:
         return Failure("network", f"{front}: the session ended")
     said = connection.errors.decode(errors="replace")
@@ -55,4 +55,6 @@ def why_connection_ended(connection: Connection, route: Route, user: str, again:
         said += connection.noise.decode(errors="replace").replace("\r", "")
     found = re.search(r"@(\S+): Permission denied", said)  # a jump host's, if it was that
     host = found[1] if found else front
-    return explain_failure(status, said, site=route.site.name, host=host, asked=connection.asked, again=again)
+    return explain_failure(
+        status, said, site=route.site.name, host=host, interactive=connection.interactive, again=again
+    )

@@ -84,10 +84,10 @@ class LaptopPort:
                 time.sleep(0.002)
 
     def _refusal(self, error: OSError) -> GearsError:
-        cure = f"{self.again} --port {free_port(self.number + 1)}"
+        fix = f"{self.again} --port {free_port(self.number + 1)}"
         if error.errno != errno.EADDRINUSE:
-            return GearsError(f"port {self.number} of this machine: {error.strerror}", next=cure)
-        return GearsError(f"port {self.number} of this machine is taken by {taken_by(self.number)}", next=cure)
+            return GearsError(f"port {self.number} of this machine: {error.strerror}", next=fix)
+        return GearsError(f"port {self.number} of this machine is taken by {taken_by(self.number)}", next=fix)
 
 
 def _listen_at(number: int) -> socket.socket:

@@ -43,7 +43,7 @@ PRESENT_S = 30.0
 """Who has typed `gears open` is there for so long, and can be asked without more ado."""
 
 
-class Opening:
+class Session:
     """One `gears open`, from its first dial on. `words`: options for a lab that is to be started."""
 
     def __init__(
@@ -63,18 +63,20 @@ class Opening:
 
     def run(self) -> None:
         """Run until the person interrupts, or nothing is left to wait for. Raises GearsError."""
-        number, asked = 0, False
+        number, interactive = 0, False
         while True:
             number += 1
-            ended = self._dial(number, asked)
+            ended = self._dial(number, interactive)
             self.port.take_back()
-            asked = self._after(ended, asked)
+            interactive = self._after(ended, interactive)
 
     # --- one connection ----------------------------------------------------------------------
 
-    def _dial(self, number: int, asked: bool) -> Failure:
-        prompt = ["--ask"] if asked or (desktop.can_ask() and self._present()) else []
-        dial = plan_dial(self.route, self.paths, number, user=self.user, asked=asked, words=[*self.words, *prompt])
+    def _dial(self, number: int, interactive: bool) -> Failure:
+        prompt = ["--ask"] if interactive or (desktop.can_ask() and self._present()) else []
+        dial = plan_dial(
+            self.route, self.paths, number, user=self.user, interactive=interactive, words=[*self.words, *prompt]
+        )
         files.ensure_private(self.paths.local)
         files.write_private(self.paths.open_config, dial.config)
         self._settle(False)
@@ -92,7 +94,7 @@ class Opening:
             for report in connection.read(TICK_S):
                 self._take(report, connection, number)
                 failed = report if "failed" in report else failed
-            if connection.asked and not connection.reported and time.monotonic() - connection.began > prompt_s():
+            if connection.interactive and not connection.reported and time.monotonic() - connection.began > prompt_s():
                 return Failure("login", f"nobody typed the passcode for {self.route.front} in time")
             if self.wanted and desktop.pressed_enter():
                 self.wanted = None
@@ -197,7 +199,7 @@ class Opening:
 
     # --- what comes next ---------------------------------------------------------------------
 
-    def _after(self, ended: Failure, asked: bool) -> bool:
+    def _after(self, ended: Failure, interactive: bool) -> bool:
         """Wait for what is missing. Tell whether a person is there for the next dial."""
         if ended.kind == "network" or (ended.kind == "unknown-host" and self.ever):
             self._tell(f"{ended.reason}; trying again")
@@ -208,7 +210,7 @@ class Opening:
         for_person = ended.kind in ("login", "hostkey-unknown")
         if not for_person and not self.ever:
             raise GearsError(ended.reason, next=ended.next)
-        if not asked and for_person and self._present() and desktop.can_ask():
+        if not interactive and for_person and self._present() and desktop.can_ask():
             return True
         self._want(ended.reason, for_person, ended.next)
         while not desktop.pressed_enter(1.0):
