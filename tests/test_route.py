@@ -1,14 +1,20 @@
 """Which way leads to a lab, and what this host is on it."""
 
+import json
 import socket
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from gears.sites.load import load_site
+from gears.errors import NothingRunning
+from gears.sites.load import load_site, to_json
+from gears.sites.paths import RunDir
 from gears.sites.profile import Front, Lab, Site
 from gears.sites.route import Route, plan_route
+from gears.sites.route_record import load_route, load_route_record, save_route
 from gears.system import host as host_module
 from gears.system.host import Host, _Found, _is_ours, is_me, this_host
 
@@ -134,3 +140,44 @@ def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
     assert not is_me("login", host("box"))
     assert time.monotonic() - began < 5
     release.set()
+
+
+# --- the route on disk ------------------------------------------------------------------------
+
+ROUTE = {
+    "kind": "relay",
+    "role": "front",
+    "here": "hub4",
+    "front": "hub.ccs.ornl.gov",
+    "lab": "andes",
+    "job": False,
+    "lab_host": "andes",
+    "home": "/ccs/home/alice/gears",
+    "local": "/tmp/gears-alice-0123abcd",
+}
+"""As version 0.1.0 writes it, with `site`: the profile as JSON in one line."""
+
+
+def test_a_loop_of_an_earlier_version_finds_its_route(tmp_path: Path) -> None:
+    site = load_site("andes", environ={"HOME": str(tmp_path)})
+    paths = RunDir(tmp_path, "andes", tmp_path)
+    paths.here.mkdir()
+    paths.route.write_text(json.dumps({**ROUTE, "site": to_json(site)}))
+    route, found = load_route(paths.here)
+    assert route == Route(site, "relay", "front", "hub4", front="hub.ccs.ornl.gov", lab="andes")
+    assert found == RunDir(Path(ROUTE["home"]), "andes", Path(ROUTE["local"]))
+    paths.route.unlink()
+    save_route(replace(route, job=True), replace(paths, home=found.home))
+    saved = json.loads(paths.route.read_text())
+    assert list(saved) == [*ROUTE, "site"]
+    assert saved == {**ROUTE, "site": to_json(site), "job": True, "local": str(tmp_path)}
+
+
+@pytest.mark.parametrize("text", ["", "{}", json.dumps(ROUTE), json.dumps({**ROUTE, "site": "{}", "role": "nobody"})])
+def test_half_a_route_is_none(text: str, tmp_path: Path) -> None:
+    paths = RunDir(tmp_path, "andes", tmp_path)
+    paths.here.mkdir()
+    paths.route.write_text(text)
+    assert load_route_record(paths) is None
+    with pytest.raises(NothingRunning):
+        load_route(paths.here)

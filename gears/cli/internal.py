@@ -36,9 +36,9 @@ def do_turn(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from gears.lab.supervisor import loop, step
-    from gears.sites.locate import saved_route
+    from gears.sites.route_record import load_route
 
-    route, paths = saved_route(Path(args.here))
+    route, paths = load_route(Path(args.here))
     loop.check_loop(paths, args.loop)
     print(step.next_turn(route, paths, args.what, args.word))
     return 0

@@ -16,9 +16,10 @@ from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
 from gears.lab.wait import SOMEBODY, Person, Waiting, check_kind
 from gears.sites.load import from_json
-from gears.sites.locate import open_paths, saved_route
+from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
+from gears.sites.route_record import load_route
 from gears.ssh.remote_gears import hand_over
 from gears.ssh.report import BEGIN
 from gears.system import files
@@ -137,7 +138,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> N
     if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
         say(f"{status.hops[0]['to']}: asked for a job")
         wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
-    elif not saved_route(paths.here)[0].job:  # else another command has just asked for one
+    elif not load_route(paths.here)[0].job:  # else another command has just asked for one
         clear_loop(route, paths)
         start_loop(route, paths, say=say)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gears.errors import GearsError, NothingRunning
+from gears.sessions.records import RunRecord, load_run, save_run
 from gears.sessions.shell import active_environment, open_records
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -66,8 +67,7 @@ def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> R
     paths = open_runs(route)
     number = _claim(paths)
     files.write_private(paths.run_file(number, "sh"), _script(route, paths, number, [*before, *argv]))
-    record = {"host": route.here, "started": timestamps.utc_now(), "argv": list(argv)}
-    files.write_record(paths.run_file(number, "json"), record)
+    save_run(paths, number, RunRecord(route.here, timestamps.utc_now(), tuple(argv)))
     tmux.start_session(run_session(route.site.name, number), "run", paths.run_file(number, "sh"))
     if not wait_for(lambda: processes.read(paths.run_file(number, "pid")) is not None, timeout_s=START_S):
         raise GearsError(f"run {number} did not begin", next="gears doctor")
@@ -77,16 +77,16 @@ def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> R
 
 def find(paths: RunDir, number: int) -> Run:
     """Find a run. Raises NothingRunning for a number that is none."""
-    record = files.read_record(paths.run_file(number, "json"))
-    if not record:
+    record = load_run(paths, number)
+    if record is None:
         raise NothingRunning(f"{paths.site} has no run {number}", next=f"gears run list {paths.site}")
     ended = files.read_text(paths.run_file(number, "end")).strip()
     loop = processes.read(paths.run_file(number, "pid"))
     return Run(
         number,
-        host=str(record["host"]),
-        started=str(record["started"]),
-        argv=tuple(record["argv"]),
+        host=record.host,
+        started=record.started,
+        argv=record.argv,
         status=int(ended) if ended.isdigit() else None,
         alive=loop.alive() if loop else False,
     )
@@ -94,7 +94,7 @@ def find(paths: RunDir, number: int) -> Run:
 
 def every(paths: RunDir) -> list[Run]:
     """List the runs that have a record, by number."""
-    return [find(paths, number) for number in _numbers(paths) if files.read_record(paths.run_file(number, "json"))]
+    return [find(paths, number) for number in _numbers(paths) if load_run(paths, number)]
 
 
 def output(paths: RunDir, number: int, *, follow: bool) -> Iterator[str]:

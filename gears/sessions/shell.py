@@ -17,6 +17,7 @@ from gears.dask.config_files import ensure_config
 from gears.dask.settings import fixed_ports
 from gears.envs.paths import place
 from gears.errors import CommandFailed, UsageError
+from gears.sessions.records import load_shell_host, save_shell_host
 from gears.sites.locate import lab_route, locate, place_of
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
@@ -90,13 +91,13 @@ def enter_here(route: Route, inside: Inside, *, say: Progress, stay: bool = Fals
     """
     paths, name = open_records(route), route.site.name
     tmux.check_tmux()
-    other = str(files.read_record(paths.shell_record).get("host") or route.here)
+    other = load_shell_host(paths) or route.here
     if other != route.here and not stay:
         if _knock(other):
             remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *inside.words()])}"
             return run_remote(Target(other), remote, again=f"gears shell {name}")
         say(f"your shell is on {other}, which can't be reached; this is a new one, on {route.here}")
-    files.write_record(paths.shell_record, {"host": route.here})
+    save_shell_host(paths, route.here)
     kind = inside.kind()
     directory = Path(route.site.lab.directory).expanduser()
     return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, inside))
@@ -117,7 +118,7 @@ def target_of_session(route: Route) -> Target:
     leads to a node that goes on by itself.
     """
     paths = open_records(route)
-    host = str(files.read_record(paths.shell_record).get("host") or "")
+    host = load_shell_host(paths)
     if not host or route.site.lab.home != "shared" or host == load_pin(paths).host:
         return next_target(route)
     return Target(host) if same_configuration(route.lab, host) and _knock(host) else next_target(route)

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from gears.errors import NothingRunning, UsageError
+from gears.errors import UsageError
 from gears.sites import directories, validators
-from gears.sites.load import from_json, load_site, to_json
+from gears.sites.load import load_site
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route, matches, plan_route
-from gears.system import files
+from gears.sites.route_record import load_route_record
 from gears.system.host import Host, is_me, this_host
 from gears.system.installation import gears_home
 
@@ -61,9 +61,9 @@ def _known_role(site: Site, here: Host) -> str | None:
     It spares the resolver, which may be slow.
     """
     paths = directories.find_rundir(gears_home(), site.name, site.local, here.user)
-    record = files.read_record(paths.route) if paths else {}
-    same = record.get("here") == here.hostname and record.get("lab_host") == site.lab.host
-    return str(record.get("role")) if same else None
+    record = load_route_record(paths) if paths else None
+    same = record and record.here == here.hostname and record.lab_host == site.lab.host
+    return record.role if record and same else None
 
 
 def lab_route(site: Site) -> Route:
@@ -80,29 +80,6 @@ def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
 def find_paths(route: Route) -> RunDir | None:
     """Find the site's paths if it was ever started from this home; None else. Makes nothing."""
     return directories.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
-
-
-def save_route(route: Route, paths: RunDir) -> None:
-    """Write down what the loop on this host needs to know, whatever becomes of the profile meanwhile.
-
-    Raises OSError.
-    """
-    record = {name: getattr(route, name) for name in ("kind", "role", "here", "front", "lab", "job")}
-    record["lab_host"] = route.site.lab.host
-    files.write_record(
-        paths.route, record | {"home": str(paths.home), "local": str(paths.local), "site": to_json(route.site)}
-    )
-
-
-def saved_route(here: Path) -> tuple[Route, RunDir]:
-    """Read the route and paths a loop was started with. Raises NothingRunning where they are gone."""
-    record = files.read_record(here / "route.json")
-    if not record:
-        raise NothingRunning(f"{here}: no route is recorded here", next="gears status")
-    site = from_json(record["site"])
-    names = ("kind", "role", "here", "front", "lab", "job")
-    route = Route(site, **{name: record[name] for name in names})
-    return route, RunDir(Path(record["home"]), site.name, Path(record["local"]))
 
 
 def knows_front_path(site: Site, here: Host) -> bool:

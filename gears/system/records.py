@@ -11,7 +11,7 @@ import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from gears.system import files
 
@@ -66,6 +66,8 @@ def _convert(hint: Any, value: Any) -> Any:
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _first_of(get_args(hint), value)
+    if origin is Literal:
+        return _checked(value in get_args(hint), value)
     if origin is tuple:
         kind = get_args(hint)[0]
         return tuple(_convert(kind, one) for one in _checked(isinstance(value, list | tuple), value))

@@ -59,9 +59,9 @@ def _close_records(paths: RunDir, what: str) -> None:
 
 def shares_home(paths: RunDir) -> bool:
     """Tell whether what stands in this home is the lab host's own, and no copy."""
-    from gears.sites.locate import saved_route
+    from gears.sites.route_record import load_route
 
-    return saved_route(paths.here)[0].site.lab.home == "shared"
+    return load_route(paths.here)[0].site.lab.home == "shared"
 
 
 def clean(paths: RunDir) -> None:

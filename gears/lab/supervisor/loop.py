@@ -12,9 +12,10 @@ from typing import Any
 from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.lab.state import Plan, load_lab, load_turn
 from gears.lab.status.status import observe
-from gears.sites.locate import open_paths, save_route
+from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
+from gears.sites.route_record import save_route
 from gears.system import files, processes
 from gears.system.installation import gears_words, this_gears, typed
 from gears.system.progress import Progress, wait_for
