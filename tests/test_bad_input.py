@@ -111,7 +111,7 @@ def test_a_tmux_that_does_nothing(hub: Host) -> None:
     script = "#!/bin/sh\n[ $1 != -V ] || exec echo tmux 3.3a\necho no server >&2; exit 1\n"
     write(hub, f"{BIN}/tmux", script, mode="700")
     done = hub.run(f"{path} {home()}/.venv/bin/gears lab andes")
-    refused(done, 1, "tmux made no session andes: no server", "next: ")
+    refused(done, 1, "tmux could not create session andes: no server", "next: ")
 
 
 def test_an_ssh_configuration_that_is_wrong(hub: Host) -> None:
@@ -134,7 +134,7 @@ def test_a_lab_host_without_gears(hub: Host) -> None:
 def test_a_home_too_long_for_a_socket(hub: Host) -> None:
     deep = f"/home/alice/{'d' * 140}"
     done = hub.run(f"mkdir -p {deep} && GEARS_HOME={deep} {home()}/.venv/bin/gears lab andes")
-    refused(done, 1, "bytes, and a socket's path may have", "next: ")
+    refused(done, 1, "bytes long; the limit for a socket path is", "next: ")
     assert hub.run(f"ls -A {deep}/run | grep -v '^id$'").stdout == ""
     hub.run(f"rm -r {deep}", check=True)
 
@@ -164,14 +164,14 @@ def test_a_home_that_is_full(hub: Host) -> None:
 
 def test_a_host_that_nobody_knows(hub: Host) -> None:
     odd_site(hub, "nowhere")
-    refused(gears(hub, "lab odd"), 1, "no host is known by the name nowhere", "next: ssh nowhere")
+    refused(gears(hub, "lab odd"), 1, "cannot resolve host name nowhere", "next: ssh nowhere")
 
 
 def test_a_host_key_that_is_not_known(hub: Host) -> None:
     hub.run("cp ~/.ssh/known_hosts ~/.ssh/kept && ssh-keygen -R login1", check=True)
     try:
         odd_site(hub)
-        refused(gears(hub, "lab odd"), 3, "the host key of login1 is not known yet", "next: ")
+        refused(gears(hub, "lab odd"), 3, "the host key of login1 is unknown", "next: ")
     finally:
         gears(hub, "stop odd")
         hub.run("mv ~/.ssh/kept ~/.ssh/known_hosts", check=True)

@@ -245,7 +245,7 @@ def test_built_in_sites() -> None:
     expected = {}
     for name in sorted(path.stem for path in load.BUILT_IN.glob("[!_]*.toml")):
         site = load.load_site(name, environ={"HOME": "/nonexistent"})
-        expected[name] = plan_route(site, here, here_is_lab=False).kind, site.laptop.port
+        expected[name] = plan_route(site, here, on_lab_host=False).kind, site.laptop.port
     rows = table(PROFILE, "Built-in sites", "name")
     assert {code(row[0])[0]: (row[1].partition(",")[0], int(row[2])) for row in rows} == expected
 
@@ -300,7 +300,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "-t": {"walltime_s": 60},
     "--renew": {"after": "JOB"},
 }
-RUNS = re.compile(r"""(?:run|submit_by|_ask)\(\[?"(\w+)\"""")
+RUNS = re.compile(r"""(?:run|run_submission|_ask)\(\[?"(\w+)\"""")
 
 
 def column(kind: str) -> dict[str, list[str]]:

@@ -300,7 +300,7 @@ def test_a_passcode_is_typed_once_for_all(servers: Centre) -> None:
         assert len(found) == 3
         assert all(answers(servers, one) for one in found)
         servers.hub.kill_sessions("alice")
-        terminal.expect("wants a passcode")  # and asks for none by itself
+        terminal.expect("requires a passcode")  # and asks for none by itself
         terminal.expect(pexpect.EOF)
     finally:
         servers.hub.reconfigure_sshd(totp=False)

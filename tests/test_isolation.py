@@ -186,6 +186,6 @@ def test_a_run_directory_others_can_write_to_is_refused(fresh: Centre, path: str
     login1 = fresh.login1
     directory = f"{home()}/{path}"
     login1.run(f"mkdir -p {directory} && chmod {mode} {directory}", check=True)
-    assert f"{directory}: others may write to it" in refused(login1, "lab local")
+    assert f"{directory}: writable by other users" in refused(login1, "lab local")
     assert left(login1) == [f"{RUN}/local/"] * (path == "run/local")
     assert_starts(login1)

@@ -41,7 +41,7 @@ def test_refused_submission(site: Centre, where: str, options: str, words: str, 
 def test_job_that_can_never_start(site: Centre) -> None:
     """Slurm takes it, as it is set up here, and says why it waits; so do we."""
     gears(site.login1, "lab andes --job --no-wait -t 2-00:00:00 -p debug", check=True)
-    found = wait_until(lambda: "waits for ever" in (now := status(site.login1))["reason"] and now, 30, "why it waits")
+    found = wait_until(lambda: "will never start" in (now := status(site.login1))["reason"] and now, 30, "why it waits")
     assert (found["state"], "-t" in found["reason"]) == ("queued", True)
 
 
@@ -51,7 +51,7 @@ def test_job_that_can_never_start(site: Centre) -> None:
         ("--job -t soon", "-t: 'soon' is not a time"),
         ("--job -N 0", "-N: 0 is not a number between 1 and"),
         ("--job -A 'a b'", "-A: 'a b' is not a name a scheduler knows"),
-        ("--job --directive 'rm -rf ~'", "--directive: 'rm -rf ~' is no directive"),
+        ("--job --directive 'rm -rf ~'", "--directive: 'rm -rf ~' is not a directive"),
         ("--job --renew -1", "--renew: -1 is not a number"),
         ("-A csc123", "-A is for a batch job"),
     ],

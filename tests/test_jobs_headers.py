@@ -74,6 +74,6 @@ def test_lsf_rounds_walltime_up_to_whole_minutes() -> None:
 
 
 def test_grid_engine_tells_how_several_nodes_are_had() -> None:
-    with pytest.raises(UsageError, match='put "-pe NAME 2" into directives') as refused:
+    with pytest.raises(UsageError, match='add "-pe NAME 2" to directives') as refused:
         scheduler("sge").header(JobSpec(name="a", log=LOG, nodes=2))
     assert "qconf -spl" in str(refused.value)

@@ -23,7 +23,7 @@ def bjobs(**fields: str) -> str:
     [
         (
             bjobs(JOBID="7", STAT="PEND", PEND_REASON="New job is waiting for scheduling;", EXEC_HOST=""),
-            Job("7", "PENDING", "PEND", "not looked at yet (New job is waiting for scheduling)"),
+            Job("7", "PENDING", "PEND", "not yet considered (New job is waiting for scheduling)"),
         ),
         (
             bjobs(JOBID="7", STAT="PEND", PEND_REASON="Job dependency condition not satisfied;"),
@@ -45,7 +45,7 @@ def bjobs(**fields: str) -> str:
             bjobs(JOBID="7", STAT="UNKWN", EXEC_HOST="c1"),
             Job("7", "UNKNOWN", "UNKWN", "LSF has lost contact with its node (UNKWN)", "c1"),
         ),
-        (bjobs(JOBID="7", STAT="DONE", EXIT_CODE=""), Job("7", "ENDED", "DONE", "ended by itself (DONE)")),
+        (bjobs(JOBID="7", STAT="DONE", EXIT_CODE=""), Job("7", "ENDED", "DONE", "finished normally (DONE)")),
         (bjobs(JOBID="7", STAT="EXIT", EXIT_CODE="3"), Job("7", "ENDED", "EXIT", "failed with exit 3 (EXIT)")),
         (
             bjobs(JOBID="7", STAT="EXIT", EXIT_CODE="130", EXIT_REASON="TERM_OWNER: job killed by owner"),
@@ -66,8 +66,8 @@ def bjobs(**fields: str) -> str:
             ),
         ),
         (bjobs(JOBID="7", ERROR="Job <7> is not found"), Job("7", "GONE")),
-        ("", Job("7", "UNKNOWN", reason="bjobs: not understood: ''")),
-        ("{}", Job("7", "UNKNOWN", reason="bjobs: not understood: '{}'")),
+        ("", Job("7", "UNKNOWN", reason="bjobs: unexpected output: ''")),
+        ("{}", Job("7", "UNKNOWN", reason="bjobs: unexpected output: '{}'")),
     ],
 )
 def test_lsf_job(said: str, job: Job, says: Says) -> None:

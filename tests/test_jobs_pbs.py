@@ -40,7 +40,7 @@ RAN = "Job run at Sat Nov 21 at 03:00 on (c1:ncpus=1)"
             f"    comment = {RAN}\n    exec_host = c1/0*4+c2/0*4\n    stime = Sat Nov 21 03:00:00 2026",
             Job("7", "RUNNING", "R", "", node="c1", ends="2026-11-21T10:10:00Z"),
         ),
-        ("Q", "    Hold_Types = n", Job("7", "PENDING", "Q", "not looked at yet")),
+        ("Q", "    Hold_Types = n", Job("7", "PENDING", "Q", "not yet considered")),
         (
             "Q",
             "    comment = Not Running: Insufficient amount of resource: ncpus (R: 4 A: \n\t0 T: 8)\n"
@@ -61,11 +61,11 @@ RAN = "Job run at Sat Nov 21 at 03:00 on (c1:ncpus=1)"
                 "7",
                 "PENDING",
                 "Q",
-                "waits for ever: no nodes are like that "
+                "will never start: no nodes meet its request "
                 "(Can Never Run: Insufficient amount of resource: ncpus (R: 99 A: 8 T: 8))",
             ),
         ),
-        ("H", "    Hold_Types = u", Job("7", "HELD", "H", "held by its owner; qrls lets it go (Hold_Types = u)")),
+        ("H", "    Hold_Types = u", Job("7", "HELD", "H", "held by its owner; release it with qrls (Hold_Types = u)")),
         ("H", "    Hold_Types = so", Job("7", "HELD", "H", "held by an administrator (Hold_Types = so)")),
         (
             "H",
@@ -75,14 +75,14 @@ RAN = "Job run at Sat Nov 21 at 03:00 on (c1:ncpus=1)"
         (
             "W",
             "    Execution_Time = Sat Nov 21 03:00:00 2026",
-            Job("7", "PENDING", "W", "waits for the time that is set for it (W)", starts="2026-11-21T10:00:00Z"),
+            Job("7", "PENDING", "W", "waits for its start time (W)", starts="2026-11-21T10:00:00Z"),
         ),
-        ("E", "    exec_host = c1/0", Job("7", "ENDING", "E", "it has ended, and is being cleared up (E)", node="c1")),
+        ("E", "    exec_host = c1/0", Job("7", "ENDING", "E", "it has ended and is being cleaned up (E)", node="c1")),
         ("S", "    exec_host = c1/0", Job("7", "SUSPENDED", "S", "suspended (S)", node="c1")),
         (
             "Z",
             "    exec_host = c1/0",
-            Job("7", "UNKNOWN", "Z", "qstat calls its state 'Z', which gears does not know", node="c1"),
+            Job("7", "UNKNOWN", "Z", "qstat reports an unknown state: 'Z'", node="c1"),
         ),
     ],
 )
@@ -94,7 +94,7 @@ def test_pbs_job(state: str, more: str, job: Job, says: Says) -> None:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        (f"    Exit_status = 0\n    comment = {RAN} and finished", f"ended by itself ({RAN} and finished)"),
+        (f"    Exit_status = 0\n    comment = {RAN} and finished", f"finished normally ({RAN} and finished)"),
         (f"    Exit_status = 3\n    comment = {RAN} and failed", f"failed with exit 3 ({RAN} and failed)"),
         (f"    Exit_status = 265\n    comment = {RAN} and failed", f"ended by signal 9 ({RAN} and failed)"),
         (f"    Exit_status = 271\n    comment = {RAN} and terminated", f"cancelled ({RAN} and terminated)"),
@@ -106,9 +106,9 @@ def test_pbs_job(state: str, more: str, job: Job, says: Says) -> None:
             f"    Exit_status = 271\n    comment = {RAN} and failed\n    resources_used.walltime = 00:10:08",
             f"ended by its walltime ({RAN} and failed)",
         ),
-        ("    Exit_status = -27", "it used more memory than it may (F)"),
+        ("    Exit_status = -27", "exceeded its memory limit (F)"),
         ("    Exit_status = -1", "could not be started, Exit_status -1 (F)"),
-        ("    comment = Not Running and terminated", "cancelled before it began (Not Running and terminated)"),
+        ("    comment = Not Running and terminated", "cancelled before it started (Not Running and terminated)"),
     ],
 )
 def test_pbs_job_that_has_ended(more: str, reason: str, says: Says) -> None:

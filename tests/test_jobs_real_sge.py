@@ -32,11 +32,11 @@ def test_queue_and_order(sge: Asked) -> None:
     after = sge.submit("true", after=running[0])
     sge.until(after, "PENDING", f"waits for job {running[0]} to end (hqw)")
     held = sge.submit("true", directives=["-h"])
-    sge.until(held, "HELD", "held; qrls lets it go (hqw)")
+    sge.until(held, "HELD", "held; release it with qrls (hqw)")
     assert sorted(sge.find(), key=int) == [*running, waiting, full, after, held]
     sge.cancel(waiting, full, held, running[0], "999999")
-    sge.until(after, "ENDED", "ended by itself (exit_status 0)")
-    sge.until(running[0], "ENDED", "killed, as by qdel (100 : assumedly after job)")
+    sge.until(after, "ENDED", "finished normally (exit_status 0)")
+    sge.until(running[0], "ENDED", "killed, for example by qdel (100 : assumedly after job)")
     sge.cancel(*running)
 
 
@@ -56,7 +56,7 @@ def test_job_that_can_not_be_started(sge: Asked) -> None:
 
 def test_job_that_no_node_can_run(sge: Asked) -> None:
     job = sge.submit("true", directives=["-l mem_free=9000G"])
-    sge.until(job, "PENDING", "asks for what no node has free")
+    sge.until(job, "PENDING", "requested resources are not free on any node")
 
 
 @pytest.mark.parametrize(("asked", "cure"), [({"queue": "nosuch"}, "-p QUEUE"), ({"account": "nosuch"}, "-A ACCOUNT")])

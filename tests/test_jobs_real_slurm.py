@@ -36,7 +36,7 @@ def test_queue_and_order(slurm: Asked) -> None:
     assert sorted(slurm.find(), key=int) == [*running, waiting, after, held]
     slurm.cancel(waiting, held, *running, "999999")
     assert slurm.until(running[0], "ENDED")["reason"] == "cancelled (CANCELLED)"
-    assert slurm.until(after, "ENDED")["reason"] == "ended by itself (COMPLETED)"
+    assert slurm.until(after, "ENDED")["reason"] == "finished normally (COMPLETED)"
     slurm.cancel(*running)
     assert slurm.find() == []
 

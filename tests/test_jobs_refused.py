@@ -122,7 +122,7 @@ def test_id_of_the_job(kind: str, said: str, job: str, says: Says, script: Path)
 @pytest.mark.parametrize("kind", KINDS)
 def test_submission_without_an_id_is_not_known_to_have_failed(kind: str, says: Says, script: Path) -> None:
     says(SUBMIT[kind], "Good morning\n")
-    with pytest.raises(CommandFailed, match="no job id in its answer: 'Good morning'") as failed:
+    with pytest.raises(CommandFailed, match="no job id in its output: 'Good morning'") as failed:
         scheduler(kind).submit(script)
     assert not isinstance(failed.value, SubmissionRefused)
 

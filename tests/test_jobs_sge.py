@@ -64,7 +64,7 @@ AFTER = "<predecessor_jobs_req>6</predecessor_jobs_req>\n<predecessor_jobs>6</pr
         ("t", Job("7", "RUNNING", "t", "", node="c1", ends="2026-11-21T10:10:00Z")),
         ("dr", Job("7", "ENDING", "dr", "is being cancelled (dr)", node="c1", ends="2026-11-21T10:10:00Z")),
         ("S", Job("7", "SUSPENDED", "S", "suspended (S)", node="c1", ends="2026-11-21T10:10:00Z")),
-        ("?", Job("7", "UNKNOWN", "?", "qstat calls its state '?', which gears does not know", "c1", None, None)),
+        ("?", Job("7", "UNKNOWN", "?", "qstat reports an unknown state: '?'", "c1", None, None)),
     ],
 )
 def test_grid_engine_job_on_a_node(word: str, job: Job, says: Says) -> None:
@@ -78,7 +78,7 @@ def test_grid_engine_job_on_a_node(word: str, job: Job, says: Says) -> None:
 @pytest.mark.parametrize(
     ("word", "more", "state", "reason"),
     [
-        ("hqw", "", "HELD", "held; qrls lets it go (hqw)"),
+        ("hqw", "", "HELD", "held; release it with qrls (hqw)"),
         ("hqw", AFTER, "PENDING", "waits for job 6 to end (hqw)"),
         ("qw", "", "PENDING", "waits in the queue (qw)"),
     ],
@@ -118,7 +118,7 @@ def test_grid_engine_detail(said: str, detail: str, says: Says) -> None:
 @pytest.mark.parametrize(
     ("failed", "status", "reason"),
     [
-        ("0    ", "0                   ", "ended by itself (exit_status 0)"),
+        ("0    ", "0                   ", "finished normally (exit_status 0)"),
         ("0    ", "3                   ", "failed with exit 3 (exit_status 3)"),
         (
             "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit",
@@ -128,7 +128,7 @@ def test_grid_engine_detail(said: str, detail: str, says: Says) -> None:
         (
             "100 : assumedly after job",
             "137                  (Killed)",
-            "killed, as by qdel (100 : assumedly after job)",
+            "killed, for example by qdel (100 : assumedly after job)",
         ),
         ("26  : opening input/output file", "0", "26 : opening input/output file"),
     ],

@@ -29,7 +29,7 @@ def squeue(
             squeue("PENDING", "Resources", start=str(NOON)),
             Job("7", "PENDING", "PENDING", "waits for free nodes (Resources)", starts="2026-11-21T10:00:00Z"),
         ),
-        (squeue("PENDING"), Job("7", "PENDING", "PENDING", "not looked at yet (None)")),
+        (squeue("PENDING"), Job("7", "PENDING", "PENDING", "not yet considered (None)")),
         (
             squeue("PENDING", "ReqNodeNotAvail, UnavailableNodes:c[1-2]"),
             Job(
@@ -45,16 +45,16 @@ def squeue(
         ),
         (
             squeue("PENDING", "JobHeldUser"),
-            Job("7", "HELD", "PENDING", "held by its owner; scontrol release lets it go (JobHeldUser)"),
+            Job("7", "HELD", "PENDING", "held by its owner; release it with scontrol release (JobHeldUser)"),
         ),
         (
             squeue("PENDING", "launch failed requeued held"),
-            Job("7", "HELD", "PENDING", "held, because it could not be started (launch failed requeued held)"),
+            Job("7", "HELD", "PENDING", "held: it could not be started (launch failed requeued held)"),
         ),
         (squeue("PENDING", "FrontEndDown"), Job("7", "PENDING", "PENDING", "FrontEndDown")),
         (
             squeue("CONFIGURING", host="c1", end=str(NOON)),
-            Job("7", "PENDING", "CONFIGURING", "its nodes are being made ready (CONFIGURING)", node="c1"),
+            Job("7", "PENDING", "CONFIGURING", "its nodes are being prepared (CONFIGURING)", node="c1"),
         ),
         (
             squeue("RUNNING", host="c1", end=str(NOON)),
@@ -63,12 +63,12 @@ def squeue(
         (squeue("RUNNING", host="c1", end="NONE"), Job("7", "RUNNING", "RUNNING", "", node="c1")),
         (
             squeue("COMPLETING", host="c1"),
-            Job("7", "ENDING", "COMPLETING", "it has ended, and is being cleared up (COMPLETING)", node="c1"),
+            Job("7", "ENDING", "COMPLETING", "it has ended and is being cleaned up (COMPLETING)", node="c1"),
         ),
         (squeue("SUSPENDED", host="c1"), Job("7", "SUSPENDED", "SUSPENDED", "suspended (SUSPENDED)", node="c1")),
         (
             squeue("COMPLETED", host="c1", end=str(NOON)),
-            Job("7", "ENDED", "COMPLETED", "ended by itself (COMPLETED)", node="c1", ends="2026-11-21T10:00:00Z"),
+            Job("7", "ENDED", "COMPLETED", "finished normally (COMPLETED)", node="c1", ends="2026-11-21T10:00:00Z"),
         ),
         (
             squeue("FAILED", "NonZeroExitCode", "c1", "768"),
@@ -94,7 +94,7 @@ def squeue(
         ("", Job("7", "GONE")),
         (
             squeue("TELEPORTED"),
-            Job("7", "UNKNOWN", "TELEPORTED", "squeue calls its state TELEPORTED, which gears does not know"),
+            Job("7", "UNKNOWN", "TELEPORTED", "squeue reports an unknown state: TELEPORTED"),
         ),
     ],
 )

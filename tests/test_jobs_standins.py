@@ -114,7 +114,7 @@ def test_successor_waits_for_the_end_however_it_comes(cluster: Cluster) -> None:
     waiting = cluster.jobs.query(second)
     assert (waiting.state, waiting.reason[:27]) == ("PENDING", "waits for another job to en")
     cluster.jobs.cancel(first)
-    assert cluster.until(second, "ENDED").reason.startswith("ended by itself")
+    assert cluster.until(second, "ENDED").reason.startswith("finished normally")
 
 
 def test_held_job_is_told_apart_and_can_be_cancelled(cluster: Cluster) -> None:

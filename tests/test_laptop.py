@@ -39,7 +39,7 @@ def block(name: str = "andes", **changes) -> str:
     return (
         f"# >>> gears {name} >>>\n"
         f"{stanza(name, **changes)}"
-        "# Below, all is for every host again, as above this block.\n"
+        "# The lines below apply to every host again, as before this block.\n"
         "Host *\n"
         f"# <<< gears {name} <<<\n"
     )
@@ -187,7 +187,7 @@ def test_a_stanza_ssh_does_not_read_is_refused(mine):
 def test_a_line_above_an_old_block_that_overrides_it_is_named(mine):
     mine.write_text(f"{MINE}{block()}")
     error = refused(mine, stanza(port=40000))
-    assert error.message == f"{mine}: another line there says user bob for andes-jupyter, where gears needs alice"
+    assert error.message == f"{mine}: another line sets user bob for andes-jupyter, but gears needs alice"
 
 
 def test_an_earlier_hand_made_entry_for_the_same_port_is_named(mine):
@@ -216,7 +216,7 @@ def test_a_change_by_somebody_else_meanwhile_is_not_lost(mine, monkeypatch):
         mine.write_text("Host new\n")
 
     monkeypatch.setattr(user_config, "_check_effect", edit)
-    with pytest.raises(GearsError, match="somebody else"):
+    with pytest.raises(GearsError, match="another program"):
         write_stanza(stanza(), "andes", mine)
     assert mine.read_text() == "Host new\n"
     assert names(mine) == {"config"}
@@ -295,6 +295,6 @@ def test_an_entry_that_overrides_an_included_one_is_named_and_nothing_is_written
 
 def test_a_file_of_the_same_name_that_is_not_ours_is_left(mine):
     included(mine).write_text("Host mine\n")
-    with pytest.raises(GearsError, match="is not gears'"):
+    with pytest.raises(GearsError, match="was not written by gears"):
         write_include(all_stanzas(), SITES, mine)
     assert included(mine).read_text() == "Host mine\n"

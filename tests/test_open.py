@@ -135,7 +135,7 @@ def test_after_the_hubs_time_limit_it_asks_once_and_waits_for_somebody(
     asked = prompts(centre.hub)
     opened.terminal.send("\r")  # of somebody who pressed a key before there was a question
     centre.hub.kill_sessions("alice")
-    opened.terminal.expect("hub wants a passcode")
+    opened.terminal.expect("hub requires a passcode")
     opened.terminal.expect(ENTER)
     page = wait_until(
         lambda: opened.lab.waits() and opened.lab.request("GET", "/lab", accept="text/html").text, 10, "page"
@@ -190,7 +190,7 @@ def test_without_a_terminal_it_asks_nobody(centre: Centre, kernel: Kernel) -> No
     asked = prompts(centre.hub)
     done = gears(centre.laptop, "open andes")
     assert done.returncode == 3
-    assert re.search(r"hub wants a passcode\n  next: \S*gears open andes   \(in a terminal\)\n", done.stderr)
+    assert re.search(r"hub requires a passcode\n  next: \S*gears open andes   \(in a terminal\)\n", done.stderr)
     assert prompts(centre.hub) == asked
     await_nothing_left_but_records(centre)
 
@@ -207,7 +207,7 @@ def test_the_passcode_of_the_hop_is_asked_for_here_too(centre: Centre, kernel: K
     kernel = Kernel(opened.lab)
     kernel.run("kept = 41")
     centre.hub.kill(*[p.pid for p in centre.hub.processes("alice") if p.comm == "ssh"], check=True)
-    opened.terminal.expect("andes wants a passcode")
+    opened.terminal.expect("andes requires a passcode")
     opened.terminal.expect(ENTER)
     assert prompts(centre.login1) == asked
     opened.terminal.send("\r")
@@ -243,7 +243,7 @@ def test_the_passcode_of_a_jump_host(centre: Centre, kernel: Kernel, proxy: str)
     opened = await_up(centre.laptop, terminal)
     assert opened.lab.answers()
     centre.hub.kill_sessions("alice")
-    terminal.expect("hub wants a passcode")
+    terminal.expect("hub requires a passcode")
     terminal.expect(ENTER)
     assert opened.lab.waits()
     assert prompts(centre.hub) == asked + 1

@@ -68,7 +68,7 @@ def test_without_a_terminal_it_says_at_once_what_to_type(centre: Centre, hub: Ho
     done = gears(hub, "lab andes")
     assert done.returncode == 3
     assert time.monotonic() - began < 10
-    assert re.search(r"andes wants a passcode\n  next: \S*gears lab andes   \(in a terminal\)\n", done.stderr)
+    assert re.search(r"andes requires a passcode\n  next: \S*gears lab andes   \(in a terminal\)\n", done.stderr)
     assert gears(hub, "status andes").returncode == 3
     assert "Error 3" in make(hub, "andes-lab").stderr
     assert prompts(centre.login1) == asked
@@ -115,7 +115,7 @@ def test_whoever_turns_away_from_the_prompt_can_come_back(centre: Centre, hub: H
     terminal.send("\x03")
     code, shown = end(terminal)
     assert code == 3
-    assert "the login to andes was broken off" in shown
+    assert "login to andes was interrupted" in shown
     assert (ssh_runs(hub), status(hub)["state"]) == ([], "needs-login")
 
     terminal = hub.spawn([f"{home()}/.venv/bin/gears", "lab", "andes"])
@@ -151,7 +151,7 @@ def test_a_login_brings_back_the_same_lab_and_kernels(centre: Centre, hub: Host)
     hub.kill(*ssh_runs(hub))
     wait_until(lambda: status(hub)["state"] == "needs-login", 20, "the hop's end is noticed")
     wait_until(lambda: "a person has to log in" in page(lab), 5, "the waiting page follows")
-    assert "andes wants a passcode" in page(lab)
+    assert "andes requires a passcode" in page(lab)
     time.sleep(2)
     assert (prompts(centre.login1), ssh_runs(hub)) == (asked + 1, [])
 

@@ -16,7 +16,7 @@ from gears.sites.profile import Front, Lab, Site
 from gears.sites.route import Route, plan_route
 from gears.sites.route_record import load_route, load_route_record, save_route
 from gears.system import host as host_module
-from gears.system.host import Host, _Found, _is_ours, is_me, this_host
+from gears.system.host import Host, _Found, _is_ours, is_this_host, this_host
 
 LOOPBACK = (socket.AF_INET, "127.0.0.1")
 FOREIGN = (socket.AF_INET, "198.51.100.7")  # RFC 5737: nobody's
@@ -28,14 +28,14 @@ def host(*names: str) -> Host:
 
 def test_without_hosts_the_lab_is_here():
     site = Site(name="x")
-    assert plan_route(site, host("box"), here_is_lab=False) == Route(
+    assert plan_route(site, host("box"), on_lab_host=False) == Route(
         site, kind="local", role="lab", here="box", front="box", lab="box"
     )
 
 
 def test_with_a_front_before_the_lab_host_it_is_a_relay():
     site = load_site("andes")
-    assert plan_route(site, host("hub4"), here_is_lab=False) == Route(
+    assert plan_route(site, host("hub4"), on_lab_host=False) == Route(
         site, kind="relay", role="front", here="hub4", front="hub.ccs.ornl.gov", lab="andes"
     )
 
@@ -44,25 +44,25 @@ def test_with_a_front_before_the_lab_host_it_is_a_relay():
     "names", [("andes-login3",), ("andes-login3.olcf.ornl.gov", "andes-login3"), ("x", "andes-login1")]
 )
 def test_a_host_that_matches_is_the_lab_host(names):
-    assert plan_route(load_site("andes"), host(*names), here_is_lab=False).role == "lab"
+    assert plan_route(load_site("andes"), host(*names), on_lab_host=False).role == "lab"
 
 
 def test_a_host_whose_address_says_so_is_the_lab_host():
-    assert plan_route(load_site("andes"), host("unheard-of"), here_is_lab=True).role == "lab"
+    assert plan_route(load_site("andes"), host("unheard-of"), on_lab_host=True).role == "lab"
 
 
 def test_patterns_are_compared_without_regard_to_case():
     site = Site(name="x", lab=Lab(host="login", match=("Login*",)))
-    assert plan_route(site, host("login1"), here_is_lab=False).role == "lab"
+    assert plan_route(site, host("login1"), on_lab_host=False).role == "lab"
 
 
 @pytest.mark.parametrize("front", [None, "server"])
 def test_where_the_lab_host_is_the_front_a_laptop_is_elsewhere(front):
     site = Site(name="x", front=Front(host=front, jump=("login",)), lab=Lab(host="server"))
-    assert plan_route(site, host("laptop"), here_is_lab=False) == Route(
+    assert plan_route(site, host("laptop"), on_lab_host=False) == Route(
         site, kind="proxy", role="elsewhere", here="laptop", front="server", lab="server"
     )
-    assert plan_route(site, host("server"), here_is_lab=True).role == "lab"
+    assert plan_route(site, host("server"), on_lab_host=True).role == "lab"
 
 
 def test_this_host_has_its_short_name_and_the_full_one_if_asked(monkeypatch):
@@ -113,18 +113,18 @@ def test_where_any_address_can_be_bound_the_way_to_it_tells(monkeypatch):
 def test_a_name_is_me_if_an_address_of_it_is(monkeypatch, addresses, ours, expected):
     monkeypatch.setattr(host_module, "_resolve", lambda _: _Found("", addresses))  # no resolver of ours
     monkeypatch.setattr(host_module, "_is_ours", lambda address: address in ours)
-    assert is_me("login", host("box")) is expected
+    assert is_this_host("login", host("box")) is expected
 
 
 def test_my_own_name_is_me_where_only_the_hosts_file_knows_it(monkeypatch):
     monkeypatch.setattr(host_module, "_resolve", lambda _: _Found("", ((socket.AF_INET, "127.0.1.1"),)))
-    assert is_me("Box", host("box"))
-    assert is_me("localhost", host("box"))
+    assert is_this_host("Box", host("box"))
+    assert is_this_host("localhost", host("box"))
 
 
 def test_a_name_that_nobody_knows_is_not_me():
-    assert not is_me("no-such-host.invalid", host("box"))
-    assert not is_me("a..b", host("box"))
+    assert not is_this_host("no-such-host.invalid", host("box"))
+    assert not is_this_host("a..b", host("box"))
 
 
 def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
@@ -137,7 +137,7 @@ def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
     monkeypatch.setattr(host_module, "LOOKUP_TIMEOUT_S", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", hang)  # no name servers in a test
     began = time.monotonic()
-    assert not is_me("login", host("box"))
+    assert not is_this_host("login", host("box"))
     assert time.monotonic() - began < 5
     release.set()
 

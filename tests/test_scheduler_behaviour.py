@@ -11,7 +11,7 @@ from gears.errors import CommandFailed, SubmissionRefused
 from gears.lab.job import submit
 from gears.schedulers import pbs, slurm
 from gears.schedulers.base import JobSpec, scheduler
-from gears.schedulers.environment import clean, clusters, kept_pattern, of_submission
+from gears.schedulers.environment import clean, clusters, kept_pattern, submission_environment
 from gears.system.commands import MOST_OUTPUT, run
 from tests.scheduler_says import Says
 
@@ -59,7 +59,7 @@ def test_a_program_that_asks_in_a_loop_is_ended(tmp_path: Path) -> None:
     endless = tmp_path / "scancel"
     endless.write_text("#!/bin/sh\nwhile :; do echo 'Cancel job_id=8 [y/n]?'; read -r answer; done\n")
     endless.chmod(0o755)
-    with pytest.raises(CommandFailed, match="prints without end"):
+    with pytest.raises(CommandFailed, match="printed too much output"):
         run([str(endless)], timeout_s=60)
 
 
@@ -186,13 +186,13 @@ def test_where_a_job_goes(directives: list[str], meant: str) -> None:
     assert clusters("slurm", directives, CLUSTER_VARIABLES) == meant
     assert clusters("pbs", directives, CLUSTER_VARIABLES) == ""
     script = "\n".join(slurm.header(JobSpec("gears-x", Path("/tmp/log"), directives=tuple(directives))))
-    assert of_submission(script, CLUSTER_VARIABLES) == ({} if directives else CLUSTER_VARIABLES)
+    assert submission_environment(script, CLUSTER_VARIABLES) == ({} if directives else CLUSTER_VARIABLES)
 
 
 def test_a_job_that_follows_goes_where_the_one_before_it_is() -> None:
     for after in ("8", "8;other"):
         script = "\n".join(slurm.header(JobSpec("gears-x", Path("/tmp/log"), after=after)))
-        assert of_submission(script, CLUSTER_VARIABLES) == {}
+        assert submission_environment(script, CLUSTER_VARIABLES) == {}
 
 
 def test_a_cluster_that_can_not_be_reached_has_refused_nothing(says: Says, tmp_path: Path) -> None:

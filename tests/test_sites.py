@@ -197,7 +197,7 @@ def test_site_names_are_short_and_lower_case(name):
 def test_an_unknown_site_names_the_known_ones(own):
     with pytest.raises(UsageError) as caught:
         load_site("ands", environ=home(own))
-    assert caught.value.message == f"no site is called ands (did you mean andes?); known: {', '.join(BUILT_IN)}"
+    assert caught.value.message == f"unknown site: ands (did you mean andes?); known sites: {', '.join(BUILT_IN)}"
     assert caught.value.next == "gears sites list"
 
 
@@ -226,7 +226,7 @@ def test_bad_names_are_refused_in_lists(own, key, value):
 PATH = "an absolute path, or one from ~, of letters, digits and ._+@,=-"
 TEMPLATE = "an absolute path, or one from ~, of letters, digits, ._+@,=- and {user}"
 TIME = "a time such as 01:30:00 or 2-00:00:00"
-BREAK = r"'a\nb' holds a line break or another control character"
+BREAK = r"'a\nb' contains a line break or another control character"
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,10 @@ BREAK = r"'a\nb' holds a line break or another control character"
         ("dask = 3", "dask", "must be a table: [dask]"),
         ("title = 3", "title", "must be text in quotes, not a number"),
         ('title = "a\\nb"', "title", BREAK),
-        ('title = "\\u001b[2J"', "title", r"'\x1b[2J' holds a line break or another control character"),
-        ('local = "~/tmp"', "local", "must be on a disk of the host's own, so not in the home directory"),
+        ('title = "\\u001b[2J"', "title", r"'\x1b[2J' contains a line break or another control character"),
+        ('local = "~/tmp"', "local", "must be on a local disk, not in the home directory"),
         ('local = "tmp"', "local", f"'tmp' is not {PATH}"),
-        ('local = "/tmp/../etc"', "local", "'/tmp/../etc' goes up with .."),
+        ('local = "/tmp/../etc"', "local", "'/tmp/../etc' contains .."),
         ('[lab]\nmatch = "login*"', "lab.match", "must be a list in brackets, not text"),
         ('[lab]\nlisten = "tcp"', "lab.listen", "'tcp' is not one of port, socket"),
         ("[lab]\nlisten = []", "lab.listen", "[] is not one of port, socket"),
@@ -250,17 +250,17 @@ BREAK = r"'a\nb' holds a line break or another control character"
         ('[lab]\ndirectory = "~bob"', "lab.directory", f"'~bob' is not {PATH}"),
         ('[lab]\nroot = "/x/{user}"', "lab.root", f"'/x/{{user}}' is not {PATH}"),
         ('[front]\nroot = "/x/{home}"', "front.root", f"'/x/{{home}}' is not {TEMPLATE}"),
-        ('[front]\nhost = "hub"', "lab.host", "is missing, though front.host is set"),
+        ('[front]\nhost = "hub"', "lab.host", "is required when front.host is set"),
         ('[front]\nproxy = "-w"', "front.proxy", "'-w' is not one of -W, jump, nc"),
         ("[laptop]\nport = 1023", "laptop.port", "1023 is not a port between 1024 and 65535"),
         ("[laptop]\nport = 65536", "laptop.port", "65536 is not a port between 1024 and 65535"),
-        ("[laptop]\nport = true", "laptop.port", "must be a whole number, not true or false"),
-        ('[laptop]\nport = "38888"', "laptop.port", "must be a whole number, not text"),
-        ("[laptop]\nport = 38888.0", "laptop.port", "must be a whole number, not a number with a point"),
-        ('[scheduler]\nqueue = "a"', "scheduler.kind", "is missing, though [scheduler] is there"),
+        ("[laptop]\nport = true", "laptop.port", "must be an integer, not true or false"),
+        ('[laptop]\nport = "38888"', "laptop.port", "must be an integer, not text"),
+        ("[laptop]\nport = 38888.0", "laptop.port", "must be an integer, not a decimal number"),
+        ('[scheduler]\nqueue = "a"', "scheduler.kind", "is required in [scheduler]"),
         ('[scheduler]\nkind = "condor"', "scheduler.kind", "'condor' is not one of slurm, pbs, lsf, sge"),
         ('[scheduler]\nkind = "pbs"\nwalltime = "1h"', "scheduler.walltime", f"'1h' is not {TIME}"),
-        ('[scheduler]\nkind = "pbs"\nwalltime = "00:00:00"', "scheduler.walltime", "must be longer than nothing"),
+        ('[scheduler]\nkind = "pbs"\nwalltime = "00:00:00"', "scheduler.walltime", "must be longer than zero"),
         ('[scheduler]\nkind = "pbs"\nwalltime = "00:60:00"', "scheduler.walltime", f"'00:60:00' is not {TIME}"),
         ('[scheduler]\nkind = "pbs"\ndirectives = ["a\\nb"]', "scheduler.directives", BREAK),
         (

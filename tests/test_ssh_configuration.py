@@ -14,7 +14,7 @@ from gears.lab.supervisor.policy import plan_aim
 from gears.sites import validators
 from gears.sites.load import load_site
 from gears.ssh.failures import Failure, explain_failure
-from gears.ssh.options import own_forward
+from gears.ssh.options import control_socket_forward
 from gears.ssh.stanza import plan_stanza
 from gears.system.commands import run
 from tests.centre import Centre, Host
@@ -124,7 +124,7 @@ def test_nothing_of_hers_rides_along(configured: Centre) -> None:
 def test_our_forward_is_asked_for_in_any_shell_of_hers(tmp_path: Path, shell: str) -> None:
     (tmp_path / "ssh").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/new && mv {tmp_path}/new {tmp_path}/said\n')
     (tmp_path / "ssh").chmod(0o755)
-    command = own_forward("-L /a/$GEARS_TURN.sck:/b", "/c")["LocalCommand"]
+    command = control_socket_forward("-L /a/$GEARS_TURN.sck:/b", "/c")["LocalCommand"]
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GEARS_TURN": "3", "HOME": str(tmp_path)}
     subprocess.run([shell, "-c", command], env=environment, check=True, timeout=10)
     wait_until((tmp_path / "said").exists, 10, "ssh is called")
@@ -159,12 +159,12 @@ CANONICAL = "Could not resolve hostname andes.example.org: Name or service not k
     ],
 )
 def test_the_last_cause_counts(stderr: str, kind: str) -> None:
-    assert explain_failure(255, stderr, site="andes", host="andes", asked=False).kind == kind
+    assert explain_failure(255, stderr, site="andes", host="andes", interactive=False).kind == kind
 
 
 def test_a_jump_host_that_refuses_is_named() -> None:
     stderr = "a@gate: Permission denied (publickey).\nConnection closed by UNKNOWN port 65535\n"
-    assert "gate refused" in explain_failure(255, stderr, site="andes", host="andes", asked=False).reason
+    assert "gate refused" in explain_failure(255, stderr, site="andes", host="andes", interactive=False).reason
 
 
 @pytest.mark.parametrize("name", ["alice.b@ad.test", "DOM\\alice", "Alice", "a+b", "_x"])

@@ -16,7 +16,7 @@ ROOT = "/home/alice/gears"
 
 ANDES = f"""\
 # JupyterLab on OLCF Andes. Made by `gears ssh-config andes` for OpenSSH 6.7 or later.
-# Type `ssh andes-jupyter`, leave it open, and go to http://localhost:38888/lab
+# Run `ssh andes-jupyter`, leave it open, and go to http://localhost:38888/lab
 # Not `ssh -N`: without a session each new connection of the browser takes 44 ms longer.
 Host andes-jupyter
   HostName hub.ccs.ornl.gov
@@ -32,9 +32,9 @@ Host andes-jupyter
 
 MATAGORDA = f"""\
 # JupyterLab on MPI-BGC Matagorda. Made by `gears ssh-config matagorda` for OpenSSH 6.7 or later.
-# Type `ssh matagorda-jupyter`, leave it open, and go to http://localhost:38891/lab
+# Run `ssh matagorda-jupyter`, leave it open, and go to http://localhost:38891/lab
 # Not `ssh -N`: without a session each new connection of the browser takes 44 ms longer.
-# Taken for granted: gears is at /home/alice/gears on matagorda.bgc-jena.mpg.de. If it is not, print this block there.
+# Assumed: gears is in /home/alice/gears on matagorda.bgc-jena.mpg.de. If it is not, print this block there.
 Host matagorda-jupyter
   HostName matagorda.bgc-jena.mpg.de
   User alice

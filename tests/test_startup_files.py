@@ -74,7 +74,7 @@ def test_a_start_up_file_that_ends_the_session_is_named(hub: Host) -> None:
     begin_bashrc(hub, "exit\n")
     done = gears(hub, "lab andes", timeout_s=60)
     assert done.returncode == 1
-    assert "a start-up file of yours there" in done.stderr
+    assert "a start-up file there runs exit" in done.stderr
 
 
 SETTINGS = {

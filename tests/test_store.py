@@ -73,7 +73,7 @@ def test_a_directory_that_others_may_write_to_is_refused_once_it_is_in_use(tmp_p
     paths = directories.open_rundir(home, "andes", str(tmp_path), "alice")
     assert mode(paths.run) == 0o700
     paths.run.chmod(0o770)
-    with pytest.raises(UnsafePath, match="others may write"):
+    with pytest.raises(UnsafePath, match="writable by other users"):
         directories.open_rundir(home, "andes", str(tmp_path), "alice")
 
 

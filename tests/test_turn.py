@@ -12,7 +12,7 @@ from gears.ssh.failures import Failure
 from gears.system.files import write_record
 
 NETWORK = Failure("network", "login1: Connection timed out", "gears lab andes")
-LOGIN = Failure("login", "login1 wants a passcode", "gears lab andes")
+LOGIN = Failure("login", "login1 requires a passcode", "gears lab andes")
 DIED = Failure("died", "JupyterLab was killed by signal 9", "gears logs andes")
 
 
@@ -49,7 +49,7 @@ def test_what_the_network_is_not_to_blame_for_waits_for_a_person(kind: str) -> N
 
 
 def test_a_name_that_stops_resolving_is_an_outage_only_where_it_once_resolved() -> None:
-    unknown = Failure("unknown-host", "no host is known by the name andes")
+    unknown = Failure("unknown-host", "cannot resolve host name andes")
     assert plan_hop_turn(Turn(number=1), "255", unknown, False).plan == "ask"
     assert plan_hop_turn(Turn(number=1, ever_up=True), "255", unknown, False).plan == "dial"
 

@@ -53,7 +53,7 @@ def do_serve(args: argparse.Namespace) -> int:
     from gears.sites.locate import with_directory, with_env
     from gears.ssh import remote_gears
 
-    site = remote_gears.read_profile(args.profile) if args.profile else load_site(args.site)
+    site = remote_gears.decode_profile(args.profile) if args.profile else load_site(args.site)
     site = with_directory(site, args.dir) if args.dir else site
     if args.stop:
         return serve.serve_stop(site, Path(args.local), say=say)
@@ -68,10 +68,10 @@ def do_examine(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from gears.doctor import serve
-    from gears.ssh.remote_gears import read_profile
+    from gears.ssh.remote_gears import decode_profile
 
     serve.answer(
-        read_profile(args.profile),
+        decode_profile(args.profile),
         directory=Path(args.directory) if args.directory else None,
         mark=Path(args.mark) if args.mark else None,
     )

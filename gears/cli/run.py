@@ -10,7 +10,7 @@ from gears.cli.options import Commands, add_command, add_internal
 from gears.errors import GearsError, Interrupted, UsageError
 from gears.sessions.run import attach, every, find, open_runs, output, start
 from gears.sessions.shell import run_in
-from gears.sites.locate import lab_route, locate, place_of
+from gears.sites.locate import host_role, lab_route, locate
 from gears.sites.route import Route
 from gears.ssh.target import pass_on
 
@@ -49,9 +49,9 @@ def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: b
     """
     verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
     if len(rest) != VERBS.get(verb, len(rest)) or len(rest) < (1 if verb else 2):
-        raise UsageError("not a way to type it", next="gears run SITE -- COMMAND …   (or: gears run --help)")
+        raise UsageError("invalid arguments", next="gears run SITE -- COMMAND …   (or: gears run --help)")
     route = locate(rest[0])
-    if not on_lab_host and place_of(route) != "lab":
+    if not on_lab_host and host_role(route) != "lab":
         active = [f"--env={env}"] if env else []
         typed = [verb, *rest, *["--follow"] * follow] if verb else [*active, rest[0], "--", *rest[1:]]
         return pass_on(route, "run", typed, again=f"gears run list {route.site.name}")
@@ -68,8 +68,8 @@ def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: b
 
 def _start(route: Route, argv: list[str], env: str | None) -> int:
     run = start(route, argv, before=run_in(env))
-    again = f"gears run logs {route.site.name} {run.number} --follow"
-    say(f"run {run.number} of {route.site.name}, on {run.host}; it needs no connection. Back to it: {again}")
+    site, follow = route.site.name, f"gears run logs {route.site.name} {run.number} --follow"
+    say(f"run {run.number} of {site} started on {run.host}; it continues without a connection. To follow it: {follow}")
     return _show(route, run.number, follow=True)
 
 
@@ -80,10 +80,10 @@ def _show(route: Route, number: int, *, follow: bool) -> int:
             show_part(text)
     except KeyboardInterrupt:
         again = f"gears run logs {site} {number} --follow"
-        raise Interrupted(f"run {number} goes on", next=f"{again}   (or: gears run attach {site} {number})") from None
+        raise Interrupted(f"run {number} continues", next=f"{again}   (or: gears run attach {site} {number})") from None
     run = find(paths, number)
     if run.status is None and run.alive is False:
-        raise GearsError(f"run {number} is gone, and left no exit status: {run.host} or its tmux was ended")
+        raise GearsError(f"run {number} is gone and left no exit status: {run.host} or its tmux session ended")
     return run.status or 0 if follow else 0
 
 
@@ -96,5 +96,5 @@ def _list(route: Route) -> int:
 
 def _number(word: str) -> int:
     if not word.isdecimal():
-        raise UsageError(f"{word} is no run's name: they are numbers", next="gears run list SITE")
+        raise UsageError(f"invalid run number: {word}", next="gears run list SITE")
     return int(word)

@@ -23,11 +23,11 @@ def do_shell(args: argparse.Namespace) -> int:
     """Enter the tmux session on the site's lab host, and return its exit status."""
     from gears.sessions import shell
 
-    return shell.enter(site_name(args), shell.Inside(args.ipython, args.env), say=say)
+    return shell.enter(site_name(args), shell.ShellOptions(args.ipython, args.env), say=say)
 
 
 def do_shell_on_lab_host(args: argparse.Namespace) -> int:
     """Enter that session on the host one was sent to, whatever names it has."""
     from gears.sessions import shell
 
-    return shell.enter_on_lab_host(args.site, shell.Inside(args.ipython, args.env), stay=args.stay, say=say)
+    return shell.enter_on_lab_host(args.site, shell.ShellOptions(args.ipython, args.env), stay=args.stay, say=say)

@@ -17,7 +17,7 @@ from gears.dask.records import ClusterRecord, ClusterState, End, WaitingJob, sav
 from gears.errors import NothingRunning, NotReachable
 from gears.schedulers.base import scheduler
 from gears.sites import directories
-from gears.sites.locate import lab_route, locate, place_of
+from gears.sites.locate import host_role, lab_route, locate
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.target import pass_on
@@ -39,7 +39,7 @@ def up(name: str, request: Request, say: Progress, *, on_lab_host: bool, words: 
     Returns its record, or the exit status of the host that the command was passed on to.
     """
     route = locate(name)
-    if on_lab_host or place_of(route) == "lab":
+    if on_lab_host or host_role(route) == "lab":
         return _up_here(lab_route(route.site), request, say)
     found = _look_from_here(route)
     if found and found.state == ClusterState.UP and not words:
@@ -162,14 +162,14 @@ def _paths(route: Route) -> RunDir:
 
 def _look_from_here(route: Route, *, on_lab_host: bool = False) -> Cluster | None:
     """Return the cluster, as far as this home tells; None where only the lab host can."""
-    place = "lab" if on_lab_host else place_of(route)
+    place = "lab" if on_lab_host else host_role(route)
     if place == "laptop" or (place == "front" and route.site.lab.home == "separate"):
         return None
     return look(_paths(route))
 
 
 def _may_ask_scheduler(route: Route, *, on_lab_host: bool) -> bool:
-    return route.site.scheduler is not None and (on_lab_host or place_of(route) == "lab")
+    return route.site.scheduler is not None and (on_lab_host or host_role(route) == "lab")
 
 
 def _running(found: Cluster, name: str) -> ClusterRecord:

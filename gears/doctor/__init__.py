@@ -21,7 +21,7 @@ from gears.doctor.space import check_home_space, check_local_space
 from gears.doctor.sshd import check_forwarding
 from gears.errors import GearsError
 from gears.lab.status.status import Status, observe
-from gears.sites.locate import find_paths, place_of
+from gears.sites.locate import find_paths, host_role
 from gears.sites.paths import RunDir, plan_local
 from gears.sites.route import Route
 from gears.system.host import this_host
@@ -60,7 +60,7 @@ def examine(route: Route) -> list[Finding]:
 
 def _examine(route: Route) -> list[Finding]:
     until = time.monotonic() + MOST_S
-    if route.role == "elsewhere" or (route.role == "front" and place_of(route) == "laptop"):
+    if route.role == "elsewhere" or (route.role == "front" and host_role(route) == "laptop"):
         from gears.doctor.laptop import examine_laptop
 
         far = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)

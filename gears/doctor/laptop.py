@@ -17,7 +17,7 @@ from gears.ssh.failures import Failure, explain_failure
 from gears.ssh.options import ssh_options
 from gears.ssh.remote_gears import assumed_root, next_gears
 from gears.ssh.stanza import alias
-from gears.ssh.target import own_proxy
+from gears.ssh.target import stanza_proxy
 from gears.system.commands import Conversation, run
 from gears.system.host import this_host
 from gears.system.ports import port_is_free
@@ -74,7 +74,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
     """Examine in one session without forwards: the stanza's own port may be in use."""
     user = route.site.front.user or this_host().user
     remote = remote_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
-    words = [*_ours(), *own_proxy(name)]
+    words = [*_ours(), *stanza_proxy(name)]
     call = dial(["ssh", "-T", "-oBatchMode=yes", *words, name, remote], route.site, route.front, None, until=until)
     if call.ended and call.ended.kind == "network":
         yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
@@ -85,7 +85,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     """Ask the front's own doctor, which sees what is there, and the hop behind it."""
     site = route.site.name
     gears = next_gears(route.site, "laptop")
-    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *own_proxy(name), name]
+    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *stanza_proxy(name), name]
     with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
         line = ssh.read_line("[", timeout_s=FRONT_S)
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok, warning
-from gears.sites.directories import another_name
+from gears.sites.directories import fix_for_taken
 from gears.sites.paths import MAX_FORWARD_PATH, RunDir, check_lengths
 from gears.sites.route import Route
 
@@ -34,7 +34,7 @@ def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
     if not os.path.lexists(paths.local):
         yield ok("modes on this host", "its directory is made at the first start")
         return
-    directories = _open_directories(paths.local, paths.here, paths.runtime, taken=another_name(paths))
+    directories = _open_directories(paths.local, paths.here, paths.runtime, taken=fix_for_taken(paths))
     wrong = [*directories, *_open_files(paths.local)]
     yield from _judge("modes on this host", wrong, paths.local)
 

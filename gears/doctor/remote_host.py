@@ -24,7 +24,7 @@ from gears.sites.profile import Site
 from gears.sites.route import Route
 from gears.ssh.failures import FORBIDDING, Failure, explain_failure
 from gears.ssh.hop import plan_hop
-from gears.ssh.pin import Pin, dial_again, load_pin, may_enter_by_name
+from gears.ssh.pin import Pin, load_pin, may_retry_by_name, redial_options
 from gears.ssh.remote_gears import remote_gears
 from gears.ssh.report import BEGIN, read
 from gears.system.commands import Conversation
@@ -67,12 +67,12 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
 
         def call_by(pin: Pin) -> Call:
             """Dial the host of `pin`, or any where it is empty, without a person."""
-            aim, guard = dial_again(hop, pin)
+            aim, guard = redial_options(hop, pin)
             argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, guard + remote]
             return dial(argv, route.site, host, directory, until=until)
 
         call = call_by(pin)
-        if call.ended and pin.address and may_enter_by_name(hop.host, call.ended):
+        if call.ended and pin.address and may_retry_by_name(hop.host, call.ended):
             call = call_by(replace(pin, by="name"))
     return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
 

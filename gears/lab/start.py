@@ -20,7 +20,7 @@ from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.sites.route_record import load_route
-from gears.ssh.remote_gears import hand_over
+from gears.ssh.remote_gears import encode_profile
 from gears.ssh.report import BEGIN
 from gears.system import files
 from gears.system.commands import find_program
@@ -135,7 +135,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> N
     if not route.job or (status.job and status.state != "failed"):
         return
     told, turn = reports(paths), status.turn
-    if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
+    if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {encode_profile(route.site)}"):
         say(f"{status.hops[0]['to']}: asked for a job")
         wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
     elif not load_route(paths.here)[0].job:  # else another command has just asked for one

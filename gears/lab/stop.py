@@ -14,9 +14,9 @@ from gears.lab.status.status import Status, observe
 from gears.sites.locate import find_paths, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.ssh.failures import ELSEWHERE, ENDED, STOPPED, Failure, before_gears, explain_failure
+from gears.ssh.failures import ENDED, STOPPED, WRONG_NODE, Failure, ended_before_gears, explain_failure
 from gears.ssh.hop import Hop, plan_hop
-from gears.ssh.pin import Pin, dial_again, load_pin, may_enter_by_name
+from gears.ssh.pin import Pin, load_pin, may_retry_by_name, redial_options
 from gears.ssh.remote_gears import remote_gears
 from gears.system import files, processes
 from gears.system.commands import run, run_in_terminal
@@ -207,14 +207,14 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -
 
 
 def end_by_ssh(hop: Hop, pin: Pin) -> bool:
-    """End the lab by the node's address, or by name, as `pin.dial_again` has it. True where it was told.
+    """End the lab by the node's address, or by name, as `pin.redial_options` has it. True where it was told.
 
     Without a person first: that costs no passcode, and tells whether one is wanted.
     """
-    aim, guard = dial_again(hop, pin)
+    aim, guard = redial_options(hop, pin)
     ended = _end_alone(hop, aim, guard)
-    if ended and aim and may_enter_by_name(hop.host, ended):
-        named = dial_again(hop, replace(pin, by="name"))
+    if ended and aim and may_retry_by_name(hop.host, ended):
+        named = redial_options(hop, replace(pin, by="name"))
         first, ended = ended, _end_alone(hop, *named)
         if (first.kind, ended and ended.kind) != ("login", "login"):  # else the address leads to the right node
             aim, guard = named
@@ -222,7 +222,7 @@ def end_by_ssh(hop: Hop, pin: Pin) -> bool:
         return ended is None
     for _ in range(MOST_PASSCODES if guard else 1):
         status = run_in_terminal(_stop_command(hop, aim, guard), timeout_s=180)
-        if status != ELSEWHERE:
+        if status != WRONG_NODE:
             return status == ENDED
     return False
 
@@ -240,11 +240,11 @@ def _end_alone(hop: Hop, aim: tuple[str, ...], guard: str) -> Failure | None:
         except CommandFailed as exc:
             if exc.status == ENDED:
                 return None
-            if exc.status != ELSEWHERE:
+            if exc.status != WRONG_NODE:
                 return explain_failure(exc.status or 255, exc.stderr, site="", host=hop.host, interactive=False)
         else:
-            return before_gears(hop.host, "the session ended")
-    return explain_failure(ELSEWHERE, "", site="", host=hop.host, interactive=False)
+            return ended_before_gears(hop.host, "the session ended")
+    return explain_failure(WRONG_NODE, "", site="", host=hop.host, interactive=False)
 
 
 def _stop_command(hop: Hop, aim: tuple[str, ...], guard: str, *words: str) -> list[str]:

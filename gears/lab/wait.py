@@ -17,7 +17,7 @@ from gears.lab.supervisor.keeper import CLOSED_S
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.pin import load_pin
-from gears.ssh.remote_gears import hand_over
+from gears.ssh.remote_gears import encode_profile
 from gears.system import files
 from gears.system.progress import Progress, wait_for
 from gears.system.unix_http import connects
@@ -155,7 +155,7 @@ class Waiting:
         astray = status.state == "unknown" and self.route.role == "front" and status.hops[0]["state"] == "up"
         self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
         if self.wake and time.monotonic() - self.astray_since > ROUSE_AFTER_S:
-            word = f"job {hand_over(self.route.site)}" if self.route.job else "again"
+            word = f"job {encode_profile(self.route.site)}" if self.route.job else "again"
             if self.route.job or status.job is None:  # no job is to become a lab on the login node
                 self.wake = not files.write_fifo(self.paths.hop_in, word)
 

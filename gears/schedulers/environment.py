@@ -46,7 +46,7 @@ def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, 
     return {name: value for name, value in environ.items() if name not in named and not is_dropped(name)}
 
 
-def of_submission(script: str, environ: Mapping[str, str]) -> dict[str, str]:
+def submission_environment(script: str, environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ` without SBATCH_ACCOUNT and its like where the job script says the same.
 
     They would win (sbatch(1)). A job that waits for one of the own cluster goes there too.

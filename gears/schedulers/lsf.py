@@ -13,7 +13,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
 from gears.system.timestamps import utc
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
@@ -32,14 +32,14 @@ _STATES = {
 }
 
 _WHY: Plain = (
-    (r"New job is waiting for scheduling;?", "not looked at yet"),
+    (r"New job is waiting for scheduling;?", "not yet considered"),
     (r"Job dependency condition not satisfied.*", "waits for another job to end"),
-    (r".*suspended by (its owner|(the )?user).*", "held by its owner; bresume lets it go"),
+    (r".*suspended by (its owner|(the )?user).*", "held by its owner; release it with bresume"),
     (r".*suspended by (the )?LSF admin.*", "held by an administrator"),
     (r"Not enough (job slot|slots|processors|hosts).*", "waits for free nodes"),
     (
         r".*(job slot limit|slot or resource limit|limit has been reached).*",
-        "a limit of the account or the user is reached",
+        "account or user limit reached",
     ),
 )
 
@@ -47,9 +47,9 @@ _TERMINATED: Plain = (
     (r"TERM_RUNLIMIT.*", "ended by its walltime"),
     (r"TERM_(OWNER|FORCE_OWNER).*", "cancelled"),
     (r"TERM_(ADMIN|FORCE_ADMIN).*", "cancelled by an administrator"),
-    (r"TERM_MEMLIMIT.*", "it used more memory than it may"),
-    (r"TERM_(PREEMPT|LOAD).*", "another job took its place"),
-    (r"TERM_(ZOMBIE|EXTERNAL_SIGNAL).*", "ended from outside of LSF"),
+    (r"TERM_MEMLIMIT.*", "exceeded its memory limit"),
+    (r"TERM_(PREEMPT|LOAD).*", "preempted by another job"),
+    (r"TERM_(ZOMBIE|EXTERNAL_SIGNAL).*", "ended outside LSF"),
 )
 
 _BLAME = {
@@ -82,10 +82,10 @@ def header(spec: JobSpec) -> list[str]:
 
 def submit(script: Path) -> str:
     """Submit a script and return the job's id: bsub reads #BSUB lines from its standard input only."""
-    said = submit_by(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
+    said = run_submission(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
     if found := re.search(r"Job <(\d+)> is submitted", said):
         return found[1]
-    raise CommandFailed(f"bsub: no job id in its answer: {said.strip()!r}", next="bjobs")
+    raise CommandFailed(f"bsub: no job id in its output: {said.strip()!r}", next="bjobs")
 
 
 def query(job: str) -> Job:
@@ -93,7 +93,7 @@ def query(job: str) -> Job:
     try:
         said = run(["bjobs", "-json", "-o", _FIELDS, job], timeout_s=QUERY_S)
     except (CommandFailed, MissingProgram) as failure:
-        return unanswered(job, failure, _GONE)
+        return failed_query(job, failure, _GONE)
     return _parse(job, said)
 
 
@@ -120,7 +120,7 @@ def _parse(job: str, said: str) -> Job:
     try:
         record = json.loads(said[said.index("{") :])["RECORDS"][0]
     except (ValueError, LookupError, TypeError):
-        return Job(job, JobState.UNKNOWN, reason=f"bjobs: not understood: {said.strip()[:200]!r}")
+        return Job(job, JobState.UNKNOWN, reason=f"bjobs: unexpected output: {said.strip()[:200]!r}")
     if re.search(_GONE, record.get("ERROR", "")):
         return Job(job, JobState.GONE)
     word = record.get("STAT", "")
@@ -142,16 +142,16 @@ def _reason(state: JobState, record: dict[str, str]) -> str:
     if state in WAITING:
         return explain(record.get("PEND_REASON", "").strip(" ;\n"), _WHY)
     if word == "DONE":
-        return "ended by itself (DONE)"
+        return "finished normally (DONE)"
     if word == "ZOMBI":
-        return "cancelled while its node could not be reached (ZOMBI)"
+        return "cancelled while its node was unreachable (ZOMBI)"
     if state == JobState.ENDED:
         code = record.get("EXIT_CODE", "")
         return explain(terminated, _TERMINATED) if terminated else f"failed with exit {code or 'unknown'} ({word})"
     if word == "UNKWN":
         return "LSF has lost contact with its node (UNKWN)"
     if state == JobState.UNKNOWN:
-        return f"bjobs calls its state {word!r}, which gears does not know"
+        return f"bjobs reports an unknown state: {word!r}"
     return f"suspended ({word})" if state == JobState.SUSPENDED else ""
 
 

@@ -16,7 +16,7 @@ _SAID_NOTHING = r": exit -?\d+$"
 """What `commands.run` says of a program that failed without a word."""
 
 
-def submit_by(
+def run_submission(
     argv: Sequence[str],
     blame: Mapping[str, str],
     *,
@@ -48,7 +48,7 @@ def _cure(words: str, blame: Mapping[str, str]) -> str | None:
     return None
 
 
-def unanswered(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
+def failed_query(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
     """Return the job after a query that failed: GONE where the words match the pattern `gone`, else UNKNOWN."""
     if re.search(gone, failure.message):
         return Job(job, JobState.GONE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
 from gears.system.timestamps import utc
 
 # qstat(1B) of OpenPBS, with Torque's C.
@@ -35,15 +35,15 @@ _STATES = {
 }
 
 _WHY: Plain = (
-    (r"", "not looked at yet"),
-    (r"Can Never Run.*", "waits for ever: no nodes are like that"),
+    (r"", "not yet considered"),
+    (r"Can Never Run.*", "will never start: no nodes meet its request"),
     (r"Not Running: Queue not started.*", "its queue is closed"),
-    (r"Not Running: .*\blimit\b.*", "a limit of the account or the user is reached"),
+    (r"Not Running: .*\blimit\b.*", "account or user limit reached"),
     (r"Not Running: (Insufficient amount|No available|Not enough|Nodes? not|.*too few free).*", "waits for free nodes"),
-    (r"Not Running: Job would .*", "others come before it"),
+    (r"Not Running: Job would .*", "other jobs have priority"),
 )
 
-_KILLED = {-24: "CPUs", -25: "CPUs", -26: "memory", -27: "memory", -28: "CPU time"}
+_KILLED = {-24: "CPU", -25: "CPU", -26: "memory", -27: "memory", -28: "CPU time"}
 _WALLTIME = -29
 """Exit_status of a job that MoM killed for using more than it asked for (JOB_EXEC_KILL_… in PBS's job.h)."""
 
@@ -78,10 +78,10 @@ def header(spec: JobSpec) -> list[str]:
 
 def submit(script: Path) -> str:
     """Submit a script by qsub and return the job's id (123.server). Raises CommandFailed where it prints none."""
-    said = submit_by(["qsub", str(script)], _BLAME)
+    said = run_submission(["qsub", str(script)], _BLAME)
     if found := re.search(r"^(\d+\S*)$", said, re.MULTILINE):  # "123.server"
         return found[1]
-    raise CommandFailed(f"qsub: no job id in its answer: {said.strip()!r}", next="qstat -u $USER")
+    raise CommandFailed(f"qsub: no job id in its output: {said.strip()!r}", next="qstat -u $USER")
 
 
 def query(job: str) -> Job:
@@ -93,11 +93,11 @@ def query(job: str) -> Job:
         return _parse(job, _ask("qstat", "-f", job))
     except (CommandFailed, MissingProgram) as failure:
         if not re.search(_FINISHED, failure.message):
-            return unanswered(job, failure, _GONE)
+            return failed_query(job, failure, _GONE)
     try:
         return _parse(job, _ask("qstat", "-x", "-f", job))
     except (CommandFailed, MissingProgram) as failure:
-        return unanswered(job, failure, _GONE)
+        return failed_query(job, failure, _GONE)
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
@@ -161,17 +161,17 @@ def _reason(state: JobState, values: dict[str, str]) -> str:
         return f"{_end(values, comment)} ({comment or word})"
     if state == JobState.HELD:
         holds = values.get("Hold_Types", "")
-        who = "its owner; qrls lets it go" if holds == "u" else "an administrator"
+        who = "its owner; release it with qrls" if holds == "u" else "an administrator"
         return f"held by {who} ({comment or f'Hold_Types = {holds}'})"
     if word == "H":
         return f"waits for another job to end (depend = {values['depend']})"
     if word == "W":
-        return "waits for the time that is set for it (W)"
+        return "waits for its start time (W)"
     if state == JobState.PENDING:
         return explain(comment, _WHY)
     if state == JobState.UNKNOWN:
-        return f"qstat calls its state {word!r}, which gears does not know"
-    reasons = {JobState.RUNNING: "", JobState.ENDING: "it has ended, and is being cleared up (E)"}
+        return f"qstat reports an unknown state: {word!r}"
+    reasons = {JobState.RUNNING: "", JobState.ENDING: "it has ended and is being cleaned up (E)"}
     return reasons.get(state, f"suspended ({word})")
 
 
@@ -180,19 +180,19 @@ def _end(values: dict[str, str], comment: str) -> str:
         return "moved to another server"
     told = values.get("Exit_status", "")
     if not re.fullmatch(r"-?\d+", told):
-        return "cancelled before it began"
+        return "cancelled before it started"
     status = int(told)
     if status == _WALLTIME or (status >= 128 and _seconds(values, "resources_used") >= _limit(values)):
         return "ended by its walltime"
     if "terminated" in comment:
         return "cancelled"
     if status in _KILLED:
-        return f"it used more {_KILLED[status]} than it may"
+        return f"exceeded its {_KILLED[status]} limit"
     if status < 0:
         return f"could not be started, Exit_status {status}"
     if status >= 256:
         return f"ended by signal {status - 256}"
-    return f"failed with exit {status}" if status else "ended by itself"
+    return f"failed with exit {status}" if status else "finished normally"
 
 
 def _ends(state: JobState, values: dict[str, str]) -> str | None:

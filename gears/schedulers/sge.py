@@ -16,7 +16,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram, UsageError
 from gears.schedulers.base import QUERY_S, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
 from gears.system.timestamps import utc
 
 ACCOUNTING_S = 5.0
@@ -25,12 +25,15 @@ ACCOUNTING_S = 5.0
 _WHY: Plain = (
     (r"All queues dropped because of overload or full|.*dropped because it is full", "waits for free slots"),
     (r".*temporarily not available|.*dropped because it is (disabled|suspended).*", "its queue is closed"),
-    (r".*cannot run .*|.*no suitable queues.*", "asks for what no node has free; waits for ever if none has it at all"),
+    (
+        r".*cannot run .*|.*no suitable queues.*",
+        "requested resources are not free on any node; will never start if no node has them",
+    ),
 )
 
 _FAILED: Plain = (
     (r"37 : .*", "ended by its walltime, or by another limit"),
-    (r"100 : .*", "killed, as by qdel"),
+    (r"100 : .*", "killed, for example by qdel"),
 )
 
 _BLAME = {
@@ -50,7 +53,7 @@ def header(spec: JobSpec) -> list[str]:
     if (spec.nodes or 1) > 1 and not any(re.match(r"(#\$ *)?-pe ", line) for line in spec.directives):
         pe = f'"-pe NAME {spec.nodes}"'
         raise UsageError(
-            f"Grid Engine gives {spec.nodes} nodes only through a parallel environment: put {pe} into directives",
+            f"Grid Engine gives {spec.nodes} nodes only through a parallel environment: add {pe} to directives",
             next="qconf -spl   (lists their names)",
         )
     lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh", "#$ -notify"]  # SIGUSR2 before SIGKILL, which comes with no other
@@ -64,10 +67,10 @@ def header(spec: JobSpec) -> list[str]:
 
 def submit(script: Path) -> str:
     """Submit a script by `qsub -terse` and return the job's id. Raises CommandFailed where it prints none."""
-    said = submit_by(["qsub", "-terse", str(script)], _BLAME)
+    said = run_submission(["qsub", "-terse", str(script)], _BLAME)
     if found := re.search(r"^(\d+)$", said, re.MULTILINE):
         return found[1]
-    raise CommandFailed(f"qsub: no job id in its answer: {said.strip()!r}", next="qstat")
+    raise CommandFailed(f"qsub: no job id in its output: {said.strip()!r}", next="qstat")
 
 
 def query(job: str) -> Job:
@@ -78,9 +81,9 @@ def query(job: str) -> Job:
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram) as failure:
-        return unanswered(job, failure, gone=r"(?!)")
+        return failed_query(job, failure, gone=r"(?!)")
     if listed is None:
-        return Job(job, JobState.UNKNOWN, reason="qstat: its answer ends in the middle")
+        return Job(job, JobState.UNKNOWN, reason="qstat: incomplete output")
     values = next((values for values in listed if values.get("JB_job_number") == job), None)
     return _parse(job, values) if values else _ended(job)
 
@@ -154,15 +157,15 @@ def _state(word: str, depends: bool) -> JobState:
 
 def _reason(job: str, state: JobState, word: str, values: dict[str, str]) -> str:
     if state == JobState.UNKNOWN:
-        return f"qstat calls its state {word!r}, which gears does not know"
+        return f"qstat reports an unknown state: {word!r}"
     if state == JobState.ENDING:
         return f"is being cancelled ({word})"
     if "h" in word and state == JobState.PENDING:
         return f"waits for job {values['predecessor_jobs']} to end ({word})"
     if "E" in word:
-        return f"could not be started: {_detail(job) or 'see qstat -j'}; qmod -cj lets it try again ({word})"
+        return f"could not be started: {_detail(job) or 'see qstat -j'}; qmod -cj clears the error ({word})"
     if state == JobState.HELD:
-        return f"held; qrls lets it go ({word})"
+        return f"held; release it with qrls ({word})"
     if state == JobState.PENDING:
         return explain(_detail(job), _WHY) or f"waits in the queue ({word})"
     return f"suspended ({word})" if state == JobState.SUSPENDED else ""
@@ -201,7 +204,7 @@ def _ended(job: str) -> Job:
 
 
 def _exit(status: str) -> str:
-    return "ended by itself (exit_status 0)" if status == "0" else f"failed with exit {status} (exit_status {status})"
+    return "finished normally (exit_status 0)" if status == "0" else f"failed with exit {status} (exit_status {status})"
 
 
 def _epoch(told: str, form: str) -> float | None:

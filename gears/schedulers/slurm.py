@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
-from gears.schedulers.environment import CLUSTER_VARIABLES, clean, of_submission, run
-from gears.schedulers.parsing import Plain, explain, submit_by, unanswered
+from gears.schedulers.environment import CLUSTER_VARIABLES, clean, run, submission_environment
+from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
 from gears.system.timestamps import utc
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
@@ -41,42 +41,45 @@ _STATES = {
 }
 
 _ENDS = {
-    "COMPLETED": "ended by itself",
+    "COMPLETED": "finished normally",
     "FAILED": "failed",
     "CANCELLED": "cancelled",
     "TIMEOUT": "ended by its walltime",
     "DEADLINE": "ended by its deadline",
     "NODE_FAIL": "node failure",
     "BOOT_FAIL": "its node did not boot",
-    "OUT_OF_MEMORY": "it used more memory than it may",
-    "PREEMPTED": "another job took its place",
-    "REVOKED": "another cluster runs it",
+    "OUT_OF_MEMORY": "exceeded its memory limit",
+    "PREEMPTED": "preempted by another job",
+    "REVOKED": "runs on another cluster",
 }
 
 _HELD = r"JobHeld.*|JobHoldMaxRequeue|.*\bheld\b.*|.*_held"
 
 _WHY: Plain = (
     ("Resources", "waits for free nodes"),
-    ("Priority", "others come before it"),
+    ("Priority", "other jobs have priority"),
     ("Dependency", "waits for another job to end"),
-    ("DependencyNeverSatisfied", "waits for ever: what it depends on can't happen any more"),
-    ("JobHeldUser", "held by its owner; scontrol release lets it go"),
+    ("DependencyNeverSatisfied", "will never start: its dependency cannot be satisfied"),
+    ("JobHeldUser", "held by its owner; release it with scontrol release"),
     ("JobHeldAdmin", "held by an administrator"),
-    (_HELD, "held, because it could not be started"),
-    ("BeginTime", "may not begin yet, as for two minutes after a requeue"),
-    ("PartitionTimeLimit|(QOS|Assoc)MaxWall.*", "waits for ever: longer than it may be, see -t"),
-    ("PartitionNodeLimit|(QOS|Assoc)MaxNode.*", "waits for ever: more nodes than it may have, see -N"),
+    (_HELD, "held: it could not be started"),
+    ("BeginTime", "cannot start yet, for example for two minutes after a requeue"),
+    ("PartitionTimeLimit|(QOS|Assoc)MaxWall.*", "will never start: exceeds the time limit, see -t"),
+    ("PartitionNodeLimit|(QOS|Assoc)MaxNode.*", "will never start: exceeds the node limit, see -N"),
     ("PartitionDown|PartitionInactive", "its queue is closed"),
     ("(QOS|Assoc)Grp.*(Minutes|Billing).*", "the account has used up its time"),
-    ("(QOS|Assoc).*Limit", "a limit of the account or the user is reached"),
-    ("AccountNotAllowed|InvalidAccount|QOSNotAllowed|InvalidQOS", "waits for ever: not with this account, see -A"),
-    ("BadConstraints", "waits for ever: no node is like that"),
+    ("(QOS|Assoc).*Limit", "account or user limit reached"),
+    (
+        "AccountNotAllowed|InvalidAccount|QOSNotAllowed|InvalidQOS",
+        "will never start: account or QOS not permitted, see -A",
+    ),
+    ("BadConstraints", "will never start: no node meets its constraints"),
     ("ReqNodeNotAvail.*", "nodes it needs are down, drained or reserved"),
     ("Nodes required for job are DOWN.*", "nodes it needs are down, drained or reserved"),
     ("Reservation", "waits for its reservation to begin"),
     ("Licenses", "waits for a licence"),
-    ("Prolog", "its nodes are being made ready"),
-    ("None", "not looked at yet"),
+    ("Prolog", "its nodes are being prepared"),
+    ("None", "not yet considered"),
 )
 
 _BLAME = {
@@ -113,12 +116,12 @@ def submit(script: Path) -> str:
 
     The id is "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1)).
     """
-    env = of_submission(script.read_text(encoding="utf-8"), os.environ)
-    said = submit_by(["sbatch", "--parsable", str(script)], _BLAME, env=env)
+    env = submission_environment(script.read_text(encoding="utf-8"), os.environ)
+    said = run_submission(["sbatch", "--parsable", str(script)], _BLAME, env=env)
     # a site's own wrapper may say more before
     if found := re.search(r"^\d+(;\S+)?$", said, re.MULTILINE):
         return found[0]
-    raise CommandFailed(f"sbatch: no job id in its answer: {said.strip()!r}", next="squeue --me")
+    raise CommandFailed(f"sbatch: no job id in its output: {said.strip()!r}", next="squeue --me")
 
 
 def query(job: str) -> Job:
@@ -128,7 +131,7 @@ def query(job: str) -> Job:
         number, clusters = _split(job)
         said = _squeue(*clusters, "--jobs", number, "--states", "all", "--Format", fields)
     except (CommandFailed, MissingProgram) as failure:
-        return unanswered(job, failure, r"Invalid job id")
+        return failed_query(job, failure, r"Invalid job id")
     return _parse(job, said)
 
 
@@ -229,15 +232,15 @@ def _reason(state: JobState, values: dict[str, str]) -> str:
     if state == JobState.ENDED:
         return f"{_ENDS[word]}{_failure(reason, values['exit_code']) if word == 'FAILED' else ''} ({word})"
     if state == JobState.UNKNOWN:
-        return f"squeue calls its state {word}, which gears does not know"
+        return f"squeue reports an unknown state: {word}"
     if word == "PENDING":
         return explain(reason, _WHY)
     if word == "CONFIGURING":
-        return "its nodes are being made ready (CONFIGURING)"
+        return "its nodes are being prepared (CONFIGURING)"
     if word in ("LAUNCH_FAILED", "RECONFIG_FAIL"):
         return f"it could not be started on its nodes ({word})"
     if state == JobState.ENDING:
-        return f"it has ended, and is being cleared up ({word})"
+        return f"it has ended and is being cleaned up ({word})"
     return "" if state == JobState.RUNNING else f"{state.lower()} ({word})"
 
 

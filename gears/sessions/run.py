@@ -70,7 +70,7 @@ def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> R
     save_run(paths, number, RunRecord(route.here, timestamps.utc_now(), tuple(argv)))
     tmux.start_session(run_session(route.site.name, number), "run", paths.run_file(number, "sh"))
     if not wait_for(lambda: processes.read(paths.run_file(number, "pid")) is not None, timeout_s=START_S):
-        raise GearsError(f"run {number} did not begin", next="gears doctor")
+        raise GearsError(f"run {number} did not start", next="gears doctor")
     _forget_old(paths)
     return find(paths, number)
 
@@ -121,7 +121,7 @@ def attach(paths: RunDir, number: int, here: str) -> int:
     """Show its tmux session, on whichever host of the site that is. Raises NothingRunning where it is over."""
     run = find(paths, number)
     if run.status is not None or run.alive is False:
-        state = run.state() if run.status is not None else "gone: its host or its session was ended"
+        state = run.state() if run.status is not None else "gone: its host or its tmux session ended"
         raise NothingRunning(f"run {number} is {state}", next=f"gears run logs {paths.site} {number}")
     if run.host != here:
         return run_remote(

@@ -18,7 +18,7 @@ from gears.dask.settings import fixed_ports
 from gears.envs.paths import place
 from gears.errors import CommandFailed, UsageError
 from gears.sessions.records import load_shell_host, save_shell_host
-from gears.sites.locate import lab_route, locate, place_of
+from gears.sites.locate import host_role, lab_route, locate
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route
@@ -30,10 +30,10 @@ from gears.system.installation import gears_home, this_gears
 from gears.system.progress import Progress
 from gears.system.tmux import session_name
 
-KNOCK_S = 3.0
+CONNECT_TIMEOUT_S = 3.0
 
 # As a login shell starts, so that a centre's modules are there; the environment last, or another one would hide it.
-BASH_STARTS = """\
+BASH_RC = """\
 [ -r /etc/profile ] && . /etc/profile
 for gears_file in ~/.bash_profile ~/.bash_login ~/.profile ~/.bashrc; do
     [ -r "$gears_file" ] && {{ . "$gears_file"; break; }}
@@ -45,7 +45,7 @@ export DASK_CONFIG={dask}
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
+class ShellOptions:
     """What a person wants in the session. `env`: an environment of hers, None: the one gears runs in."""
 
     ipython: bool = False
@@ -61,22 +61,22 @@ class Inside:
         return f"{kind}-{self.env.replace('.', '_')}" if self.env else kind
 
 
-def enter(name: str, inside: Inside, *, say: Progress) -> int:
+def enter(name: str, inside: ShellOptions, *, say: Progress) -> int:
     """Show the session in the person's terminal until she leaves it.
 
     Raises UsageError without a terminal, NotReachable where ssh ended.
     """
     route = locate(name)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("a shell wants a terminal", next=f"gears run {name} -- COMMAND   (needs none)")
-    place = place_of(route)
-    if place == "lab":
+        raise UsageError("gears shell requires a terminal", next=f"gears run {name} -- COMMAND   (needs no terminal)")
+    role = host_role(route)
+    if role == "lab":
         return enter_here(route, inside, say=say)
-    target = target_of_session(route) if place == "front" else None
+    target = session_target(route) if role == "front" else None
     return pass_on(route, "shell", [name, *inside.words()], again=f"gears shell {name}", target=target)
 
 
-def enter_on_lab_host(name: str, inside: Inside, *, stay: bool, say: Progress) -> int:
+def enter_on_lab_host(name: str, inside: ShellOptions, *, stay: bool, say: Progress) -> int:
     """Enter the session on the lab host, whatever names that has.
 
     `stay`: on this one of several, where she was sent to.
@@ -84,7 +84,7 @@ def enter_on_lab_host(name: str, inside: Inside, *, stay: bool, say: Progress) -
     return enter_here(lab_route(locate(name).site), inside, say=say, stay=stay)
 
 
-def enter_here(route: Route, inside: Inside, *, say: Progress, stay: bool = False) -> int:
+def enter_here(route: Route, inside: ShellOptions, *, say: Progress, stay: bool = False) -> int:
     """Become tmux. Returns only where the session is on another login node: the exit status there.
 
     Where that node can't be reached, a new session is made here, and said to be. `stay`: always here.
@@ -93,10 +93,10 @@ def enter_here(route: Route, inside: Inside, *, say: Progress, stay: bool = Fals
     tmux.check_tmux()
     other = load_shell_host(paths) or route.here
     if other != route.here and not stay:
-        if _knock(other):
+        if _is_reachable(other):
             remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *inside.words()])}"
             return run_remote(Target(other), remote, again=f"gears shell {name}")
-        say(f"your shell is on {other}, which can't be reached; this is a new one, on {route.here}")
+        say(f"your shell is on {other}, which is unreachable; starting a new one on {route.here}")
     save_shell_host(paths, route.here)
     kind = inside.kind()
     directory = Path(route.site.lab.directory).expanduser()
@@ -111,7 +111,7 @@ def open_records(route: Route) -> RunDir:
     return paths
 
 
-def target_of_session(route: Route) -> Target:
+def session_target(route: Route) -> Target:
     """Find the way from the front to the login node on which the person's shell is, as far as the home tells.
 
     To that node where her configuration says of its name what it says of the lab host's; else as `next_target`, which
@@ -121,7 +121,7 @@ def target_of_session(route: Route) -> Target:
     host = load_shell_host(paths)
     if not host or route.site.lab.home != "shared" or host == load_pin(paths).host:
         return next_target(route)
-    return Target(host) if same_configuration(route.lab, host) and _knock(host) else next_target(route)
+    return Target(host) if same_configuration(route.lab, host) and _is_reachable(host) else next_target(route)
 
 
 def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
@@ -150,7 +150,7 @@ def run_in(env: str | None) -> list[str]:
     return ["/bin/sh", usable(env)]
 
 
-def _command(site: Site, paths: RunDir, inside: Inside) -> list[str]:
+def _command(site: Site, paths: RunDir, inside: ShellOptions) -> list[str]:
     active = ["env", *(f"{name}={value}" for name, value in active_environment(site, paths).items())]
     active += run_in(inside.env)
     if inside.ipython:
@@ -159,7 +159,7 @@ def _command(site: Site, paths: RunDir, inside: Inside) -> list[str]:
     if os.path.basename(shell) != "bash" or not activate.exists():
         return [*active, shell, "-i"]
     values = {"activate": shlex.quote(str(activate)), "dask": shlex.quote(str(paths.dask_config))}
-    files.write_private(paths.shell_start, BASH_STARTS.format(**values))
+    files.write_private(paths.shell_start, BASH_RC.format(**values))
     return [*active, shell, "--rcfile", str(paths.shell_start), "-i"]
 
 
@@ -167,10 +167,10 @@ def _activate(env: str | None) -> Path:
     return place(gears_home() / "run").activate(env) if env else Path(sys.prefix, "bin/activate")
 
 
-def _knock(host: str) -> bool:
+def _is_reachable(host: str) -> bool:
     try:
         port = int(effective_options(host).get("port", "22"))
-        socket.create_connection((host, port), timeout=KNOCK_S).close()
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, CommandFailed):
         return False
     return True

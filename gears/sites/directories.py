@@ -25,7 +25,7 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
     fronts = () if local in (None, paths.local) else (local,)
     directories = (paths.local, *fronts, paths.here, paths.runtime, paths.remote_ends, paths.records)
     for directory in filter(os.path.lexists, directories):
-        check_private(directory, taken=another_name(paths) if directory == paths.local else f"ls -ld {directory}")
+        check_private(directory, taken=fix_for_taken(paths) if directory == paths.local else f"ls -ld {directory}")
     for directory in directories:
         ensure_private(directory)
     ensure_link(paths.fixed, paths.link)
@@ -53,7 +53,7 @@ def open_laptop(home: Path, site: str, user: str) -> RunDir:
     return paths
 
 
-def another_name(paths: RunDir) -> str:
+def fix_for_taken(paths: RunDir) -> str:
     """Say what to type where somebody else has the host-local directory: nobody but root can take it from them."""
     return f"rm {paths.run / 'id'}   (stop what runs first; the next start chooses another name)"
 

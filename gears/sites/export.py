@@ -39,7 +39,7 @@ def new_site(name: str, path: Path | None = None, *, environ: load.Environ = os.
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as exc:
-        raise UsageError(f"{path} is there already, and stays as it is", next=f"gears sites show {name}") from exc
+        raise UsageError(f"{path} already exists and was not changed", next=f"gears sites show {name}") from exc
     except OSError as exc:
         raise GearsError(f"{exc.filename or path}: {exc.strerror or exc}", next="gears sites list") from exc
     return path

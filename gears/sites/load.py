@@ -107,7 +107,7 @@ def own_directory(environ: Environ) -> Path:
 def _unknown(name: str, environ: Environ) -> UsageError:
     known = [known for known, _ in site_names(environ=environ)]
     hint = _did_you_mean(name, known)
-    return UsageError(f"no site is called {name}{hint}; known: {', '.join(known)}", next="gears sites list")
+    return UsageError(f"unknown site: {name}{hint}; known sites: {', '.join(known)}", next="gears sites list")
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:
@@ -167,10 +167,10 @@ def _site(name: str, settings: Settings) -> Site:
 def _check_whole(values: dict[str, dict[str, Any]], sources: dict[str, str]) -> None:
     """Check what no single key can tell. Raises ProfileError."""
     if values["front"].get("host") and not values["lab"].get("host"):
-        raise ProfileError(sources["front.host"], "lab.host", "is missing, though front.host is set")
+        raise ProfileError(sources["front.host"], "lab.host", "is required when front.host is set")
     if values["scheduler"] and "kind" not in values["scheduler"]:
         key = f"scheduler.{next(iter(values['scheduler']))}"
-        raise ProfileError(sources[key], "scheduler.kind", "is missing, though [scheduler] is there")
+        raise ProfileError(sources[key], "scheduler.kind", "is required in [scheduler]")
 
 
 def _check_for(key: str, file: str) -> validators.Check:

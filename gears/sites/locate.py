@@ -12,9 +12,9 @@ from gears.sites import directories, validators
 from gears.sites.load import load_site
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
-from gears.sites.route import Route, matches, plan_route
+from gears.sites.route import Route, matches_lab_host, plan_route
 from gears.sites.route_record import load_route_record
-from gears.system.host import Host, is_me, this_host
+from gears.system.host import Host, is_this_host, this_host
 from gears.system.installation import gears_home
 
 
@@ -51,8 +51,8 @@ def route_of(site: Site) -> Route:
     if (known := _known_role(site, here)) is not None:
         at_lab = known == "lab"
     else:
-        at_lab = site.lab.host is not None and not matches(site, here) and is_me(site.lab.host, here)
-    return plan_route(site, here, here_is_lab=at_lab)
+        at_lab = site.lab.host is not None and not matches_lab_host(site, here) and is_this_host(site.lab.host, here)
+    return plan_route(site, here, on_lab_host=at_lab)
 
 
 def _known_role(site: Site, here: Host) -> str | None:
@@ -82,40 +82,40 @@ def find_paths(route: Route) -> RunDir | None:
     return directories.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
-def knows_front_path(site: Site, here: Host) -> bool:
+def shares_front_path(site: Site, here: Host) -> bool:
     """Tell whether gears' path here is its path on the front: this is the front, or a lab host that shares its home.
 
     A host that one is logged in to by ssh is no laptop.
     """
-    at_lab = site.lab.host is not None and (matches(site, here) or is_me(site.lab.host, here))
-    route: Route = plan_route(site, here, here_is_lab=at_lab)
+    at_lab = site.lab.host is not None and (matches_lab_host(site, here) or is_this_host(site.lab.host, here))
+    route: Route = plan_route(site, here, on_lab_host=at_lab)
     if route.kind != "relay":
         return route.role == "lab"
     if route.role == "lab":
         return site.lab.home == "shared"
-    return is_at_front(site)
+    return is_front(site)
 
 
-def is_at_front(site: Site) -> bool:
+def is_front(site: Site) -> bool:
     """Tell of a relay, on a host that is not its lab host, whether this is the front, and no laptop.
 
     True where one is logged in by ssh, where the site was started, or where the front's name leads to this machine. May
     ask the resolver.
     """
     front = str(site.front.host)
-    return bool(os.environ.get("SSH_CONNECTION")) or started_here(site.name) or is_me(front, this_host())
+    return bool(os.environ.get("SSH_CONNECTION")) or was_started_here(site.name) or is_this_host(front, this_host())
 
 
-def started_here(name: str) -> bool:
+def was_started_here(name: str) -> bool:
     """Tell whether the site was ever started from this home: a keeper left its status there."""
     return (gears_home() / "run" / name / "state.json").is_file()
 
 
-Place = Literal["lab", "front", "laptop"]
+HostRole = Literal["lab", "front", "laptop"]
 
 
-def place_of(route: Route) -> Place:
+def host_role(route: Route) -> HostRole:
     """Tell what this host is to the site: where its lab runs, its front, or a laptop."""
     if route.role == "lab":
         return "lab"
-    return "front" if route.kind == "relay" and is_at_front(route.site) else "laptop"
+    return "front" if route.kind == "relay" and is_front(route.site) else "laptop"

@@ -346,4 +346,4 @@ def check_lengths(paths: RunDir) -> None:
     ]
     for path, limit, fix in limits:
         if (length := len(os.fsencode(path))) > limit:
-            raise UnsafePath(f"{path}: {length} bytes, and a socket's path may have {limit}", next=fix)
+            raise UnsafePath(f"{path} is {length} bytes long; the limit for a socket path is {limit}", next=fix)

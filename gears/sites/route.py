@@ -30,22 +30,22 @@ class Route:
     job: bool = False  # as a batch job, on a compute node behind `lab`
 
 
-def plan_route(site: Site, here: Host, *, here_is_lab: bool) -> Route:
+def plan_route(site: Site, here: Host, *, on_lab_host: bool) -> Route:
     """Decide which way leads to the lab from this host.
 
-    `here_is_lab`: what `here.is_me(site.lab.host)` said; not asked where `site.lab.match` names this host.
+    `on_lab_host`: what `here.is_this_host(site.lab.host)` said; not asked where `site.lab.match` names this host.
 
     On a relay every host that is not the lab host is taken for the front: fronts are often many behind one name.
     """
     kind = _kind(site)
     lab = site.lab.host or here.hostname
-    at_lab = kind == "local" or here_is_lab or matches(site, here)
+    at_lab = kind == "local" or on_lab_host or matches_lab_host(site, here)
     role: Literal["lab", "front", "elsewhere"]
     role = "lab" if at_lab else "front" if kind == "relay" else "elsewhere"
     return Route(site, kind, role, here.hostname, front=site.front.host or lab, lab=lab)
 
 
-def matches(site: Site, here: Host) -> bool:
+def matches_lab_host(site: Site, here: Host) -> bool:
     """Tell whether one of this host's names, short or full, is in `site.lab.match`."""
     return any(fnmatchcase(name, pattern.lower()) for name in here.names for pattern in site.lab.match)
 

@@ -73,7 +73,7 @@ def number(least: int, most: int, meaning: str = "number") -> Check:
 
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"must be a whole number, not {_kind(value)}")
+            raise ValueError(f"must be an integer, not {_kind(value)}")
         if not least <= value <= most:
             raise ValueError(f"{value} is not a {meaning} between {least} and {most}")
         return value
@@ -86,7 +86,7 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be text in quotes, not {_kind(value)}")
     if not value.isprintable():
-        raise ValueError(f"{_short(value)} holds a line break or another control character")
+        raise ValueError(f"{_short(value)} contains a line break or another control character")
     if len(value) > _LONGEST_TEXT:
         raise ValueError(f"is {len(value)} characters long; at most {_LONGEST_TEXT}")
     return value
@@ -96,7 +96,7 @@ def walltime(value: object) -> str:
     """Check a job's time limit, [D-]HH:MM:SS, longer than nothing. Days and hours have up to three digits."""
     clock: str = word(r"(?:\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d", "a time such as 01:30:00 or 2-00:00:00")(value)
     if not re.search("[1-9]", clock):
-        raise ValueError("must be longer than nothing")
+        raise ValueError("must be longer than zero")
     return clock
 
 
@@ -114,7 +114,7 @@ def directive(value: object) -> str:
     """
     line = text(value)
     if not re.match(r"-|#(?:SBATCH|PBS|BSUB|\$)\s*-", line):
-        raise ValueError(f"{_short(line)} is no directive: it must begin with - or with the scheduler's own prefix")
+        raise ValueError(f"{_short(line)} is not a directive: it must begin with - or with the scheduler's prefix")
     return line
 
 
@@ -149,18 +149,18 @@ def template_path(value: object) -> str:
 def host_local(value: object) -> str:
     """Check a path on a disk of the host's own: as `path` does, and not from ~, the home directory."""
     if isinstance(value, str) and value.startswith("~"):
-        raise ValueError("must be on a disk of the host's own, so not in the home directory")
+        raise ValueError("must be on a local disk, not in the home directory")
     return path(value)
 
 
 def _no_way_up(value: str) -> str:
     if ".." in value.split("/"):
-        raise ValueError(f"{_short(value)} goes up with ..")
+        raise ValueError(f"{_short(value)} contains ..")
     return value
 
 
 def _kind(value: object) -> str:
-    kinds = {str: "text", bool: "true or false", int: "a number", float: "a number with a point", list: "a list"}
+    kinds = {str: "text", bool: "true or false", int: "a number", float: "a decimal number", list: "a list"}
     return kinds.get(type(value), "a table" if isinstance(value, dict) else f"a {type(value).__name__}")
 
 

@@ -1,1 +1,1 @@
-"""ssh: the hop, its options and failures, the way to a host, the stanza for a laptop's configuration."""
+"""ssh: the hop, its options and failures, targets, and the stanza for a laptop's configuration."""

@@ -1,7 +1,6 @@
 """A hop: one ssh process with one session, a forward to the next host's socket beside the remote command.
 
-Plans the command line (`plan_hop`) and says why an ssh ended (`why_ended`). ssh exits 255 for every failure of its own,
-so the reason is read from its standard error, in its English, which ssh never translates.
+Plans the command line only; `failures` explains why an ssh ended.
 """
 
 from __future__ import annotations
@@ -10,14 +9,17 @@ from dataclasses import dataclass
 
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
-from gears.ssh.options import effective_options, has_forwards, known_as, ssh_options
-from gears.ssh.remote_gears import hand_over
+from gears.ssh.options import effective_options, has_forwards, host_key_alias, ssh_options
+from gears.ssh.remote_gears import encode_profile
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """How to dial the next host. `options` go before the host's name; the loop adds how and where. `forward`: words of
-    the command line, read by a shell; empty where one of the options sees to it."""
+    """How to dial the next host.
+
+    `key_alias`: the name of its key in known_hosts. `options`: go before the host name; the loop adds further ones.
+    `forward`: part of the command line, read by a shell; empty if one of the options requests the forward.
+    """
 
     host: str
     key_alias: str
@@ -29,36 +31,35 @@ class Hop:
 def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forward: str = "", control: str = "") -> Hop:
     """Plan the hop from this host to the site's lab host.
 
-    `gears`: the command on the lab host. `job`: a job is asked for. `forward`, `control`: as `own_forward` has them.
+    `gears`: the command on the lab host. `job`: request a job. `forward`, `control`: see `control_socket_forward`.
 
-    Asks `ssh -G` what the person's configuration says of the host. Raises CommandFailed with ssh's words where that is
-    wrong, MissingProgram without ssh.
+    Runs `ssh -G` for the user's configuration. Raises CommandFailed with ssh's message if that is invalid,
+    MissingProgram without ssh.
     """
     host = str(site.lab.host)
     effective = effective_options(host)
-    behind = forward if has_forwards(host) else ""
+    deferred = forward if has_forwards(host) else ""
     return Hop(
         host=host,
-        key_alias=known_as(effective, host),
+        key_alias=host_key_alias(effective, host),
         options=ssh_options(
-            effective.get("ciphers", ""), forward=behind, control=control, clear=not forward or bool(behind)
+            effective.get("ciphers", ""), forward=deferred, control=control, clear=not forward or bool(deferred)
         ),
-        forward="" if behind else forward,
+        forward="" if deferred else forward,
         remote=remote_command(site, paths, gears, job=job),
     )
 
 
 def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> str:
-    """Return what the lab host runs.
+    """Return the command that the lab host runs.
 
-    Where it does not share our home, and so our profiles, the resolved one is handed over; with a job always, since the
-    command line may have changed it.
-
-    Every word is safe in any login shell, and none is secret: processes' arguments can be read by all users of a host.
+    It includes the resolved profile if the lab host does not share this home, and always with a job, since the command
+    line can override the profile. Every word is safe in any login shell. None is secret: all users of a host can read
+    the arguments of its processes.
     """
     command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
     if site.envs.default:
         command += f" --env {site.envs.default}"
     if job:
-        return f"{command} --job --profile {hand_over(site)}"
-    return command if site.lab.home == "shared" else f"{command} --profile {hand_over(site)}"
+        return f"{command} --job --profile {encode_profile(site)}"
+    return command if site.lab.home == "shared" else f"{command} --profile {encode_profile(site)}"

@@ -1,4 +1,4 @@
-"""The stanzas for the laptop, of one site or of all, printed or written into ~/.ssh/config."""
+"""Stanzas for the laptop, of one site or of all: printed, or written to ~/.ssh/config."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from gears.sites.load import default_site, load_site, site_names
-from gears.sites.locate import knows_front_path
+from gears.sites.locate import shares_front_path
 from gears.ssh.remote_gears import assumed_root
 from gears.ssh.stanza import plan_stanza
 from gears.system.host import this_host
@@ -14,15 +14,15 @@ from gears.system.installation import gears_home
 
 
 def stanzas(site: str | None, *, port: int | None, user: str | None) -> str:
-    """Return the stanza of `site`; without one those of every site started from here, else the default one's.
+    """Return the stanza of `site` or `$GEARS_SITE`, else of every site started from here, else of the default site.
 
-    `$GEARS_SITE` counts as `site`. Raises what `stanza` raises.
+    Raises what `stanza` raises.
     """
     return "\n".join(stanza(name, port=port, user=user) for name in _sites(site))
 
 
 def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> list[str]:
-    """Put the stanzas into ~/.ssh/config. Return one line for each, saying what became of it.
+    """Write the stanzas to ~/.ssh/config. Return one line of result for each.
 
     Raises what `user_config.write_stanza` raises.
     """
@@ -37,22 +37,22 @@ def write_stanzas(site: str | None, *, port: int | None, user: str | None) -> li
 
 
 def every_stanza(*, user: str | None) -> str:
-    """Return the stanzas of all sites that are known here, but for this machine's own."""
+    """Return the stanzas of all sites known here, except those of this machine alone."""
     return "\n".join(stanza(name, port=None, user=user) for name in _remote_sites())
 
 
 def include_stanzas(*, user: str | None) -> str:
-    """Put the stanzas of all sites into a file beside ~/.ssh/config, which is told to include it.
+    """Write the stanzas of all sites to a file beside ~/.ssh/config, and include it there. Return one line of result.
 
-    Return a line that says what became of it. Raises what `user_config.write_include` raises.
+    Raises what `user_config.write_include` raises.
     """
     from gears.ssh.user_config import write_include
 
     names = _remote_sites()
     written = write_include(every_stanza(user=user), names)
     backup = f" (before: {written.backup})" if written.backup else ""
-    what = "included in" if written.changed else "already in"
-    return f"{', '.join(names)}: {what} {written.config}{backup}"
+    action = "included in" if written.changed else "already in"
+    return f"{', '.join(names)}: {action} {written.config}{backup}"
 
 
 def _remote_sites() -> list[str]:
@@ -61,17 +61,17 @@ def _remote_sites() -> list[str]:
 
 
 def stanza(name: str, *, port: int | None, user: str | None) -> str:
-    """Return the stanza of the site called `name`.
+    """Return the stanza of the site `name`.
 
-    `port`: the laptop's; None: the profile's. `user`: the name on the front; None: the profile's, else the one here.
-    May ask the resolver. Raises UsageError, ProfileError, UnsafePath.
+    `port`: on the laptop; None: the profile's. `user`: account on the front; None: the profile's, else the local one.
+    Can query the resolver. Raises UsageError, ProfileError, UnsafePath.
     """
     site = load_site(name)
-    here = this_host(full_name=site.lab.host is None)
-    user = user or site.front.user or here.user
-    known = knows_front_path(site, here)
-    root = str(gears_home()) if known else assumed_root(site, user)
-    return plan_stanza(site, front_root=root, user=user, port=port, local_host=here.full_name, assumed=not known)
+    host = this_host(full_name=site.lab.host is None)
+    user = user or site.front.user or host.user
+    shared = shares_front_path(site, host)
+    root = str(gears_home()) if shared else assumed_root(site, user)
+    return plan_stanza(site, front_root=root, user=user, port=port, local_host=host.full_name, assumed=not shared)
 
 
 def _sites(site: str | None) -> list[str]:

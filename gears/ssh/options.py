@@ -1,4 +1,4 @@
-"""What every ssh of ours is told, and what the person's own configuration says of a host (`ssh -G`)."""
+"""Options that gears passes to every ssh, and the user's effective configuration for a host (`ssh -G`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gears.system.commands import run
 
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
-NOTHING_OF_HERS = {
+NEUTRAL_OPTIONS = {
     "ClearAllForwardings": "yes",
     "Tunnel": "no",
     "ForwardX11": "no",
@@ -23,53 +23,53 @@ NOTHING_OF_HERS = {
     "StdinNull": "no",
     "LogLevel": "INFO",
 }
-"""ssh_config(5): what a person's configuration may add to a connection."""
+"""ssh_config(5): options that neutralize what the user's configuration can add to a connection."""
 
-CLEAR = "ClearAllForwardings"
-"""Clears forwards of the command line as well. So it is told only where she has some for the host; ours is then asked
-for once ssh is connected (`own_forward`)."""
+CLEAR_FORWARDINGS = "ClearAllForwardings"
+"""Clears forwards of the command line too. So it is set only if the user's configuration has forwards for the host; the
+forward of gears is then requested once ssh is connected (`control_socket_forward`)."""
 
-YOUNG = (("RemoteCommand",), ("SessionType", "ForkAfterAuthentication", "StdinNull"))
-"""Of 7.6 and of 8.7; an older ssh refuses to hear of them."""
+NEWER_OPTIONS = (("RemoteCommand",), ("SessionType", "ForkAfterAuthentication", "StdinNull"))
+"""Since OpenSSH 7.6 and 8.7; an older ssh rejects them."""
 
-ALONE = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no"}
+NO_MULTIPLEXING = {"ControlMaster": "no", "ControlPath": "none", "PermitLocalCommand": "no"}
 
 
-def own_forward(forward: str, control: str) -> dict[str, str]:
-    """Plan a forward, `-L FROM:TO` or `-R FROM:TO`, that ClearAllForwardings leaves alone: ssh(1), -O forward.
+def control_socket_forward(forward: str, control: str) -> dict[str, str]:
+    """Return options that request a forward over the control socket (ssh(1), -O forward) once ssh is connected.
 
-    Where it can't be had, ssh ends. `control`: a path that is ours alone. Her own shell reads the command, as all that
-    ssh runs for her.
+    ClearAllForwardings does not affect it. If it fails, ssh exits. `forward`: `-L FROM:TO` or `-R FROM:TO`. `control`:
+    a private path. The user's login shell reads the command, as it does with every LocalCommand.
     """
-    tell = f"ssh -F none -S {control} -O"
-    ask = f"{{ {tell} forward {forward} gears </dev/null >/dev/null || {tell} exit gears; }} &"
+    mux = f"ssh -F none -S {control} -O"
+    request = f"{{ {mux} forward {forward} gears </dev/null >/dev/null || {mux} exit gears; }} &"
     return {
         "ControlMaster": "yes",
         "ControlPath": control,
         "ControlPersist": "no",
         "PermitLocalCommand": "yes",
-        "LocalCommand": f"sh -c {shlex.quote(ask)}",
+        "LocalCommand": f"sh -c {shlex.quote(request)}",
     }
 
 
 ANY_NODE = "gears-node"
-"""In place of a compute node, whose name is not known yet: what holds for every host."""
+"""Stands for a compute node whose name is not known yet: only options for all hosts apply to it."""
 
 
 def has_forwards(host: str) -> bool:
-    """Tell whether a person's configuration adds forwards to every connection to this host."""
+    """Tell whether the user's configuration adds forwards to every connection to this host."""
     return any(re.match(r"(local|remote|dynamic)forward ", line) for line in effective_lines(host))
 
 
 def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clear: bool = True) -> tuple[str, ...]:
-    """Return what every ssh of ours is told.
+    """Return the options of every ssh that gears runs.
 
-    `ciphers`: those that the person's configuration allows; "": not told. `forward`, `control`: as `own_forward` has
-    them. Not `clear`: the command line's count.
+    `ciphers`: those that the user's configuration allows; "": not set. `forward`, `control`: see
+    `control_socket_forward`. Without `clear`, forwards of the command line are kept.
     """
     options = {
-        **nothing_of_hers(),
-        CLEAR: "yes" if clear else "no",
+        **neutral_options(),
+        CLEAR_FORWARDINGS: "yes" if clear else "no",
         "ConnectTimeout": "5",
         "ServerAliveInterval": "5",
         "ServerAliveCountMax": "2",
@@ -79,7 +79,7 @@ def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clea
         "StreamLocalBindUnlink": "no",
         "EscapeChar": "none",
         "RequestTTY": "no",
-        **(own_forward(forward, control) if forward else ALONE),
+        **(control_socket_forward(forward, control) if forward else NO_MULTIPLEXING),
         "NumberOfPasswordPrompts": "1",
         "Ciphers": _prefer_fast(ciphers),
     }
@@ -87,44 +87,44 @@ def ssh_options(ciphers: str = "", *, forward: str = "", control: str = "", clea
 
 
 @functools.cache
-def nothing_of_hers() -> dict[str, str]:
-    """Return NOTHING_OF_HERS, as far as this machine's ssh knows it. Asked of ssh once."""
-    unknown = [name for group in YOUNG for name in group if not _knows(group)]
-    return {name: value for name, value in NOTHING_OF_HERS.items() if name not in unknown}
+def neutral_options() -> dict[str, str]:
+    """Return those of NEUTRAL_OPTIONS that this machine's ssh supports. Runs ssh once per process."""
+    unknown = [name for group in NEWER_OPTIONS for name in group if not _supports(group)]
+    return {name: value for name, value in NEUTRAL_OPTIONS.items() if name not in unknown}
 
 
-def _knows(names: tuple[str, ...]) -> bool:
+def _supports(names: tuple[str, ...]) -> bool:
     try:
-        run(["ssh", "-F", "none", "-G", *(f"-o{name}={NOTHING_OF_HERS[name]}" for name in names), "gears"], timeout_s=5)
+        run(["ssh", "-F", "none", "-G", *(f"-o{name}={NEUTRAL_OPTIONS[name]}" for name in names), "gears"], timeout_s=5)
     except CommandFailed:
         return False
     return True
 
 
 def effective_options(host: str) -> dict[str, str]:
-    """Return what ssh's configuration says of a host; of a keyword that stands there several times, the last value."""
+    """Return the effective options for a host; of a keyword with several values, the last."""
     pairs = (line.partition(" ") for line in effective_lines(host))
     return {name: value for name, _, value in pairs}
 
 
 def effective_lines(host: str, *options: str) -> list[str]:
-    """Return the lines of `ssh -G` for a host. Raises CommandFailed with ssh's words where it refuses."""
+    """Return the lines of `ssh -G` for a host. Raises CommandFailed with ssh's message if it is invalid."""
     try:
         return run(["ssh", "-G", *options, host], timeout_s=10).splitlines()
     except CommandFailed as exc:
         raise CommandFailed(f"ssh's configuration: {exc.stderr.strip() or exc}", next="ssh -G " + host) from exc
 
 
-def known_as(effective: Mapping[str, str], host: str) -> str:
-    """Return the name by which known_hosts has a host's key (sshd(8)), wherever it is dialled."""
+def host_key_alias(effective: Mapping[str, str], host: str) -> str:
+    """Return the name under which known_hosts has the host's key (sshd(8)), whatever address is dialled."""
     name, port = effective.get("hostname") or host, effective.get("port", "22")
     return effective.get("hostkeyalias") or (name if port == "22" else f"[{name}]:{port}")
 
 
-def has_ticket() -> bool:
-    """Tell whether there is a ticket of Kerberos (`klist -s`): one is good for a host's name alone.
+def has_kerberos_ticket() -> bool:
+    """Tell whether there is a valid Kerberos ticket (`klist -s`). A ticket authenticates to host names, not addresses.
 
-    Debian's ssh would use one for every host.
+    Debian's ssh enables GSSAPI for every host.
     """
     try:
         run(["klist", "-s"], timeout_s=2)
@@ -134,25 +134,22 @@ def has_ticket() -> bool:
 
 
 def same_configuration(host: str, other: str) -> bool:
-    """Tell whether a person's configuration says the same of both, but for their names."""
-    return but_for_the_name(effective_lines(host)) == but_for_the_name(effective_lines(other))
+    """Tell whether the user's configuration for both hosts is the same, apart from their names."""
+    return without_host_names(effective_lines(host)) == without_host_names(effective_lines(other))
 
 
-def but_for_the_name(lines: list[str]) -> list[str]:
-    """Leave out of `effective_lines` what differs between two names of a host."""
+def without_host_names(lines: list[str]) -> list[str]:
+    """Return `effective_lines` without those that differ between two names of a host."""
     return [line for line in lines if line.split(" ")[0] not in ("host", "hostname", "hostkeyalias")]
 
 
-def by_address(address: str, key_alias: str) -> tuple[str, ...]:
-    """Return the options by which ssh dials `address`, and looks up the host's key under `key_alias`."""
+def address_options(address: str, key_alias: str) -> tuple[str, ...]:
+    """Return options with which ssh dials `address` and looks up the host key under `key_alias`."""
     return ("-o", f"HostName={address}", "-o", f"HostKeyAlias={key_alias}")
 
 
 def _prefer_fast(ciphers: str) -> str:
-    """Put AES-GCM first of the same ciphers.
-
-    Nothing is added to what the person's or the site's configuration allows.
-    """
+    """Move AES-GCM to the front of the list. Adds no cipher that the configuration does not allow."""
     allowed = [cipher for cipher in ciphers.split(",") if cipher]
     fast = [cipher for cipher in FAST_CIPHERS if cipher in allowed]
     return ",".join(fast + [cipher for cipher in allowed if cipher not in fast])

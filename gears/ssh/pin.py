@@ -1,62 +1,78 @@
-"""Which node behind a name the lab is on, and how that node is reached again."""
+"""The pin: the node behind a host name on which the lab runs, and how that node is dialled again."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from gears.sites.paths import RunDir
-from gears.ssh.failures import ANOTHER_NODE, ELSEWHERE, NOT_AT_AN_ADDRESS, Failure
+from gears.ssh.failures import ANOTHER_NODE, NAME_DEPENDENT_KINDS, WRONG_NODE, Failure
 from gears.ssh.hop import Hop
-from gears.ssh.options import but_for_the_name, by_address, effective_lines, effective_options, has_ticket
+from gears.ssh.options import (
+    address_options,
+    effective_lines,
+    effective_options,
+    has_kerberos_ticket,
+    without_host_names,
+)
 from gears.system import records
 
+Method = Literal["address", "name"]
 
-def reached_by(host: str, pin: Pin) -> str:
-    """Tell how the node of `pin` is reached again behind `host`: by "address", else by "name".
 
-    By name, by which another node may answer, where the person's configuration would not apply to the address as it
-    does to the name, or that is no way from here.
+def redial_method(host: str, pin: Pin) -> Method:
+    """Return how to dial the node of `pin` behind `host` again: by its address if possible, else by name.
+
+    By name another node can answer. It is necessary if the user's configuration would not apply to the address as it
+    does to the name, or if the address is not reachable from here (a proxy, another port).
     """
     address, port = str(pin.address), pin.port or ""
     named = effective_options(host)
     if port not in ("", named.get("port", port)):
         return "name"
-    if any(named.get(way, "none") != "none" for way in ("proxycommand", "proxyjump")):
+    if any(named.get(proxy, "none") != "none" for proxy in ("proxycommand", "proxyjump")):
         return "name"
-    if named.get("gssapiauthentication") == "yes" and has_ticket():
+    if named.get("gssapiauthentication") == "yes" and has_kerberos_ticket():
         return "name"
-    lines = but_for_the_name(effective_lines(host))
-    same = lines == but_for_the_name(effective_lines(host, *by_address(address, host)))
+    lines = without_host_names(effective_lines(host))
+    same = lines == without_host_names(effective_lines(host, *address_options(address, host)))
     return "address" if same and not any("%h" in line for line in lines) else "name"
 
 
-ON_NODE = f"""sh -c 'test "$(uname -n)" = "$0" || {{ echo "{ANOTHER_NODE}" >&2; exit {ELSEWHERE}; }}'"""
-"""With a node's name, in any login shell: whether this is that node."""
+NODE_GUARD = f"""sh -c 'test "$(uname -n)" = "$0" || {{ echo "{ANOTHER_NODE}" >&2; exit {WRONG_NODE}; }}'"""
+"""Followed by a node's name: fails on any other node. Works in every login shell."""
 
 
-def dial_again(hop: Hop, pin: Pin) -> tuple[tuple[str, ...], str]:
-    """Return ssh's options, and what stands before the remote command, to reach the node of `pin`.
+class Redial(NamedTuple):
+    """How to dial a node again. `options`: of ssh. `guard`: a prefix of the remote command."""
 
-    Any node, where the pin is empty.
-    """
+    options: tuple[str, ...] = ()
+    guard: str = ""
+
+
+def redial_options(hop: Hop, pin: Pin) -> Redial:
+    """Return how to reach the node of `pin`; any node if the pin is empty."""
     if not pin.address:
-        return (), ""
-    if (pin.by or reached_by(hop.host, pin)) == "address":
-        return by_address(pin.address, hop.key_alias), ""
-    return (), f"{ON_NODE} {pin.host} && "
+        return Redial()
+    if (pin.by or redial_method(hop.host, pin)) == "address":
+        return Redial(options=address_options(pin.address, hop.key_alias))
+    return Redial(guard=f"{NODE_GUARD} {pin.host} && ")
 
 
-def may_enter_by_name(host: str, ended: Failure) -> bool:
-    """Tell whether a dial by address that ended so is worth another one by name. A ticket is good for names only."""
+def may_retry_by_name(host: str, ended: Failure) -> bool:
+    """Tell whether a dial by address that failed so can succeed by name. Kerberos authenticates to names only."""
     if ended.kind == "login":
         return effective_options(host).get("gssapiauthentication") == "yes"
-    return ended.kind in NOT_AT_AN_ADDRESS
+    return ended.kind in NAME_DEPENDENT_KINDS
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Which node behind a name the lab is on, where ssh has found it, and how it is dialled again: by its address or by
-    name; None while that was not found out."""
+    """The node behind a host name on which the lab runs.
+
+    `host`: its name. `address`, `port`: where ssh reached it. `by`: how it is dialled again, by "address" or "name";
+    None until that is determined.
+    """
 
     host: str | None = None
     address: str | None = None
@@ -65,10 +81,10 @@ class Pin:
 
 
 def load_pin(paths: RunDir) -> Pin:
-    """Read which node the lab is on; of an empty one any may be dialled."""
+    """Read the pin. An empty one allows any node."""
     return records.load(Pin, paths.pin) or Pin()
 
 
 def save_pin(paths: RunDir, pin: Pin) -> None:
-    """Write down which node the lab is on. Raises OSError."""
+    """Replace the pin. Raises OSError."""
     records.save(paths.pin, pin)

@@ -1,5 +1,6 @@
-"""What a command of gears at the far end of an ssh answers: lines of JSON on its standard output, the newest of which
-counts. A person's start-up files may print before them.
+"""Reports of a gears command on a remote host: lines of JSON on its standard output, of which the newest counts.
+
+The user's start-up files can print other lines before them.
 """
 
 from __future__ import annotations
@@ -9,22 +10,22 @@ import sys
 from typing import Any
 
 BEGIN = '{"gears":'
-"""Begins such a line."""
+"""How a report line begins."""
 
 
-def send(found: dict[str, Any]) -> None:
-    """Answer with `found`, at once."""
-    sys.stdout.write(json.dumps({"gears": found}, separators=(",", ":")) + "\n")
+def send(report: dict[str, Any]) -> None:
+    """Print a report, and flush it."""
+    sys.stdout.write(json.dumps({"gears": report}, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 
 def read(text: str) -> dict[str, Any]:
-    """Find the newest answer in what was printed; empty while there is none."""
+    """Return the newest report in `text`; empty if there is none."""
     for line in reversed(text.splitlines()):
         if line.startswith(BEGIN):
             try:
-                found = json.loads(line)["gears"]
+                report = json.loads(line)["gears"]
             except (ValueError, KeyError):
                 return {}
-            return found if isinstance(found, dict) else {}
+            return report if isinstance(report, dict) else {}
     return {}

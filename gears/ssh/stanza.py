@@ -1,8 +1,7 @@
 """The block for the laptop's ~/.ssh/config. Pure; `ssh.user_config` writes it there.
 
-Every keyword and cipher is one that OpenSSH 6.7 reads, the first to forward to a socket; a site that
-chooses `proxy = "jump"` needs 7.3 (ssh_config(5): ProxyJump). So no `Ciphers ^…` (7.8), no `Include` (7.3).
-Nothing secret is in it.
+OpenSSH 6.7, the first version to forward to a socket, reads every keyword and cipher; a site with `proxy = "jump"`
+needs 7.3 (ssh_config(5): ProxyJump). So no `Ciphers ^…` (7.8), no `Include` (7.3). It contains no secret.
 """
 
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from gears.sites import validators
 from gears.sites.paths import MAX_FORWARD_PATH
 from gears.sites.profile import Site
 
-# AES-GCM first: 1.25 to 1.6 times the throughput of the default where a processor knows AES. ChaCha20 is left out:
-# an ssh in FIPS mode knows no such word and would refuse the whole file.
+# AES-GCM first: 1.25 to 1.6 times the throughput of the default on a processor with AES instructions. ChaCha20 is left
+# out: an ssh in FIPS mode does not know it and would reject the whole file.
 CIPHERS = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr"
 
 
@@ -34,9 +33,9 @@ def plan_stanza(
 ) -> str:
     """Write the text for ~/.ssh/config: comments, the site's block, and one for each jump host.
 
-    `front_root` is where gears is on the front, `assumed` where nobody has looked there. `local_host` is what to dial
-    for a site without hosts, whose lab is on this machine. Raises UnsafePath for a path ssh would not forward to,
-    UsageError for a name or port that can't stand in the file.
+    `front_root`: the directory of gears on the front; `assumed`: nobody has verified it. `local_host`: the host to dial
+    for a site without hosts, whose lab is on this machine. Raises UnsafePath for a path to which ssh does not forward,
+    UsageError for an invalid name or port.
     """
     _checked(validators.user, user, "--user NAME")
     port = _checked(validators.port, site.laptop.port if port is None else port, "--port N")
@@ -52,27 +51,34 @@ def plan_blocks(
 ) -> list[Block]:
     """Plan the site's block, then one for each jump host.
 
-    `ssh`: the ssh within a ProxyCommand, if it is to be another.
+    `ssh`: replaces the ssh within a ProxyCommand.
     """
     jumps = _jumps(site, user, ssh)
-    options = (("HostName", host), ("User", user), *_through(site, jumps, ssh), *forward, *_LOUD, *_LIVELY)
+    options = (
+        ("HostName", host),
+        ("User", user),
+        *_through(site, jumps, ssh),
+        *forward,
+        *_FORWARD_OPTIONS,
+        *_CONNECTION_OPTIONS,
+    )
     return [Block(alias(site.name), options), *jumps]
 
 
 def alias(site_name: str) -> str:
-    """Return what a person types after `ssh`."""
+    """Return the `Host` alias of a site's stanza."""
     return f"{site_name}-jupyter"
 
 
 def in_path(user: str) -> str:
-    """Return a user's name as it stands in a path: of DOMAIN\\name below its domain (smb.conf(5): template homedir)."""
+    """Return a user name as part of a path: DOMAIN\\name is below its domain (smb.conf(5): template homedir)."""
     return user.replace("\\", "/")
 
 
-# With both address families ssh is content with half a forward: where 127.0.0.1:PORT is taken it would go on with
-# [::1]:PORT alone. With one, ExitOnForwardFailure ends it.
-_LOUD = (("AddressFamily", "inet"), ("GatewayPorts", "no"), ("ExitOnForwardFailure", "yes"))
-_LIVELY = (("ServerAliveInterval", "5"), ("ServerAliveCountMax", "2"), ("Ciphers", CIPHERS))
+# With both address families ssh accepts half a forward: if 127.0.0.1:PORT is taken, it continues with [::1]:PORT alone.
+# With one, ExitOnForwardFailure ends it.
+_FORWARD_OPTIONS = (("AddressFamily", "inet"), ("GatewayPorts", "no"), ("ExitOnForwardFailure", "yes"))
+_CONNECTION_OPTIONS = (("ServerAliveInterval", "5"), ("ServerAliveCountMax", "2"), ("Ciphers", CIPHERS))
 
 
 def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
@@ -81,7 +87,7 @@ def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
     several = len(site.front.jump) > 1
     for number, jump in enumerate(site.front.jump, start=1):
         jump_user, _, host = jump.rpartition("@")
-        # ProxyJump names the whole way at once, in the site's own block.
+        # ProxyJump lists all jump hosts, in the site's own block.
         through = () if site.front.proxy == "jump" else _through(site, blocks, ssh)
         options = (("HostName", host), ("User", jump_user or user), *through, ("Ciphers", CIPHERS))
         blocks.append(Block(f"{site.name}-login{number if several else ''}", options))
@@ -89,7 +95,7 @@ def _jumps(site: Site, user: str, ssh: str) -> list[Block]:
 
 
 def _through(site: Site, jumps: list[Block], ssh: str) -> tuple[tuple[str, str], ...]:
-    """Return the options by which ssh gets through `jumps`, the last of which reaches the host itself."""
+    """Return the proxy options through `jumps`, the last of which reaches the host itself."""
     if not jumps:
         return ()
     if site.front.proxy == "jump":
@@ -105,27 +111,27 @@ def _comments(site: Site, port: int) -> str:
     return "\n".join(
         [
             f"# JupyterLab on {title}. Made by `gears ssh-config {site.name}` for OpenSSH {oldest} or later.",
-            f"# Type `ssh {alias(site.name)}`, leave it open, and go to http://localhost:{port}/lab",
+            f"# Run `ssh {alias(site.name)}`, leave it open, and go to http://localhost:{port}/lab",
             "# Not `ssh -N`: without a session each new connection of the browser takes 44 ms longer.",
         ]
     )
 
 
 def _assumption(front_root: str, host: str) -> str:
-    return f"# Taken for granted: gears is at {front_root} on {host}. If it is not, print this block there."
+    return f"# Assumed: gears is in {front_root} on {host}. If it is not, print this block there."
 
 
 def _forwardable(path: str) -> str:
     if len(path) > MAX_FORWARD_PATH:
         raise UnsafePath(
-            f"{path}: {len(path)} characters, and ssh forwards to at most {MAX_FORWARD_PATH}",
+            f"{path} is {len(path)} characters long; ssh forwards to at most {MAX_FORWARD_PATH}",
             next="export GEARS_HOME=…   (a shorter path to gears on the front)",
         )
     try:
         return str(validators.path(path))
     except ValueError as exc:
         fix = "export GEARS_HOME=…   (a path to gears on the front without such characters)"
-        raise UnsafePath(f"the path of the socket can't stand in ssh's configuration: {exc}", next=fix) from exc
+        raise UnsafePath(f"the socket path is invalid in ssh's configuration: {exc}", next=fix) from exc
 
 
 def _checked(check: validators.Check, value: object, option: str) -> Any:

@@ -1,7 +1,8 @@
-"""How a person's own ssh gets from this host to a site, or to any host that ssh knows: for what a person types.
+"""The user's ssh from this host to a site, or to any host that ssh knows: for commands run in the foreground.
 
-On a laptop the stanza is taken where it is in ~/.ssh/config, with whatever the person has changed there; else what it
-would say. Where that configuration shares connections (ControlMaster), these share them too; nothing depends on it.
+On a laptop it uses the stanza in ~/.ssh/config if there is one, including the user's changes to it; else the options
+that the stanza would have. If that configuration shares connections (ControlMaster), so does this; nothing depends on
+it.
 """
 
 from __future__ import annotations
@@ -15,99 +16,101 @@ from dataclasses import dataclass, replace
 from gears.errors import CommandFailed, NotReachable, UsageError
 from gears.sites import validators
 from gears.sites.load import load_site, site_names
-from gears.sites.locate import find_paths, place_of, route_of
+from gears.sites.locate import find_paths, host_role, route_of
 from gears.sites.profile import Site
 from gears.sites.route import Route
-from gears.ssh.options import by_address, effective_options, known_as, ssh_options
-from gears.ssh.pin import Pin, load_pin, reached_by
+from gears.ssh.options import address_options, effective_options, host_key_alias, ssh_options
+from gears.ssh.pin import Pin, load_pin, redial_method
 from gears.ssh.remote_gears import next_gears
 from gears.ssh.stanza import alias
 from gears.system.commands import run, run_in_terminal
 
-SHARED = ("ControlMaster", "ControlPath", "RequestTTY", "EscapeChar")
-"""Options of a hop that are left to the person's own configuration, or to the command, here."""
+LEFT_TO_USER = ("ControlMaster", "ControlPath", "RequestTTY", "EscapeChar")
+"""Options of a hop that are left to the user's configuration, or to the command, here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What stands on ssh's command line before the remote command. `host` may be an alias of the stanza. `words`: for
-    every ssh on the way."""
+    """The part of ssh's command line before the remote command.
+
+    `host`: a host name, or the alias of a stanza. `common_options`: for every ssh on the route, jump hosts included.
+    """
 
     host: str
     options: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
+    common_options: tuple[str, ...] = ()
 
     def command(self, *more: str) -> list[str]:
-        """Return the command line of ssh, with `more` options, up to the host's name."""
-        ours = [f"-o{option}" for option in ssh_options() if not option.startswith(SHARED)]
-        return ["ssh", *more, *self.words, *ours, *self.options, self.host]
+        """Return the command line of ssh, with `more` options, up to the host name."""
+        ours = [f"-o{option}" for option in ssh_options() if not option.startswith(LEFT_TO_USER)]
+        return ["ssh", *more, *self.common_options, *ours, *self.options, self.host]
 
 
-def find_target(name: str, *, words: tuple[str, ...] = ()) -> Target | None:
-    """Find the whole way to `name`, a site's lab host or a host that ssh knows, in one ssh. None: it is this host.
+def find_target(name: str, *, common_options: tuple[str, ...] = ()) -> Target | None:
+    """Return the target for `name`, a site (its lab host) or a host that ssh knows, over the whole route.
 
-    `words`: options for every ssh on the way. Raises UsageError for a name that can be neither.
+    None: it is this host. `common_options`: for every ssh on the route. Raises UsageError for an invalid name.
     """
-    if name not in [known for known, _ in site_names()]:
-        return Target(_checked_host(name), words=words)
+    if name not in [site for site, _ in site_names()]:
+        return Target(_checked_host(name), common_options=common_options)
     route = route_of(load_site(name))
-    place = place_of(route)
-    if place == "lab":
+    role = host_role(route)
+    if role == "lab":
         return None
-    front = next_target(route, words=words)
-    if place == "front" or route.kind == "proxy":
+    front = next_target(route, common_options=common_options)
+    if role == "front" or route.kind == "proxy":
         return front
-    through = f"{_inner(front)} -W %h:%p {front.host}"
+    command = f"{_inner_ssh(front)} -W %h:%p {front.host}"
     user = _user(front, route.site)
-    return Target(route.lab, (*(("-l", user) if user else ()), *_through(through)), words)
+    return Target(route.lab, (*(("-l", user) if user else ()), *_proxy_options(command)), common_options)
 
 
-def next_target(route: Route, *, words: tuple[str, ...] = ()) -> Target:
-    """Find the way from a laptop to the front, or from the front to the lab host.
+def next_target(route: Route, *, common_options: tuple[str, ...] = ()) -> Target:
+    """Return the target from a laptop to the front, or from the front to the lab host.
 
-    Of several lab hosts behind one name it leads to the one that was used last.
+    If the lab host is an alias for several hosts, it is the one used last.
     """
-    if place_of(route) == "front":
+    if host_role(route) == "front":
         paths = find_paths(route)
-        return target_of_pin(route, load_pin(paths) if paths else Pin(), words=words)
-    return replace(_by_stanza(route.site, words) or _by_profile(route, words), words=words)
+        return pinned_target(route, load_pin(paths) if paths else Pin(), common_options=common_options)
+    target = _stanza_target(route.site, common_options) or _profile_target(route, common_options)
+    return replace(target, common_options=common_options)
 
 
-def target_of_pin(route: Route, pin: Pin, *, words: tuple[str, ...] = ()) -> Target:
-    """Find the way from the front to the node of `pin`; to any, where it is empty.
+def pinned_target(route: Route, pin: Pin, *, common_options: tuple[str, ...] = ()) -> Target:
+    """Return the target from the front to the node of `pin`; to any node if the pin is empty.
 
-    By the lab host's name, to which the person's configuration applies; by the node's address, where it says the same
-    of that.
+    By the node's address if the user's configuration says the same of it, else by the lab host's name.
     """
-    if not pin.address or (pin.by or reached_by(route.lab, pin)) == "name":
-        return Target(route.lab, words=words)
-    alias = known_as(effective_options(route.lab), route.lab)
-    return Target(route.lab, by_address(pin.address, alias), words)
+    if not pin.address or (pin.by or redial_method(route.lab, pin)) == "name":
+        return Target(route.lab, common_options=common_options)
+    key_alias = host_key_alias(effective_options(route.lab), route.lab)
+    return Target(route.lab, address_options(pin.address, key_alias), common_options)
 
 
 def run_remote(target: Target, remote: str, *, again: str) -> int:
-    """Run a command on another host, in the person's terminal, and return its exit status.
+    """Run a command on another host, in the user's terminal, and return its exit status.
 
-    Without a terminal it asks nothing. Raises NotReachable where ssh ended; a command that exits with 255 looks the
-    same.
+    Without a terminal ssh prompts for nothing. Raises NotReachable, with `again` as the next command, if ssh exits with
+    255; a remote command that exits with 255 looks the same.
     """
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    words = ["-t"] if terminal else ["-T", "-n", "-oBatchMode=yes"]
-    status = run_in_terminal([*target.command(*words), remote], timeout_s=None)
+    options = ["-t"] if terminal else ["-T", "-n", "-oBatchMode=yes"]
+    status = run_in_terminal([*target.command(*options), remote], timeout_s=None)
     if status == 255:
-        raise NotReachable(f"the connection to {target.host} ended, or none came about", next=again)
+        raise NotReachable(f"connection to {target.host} failed or was closed", next=again)
     return status
 
 
 def pass_on(route: Route, command: str, words: Sequence[str], *, again: str, target: Target | None = None) -> int:
-    """Let the next host carry out `gears COMMAND WORDS`, with a terminal if there is one here. Return its exit status.
+    """Run `gears COMMAND WORDS` on the next host, with a terminal if there is one here. Return its exit status.
 
-    The lab host itself is told `_COMMAND`: to do it there, whatever names that host has. `target`: how the next host is
-    reached, else `next_target`. `again`: what to type where ssh ended.
+    On the lab host itself it is `gears _COMMAND`, which runs there whatever names that host has. `target`: the next
+    host, by default `next_target`. `again`: the command to run after a lost connection.
     """
-    place = place_of(route)
-    command = f"_{command}" if place == "front" or route.kind == "proxy" else command
-    remote = f"{next_gears(route.site, place)} {shlex.join([command, *words])}"
+    role = host_role(route)
+    command = f"_{command}" if role == "front" or route.kind == "proxy" else command
+    remote = f"{next_gears(route.site, role)} {shlex.join([command, *words])}"
     return run_remote(target or next_target(route), remote, again=again)
 
 
@@ -115,46 +118,48 @@ def _checked_host(name: str) -> str:
     try:
         return str(validators.jump(name))
     except ValueError as exc:
-        raise UsageError(f"neither a site nor a host: {exc}", next="gears sites list") from exc
+        raise UsageError(f"neither a site nor a valid host name: {exc}", next="gears sites list") from exc
 
 
-def _by_stanza(site: Site, words: tuple[str, ...]) -> Target | None:
-    """Take the stanza in the person's configuration, without its forward; None where it is not there."""
+def _stanza_target(site: Site, common_options: tuple[str, ...]) -> Target | None:
+    """Return the stanza's alias as a target, without its forward; None if the configuration has no stanza."""
     name = alias(site.name)
     if re.search(rf"^localforward .*/{re.escape(site.name)}\.sck$", _effective(name), re.MULTILINE):
-        return Target(name, ("-oClearAllForwardings=yes", *own_proxy(name, words)))
+        return Target(name, ("-oClearAllForwardings=yes", *stanza_proxy(name, common_options)))
     return None
 
 
-def own_proxy(name: str, words: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return options in place of the ProxyCommand or ProxyJump of a stanza's block.
+def stanza_proxy(name: str, common_options: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return options that replace the ProxyCommand or ProxyJump of a stanza.
 
-    With the ssh to its jump host, too, nothing of the person's rides along. Empty where it is another one, which she
-    chose.
+    They run the ssh to the jump host with the options of gears as well. Empty if the user has chosen another proxy.
     """
     jump = rf"{re.escape(re.sub('-(jupyter|login[0-9]*)$', '', name))}-login[0-9]*"
     effective = _effective(name)
     if found := re.search(rf"^proxycommand ssh -q -W %h:%p ({jump})$", effective, re.MULTILINE):
-        return _through(f"{_inner(Target(found[1], own_proxy(found[1], words), words))} -W %h:%p {found[1]}")
+        inner = Target(found[1], stanza_proxy(found[1], common_options), common_options)
+        return _proxy_options(f"{_inner_ssh(inner)} -W %h:%p {found[1]}")
     if found := re.search(rf"^proxycommand ssh ({jump}) nc %h %p$", effective, re.MULTILINE):
-        return _through(f"{_inner(Target(found[1], own_proxy(found[1], words), words))} {found[1]} nc %h %p")
+        inner = Target(found[1], stanza_proxy(found[1], common_options), common_options)
+        return _proxy_options(f"{_inner_ssh(inner)} {found[1]} nc %h %p")
     if found := re.search(rf"^proxyjump ({jump}(?:,{jump})*)$", effective, re.MULTILINE):
-        return _through(_proxy_command([Target(host, words=words) for host in found[1].split(",")], nc=False))
+        jumps = [Target(host, common_options=common_options) for host in found[1].split(",")]
+        return _proxy_options(_proxy_command(jumps, nc=False))
     return ()
 
 
-def _by_profile(route: Route, words: tuple[str, ...]) -> Target:
+def _profile_target(route: Route, common_options: tuple[str, ...]) -> Target:
     site = route.site
     user = ("-l", site.front.user) if site.front.user else ()
     if not site.front.jump:
         return Target(route.front, user)
-    jumps = [Target(jump, _login(jump, site.front.user), words) for jump in site.front.jump]
+    jumps = [Target(jump, _login(jump, site.front.user), common_options) for jump in site.front.jump]
     proxy = _proxy_command(jumps, nc=site.front.proxy == "nc")
-    return Target(route.front, (*user, *_through(proxy)))
+    return Target(route.front, (*user, *_proxy_options(proxy)))
 
 
-def _through(command: str) -> tuple[str, ...]:
-    """Return the options by which `command` passes bytes on; one of the person's own may pass a descriptor."""
+def _proxy_options(command: str) -> tuple[str, ...]:
+    """Return the options for a ProxyCommand that passes bytes; the user's own one could pass a descriptor."""
     return f"-oProxyCommand={command}", "-oProxyUseFdpass=no"
 
 
@@ -163,23 +168,26 @@ def _login(jump: str, user: str) -> tuple[str, ...]:
 
 
 def _proxy_command(jumps: list[Target], *, nc: bool) -> str:
-    """Write the ProxyCommand of ssh_config(5) through `jumps`, outermost first.
+    """Return the ProxyCommand (ssh_config(5)) through `jumps`, outermost first.
 
-    What an inner ssh expands has its % doubled.
+    The % of tokens that an inner ssh expands is doubled.
     """
     *before, last = jumps
     if before:
-        last = replace(last, options=(*last.options, *_through(_proxy_command(before, nc=nc))))
-    return f"{_inner(last)} {last.host} nc %h %p" if nc else f"{_inner(last)} -W %h:%p {last.host}"
+        last = replace(last, options=(*last.options, *_proxy_options(_proxy_command(before, nc=nc))))
+    return f"{_inner_ssh(last)} {last.host} nc %h %p" if nc else f"{_inner_ssh(last)} -W %h:%p {last.host}"
 
 
-def _inner(target: Target) -> str:
-    """Write the ssh that another one runs, up to the host's name: it says what is wrong, but not that it was ended."""
+def _inner_ssh(target: Target) -> str:
+    """Return the command of an ssh run by another one, up to the host name.
+
+    It prints errors, but not that it was terminated.
+    """
     return shlex.join(target.command("-T", "-oLogLevel=ERROR")[:-1]).replace("%", "%%")
 
 
 def _user(front: Target, site: Site) -> str:
-    """Find the person's name on the centre's hosts, as the stanza or the profile has it."""
+    """Return the user's account on the centre's hosts, from the stanza or the profile; "": the same as here."""
     if front.host == alias(site.name) and (found := re.search(r"^user (\S+)$", _effective(front.host), re.MULTILINE)):
         return found[1]
     return site.front.user

@@ -1,7 +1,7 @@
-"""The stanza's place in the laptop's ~/.ssh/config: a block of our own between two marks.
+"""The stanza in the laptop's ~/.ssh/config: a block between two marks.
 
 In ssh's configuration the first value wins, so the block goes to the top of the file, before any `Host *`. It ends
-with `Host *`, so that lines which held for every host before still do. Nothing outside the marks is changed.
+with `Host *`, so that the lines after it apply to every host as before. Nothing outside the marks is changed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ INCLUDED = "gears.config"
 
 INCLUDED_HEAD = "# Written by `gears ssh-config --all --write`, again and again: what you change here is lost."
 INCLUDE_MARK = "Include"
-"""No site can be called so."""
+"""Not a valid site name."""
 
-Effective = dict[str, list[str]]  # "hostname" → what `ssh -G` says of it; more than one for LocalForward and the like
+Effective = dict[
+    str, list[str]
+]  # keyword in lower case → its values by `ssh -G`; several for LocalForward and the like
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the file. `backup` is the file as it was, where there was one and it changed."""
+    """The result. `backup`: a copy of the previous file, if there was one and it was changed."""
 
     config: Path
     changed: bool
@@ -43,11 +45,10 @@ class Written:
 
 
 def write_stanza(stanza: str, site_name: str, config: Path | None = None) -> Written:
-    """Put `stanza` into `config` (~/.ssh/config) as the block of `site_name`, in place of an earlier one.
+    """Write `stanza` to `config` (~/.ssh/config) as the block of `site_name`, in place of an earlier one. Idempotent.
 
-    The new file is first read by ssh itself, then takes the old one's place at once. Raises GearsError, with the file
-    untouched, where ssh would not read it, another line overrides the block, our marks are broken, or it can't be
-    written. May be repeated.
+    ssh itself checks the new file, which then atomically replaces the old one. Raises GearsError, with the file
+    unchanged, if ssh rejects it, another line overrides the block, the marks are damaged, or it can't be written.
     """
     config = config or Path("~/.ssh/config").expanduser()
     try:
@@ -55,16 +56,16 @@ def write_stanza(stanza: str, site_name: str, config: Path | None = None) -> Wri
             return _write(stanza, site_name, config)
     except OSError as exc:
         raise GearsError(
-            f"{exc.filename or config}: {exc.strerror or exc}; the file is as it was",
+            f"{exc.filename or config}: {exc.strerror or exc}; the file is unchanged",
             next=f"gears ssh-config {site_name}   (and paste what it prints)",
         ) from exc
 
 
 def write_include(stanzas: str, site_names: list[str], config: Path | None = None) -> Written:
-    """Put `stanzas` into a file of gears' beside `config`, and one line that includes it on top of that.
+    """Write `stanzas` to a file beside `config`, and a line that includes it to the top of `config`.
 
-    ssh_config(5): Include, of OpenSSH 7.3. The blocks that `write_stanza` made for these sites are taken out. Raises as
-    that does.
+    ssh_config(5): Include, since OpenSSH 7.3. Removes the blocks that `write_stanza` made for these sites. Raises as
+    `write_stanza` does.
     """
     config = config or Path("~/.ssh/config").expanduser()
     try:
@@ -72,7 +73,7 @@ def write_include(stanzas: str, site_names: list[str], config: Path | None = Non
             return _write_include(stanzas, site_names, config)
     except OSError as exc:
         raise GearsError(
-            f"{exc.filename or config}: {exc.strerror or exc}; the file is as it was",
+            f"{exc.filename or config}: {exc.strerror or exc}; the file is unchanged",
             next="gears ssh-config --all   (and paste what it prints)",
         ) from exc
 
@@ -82,7 +83,8 @@ def _write_include(stanzas: str, site_names: list[str], config: Path) -> Written
     was = included.read_text() if included.exists() else None
     if was is not None and not was.startswith(INCLUDED_HEAD):
         raise GearsError(
-            f"{included}: is not gears'", next=f"mv {included} {included}.mine; gears ssh-config --all --write"
+            f"{included}: was not written by gears",
+            next=f"mv {included} {included}.mine; gears ssh-config --all --write",
         )
     content = f"{INCLUDED_HEAD}\n{stanzas}"
     with _draft(content.encode(), included) as draft:
@@ -99,25 +101,22 @@ def _write_include(stanzas: str, site_names: list[str], config: Path) -> Written
 
 
 def _with_include(text: str, site_names: list[str], config: Path) -> str:
-    """Return `text` with our Include on top, and without these sites' blocks, which it would shadow."""
+    """Return `text` with the Include at its top, and without these sites' blocks, which it would shadow."""
     lines = text.splitlines(keepends=True)
     for name in site_names:
-        first, behind = _find_block(lines, name, config)
-        if first != behind and lines[behind : behind + 1] and not lines[behind].strip():
-            behind += 1
-        del lines[first:behind]
-    first, behind = _find_block(lines, INCLUDE_MARK, config)
-    end = "\r\n" if "\r\n" in text else "\n"
+        first, after = _find_block(lines, name, config)
+        if first != after and lines[after : after + 1] and not lines[after].strip():
+            after += 1
+        del lines[first:after]
+    first, after = _find_block(lines, INCLUDE_MARK, config)
+    newline = "\r\n" if "\r\n" in text else "\n"
     opening, closing = _marks(INCLUDE_MARK)
-    block = [opening, f"Include {_included(config)}", closing, *([""] if first == behind and lines else [])]
-    return "".join([*lines[:first], *(line + end for line in block), *lines[behind:]])
+    block = [opening, f"Include {_included(config)}", closing, *([""] if first == after and lines else [])]
+    return "".join([*lines[:first], *(line + newline for line in block), *lines[after:]])
 
 
 def _included(config: Path) -> str:
-    """Return the included file as `config` names it.
-
-    A home that is shared by several machines may have another path on each.
-    """
+    """Return the included file as `config` names it: a shared home can have a different path on each machine."""
     usual = config == Path("~/.ssh/config").expanduser()
     return f"~/.ssh/{INCLUDED}" if usual else f'"{config.with_name(INCLUDED)}"'
 
@@ -127,7 +126,7 @@ def _write(stanza: str, site_name: str, config: Path) -> Written:
 
 
 def _write_lines(config: Path, change: Callable[[str], str], stanza: str) -> Written:
-    target = Path(os.path.realpath(config))  # of a link into a collection of dotfiles the file is changed, not the link
+    target = Path(os.path.realpath(config))  # if it is a link (dotfiles), change its target
     before = target.read_bytes() if target.exists() else None
     text = (before or b"").decode(errors="surrogateescape")
     after = change(text).encode(errors="surrogateescape")
@@ -136,32 +135,32 @@ def _write_lines(config: Path, change: Callable[[str], str], stanza: str) -> Wri
     with _draft(after, target) as draft:
         _check_effect(stanza, draft, config)
         if (target.read_bytes() if target.exists() else None) != before:
-            raise GearsError(f"{config}: somebody else is changing it", next="type the same again")
+            raise GearsError(f"{config}: another program has changed it meanwhile", next="run the command again")
         backup = _back_up(config, before) if before is not None else None
         draft.replace(target)
     return Written(config, changed=True, backup=backup)
 
 
 def _with_block(text: str, stanza: str, site_name: str, config: Path) -> str:
-    """Return `text` with the block of this site replaced, or put on top. Line ends are those of `text`."""
-    end = "\r\n" if "\r\n" in text else "\n"
+    """Return `text` with the block of this site replaced, or added at the top. Keeps the line ends of `text`."""
+    newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
-    first, behind = _find_block(lines, site_name, config)
+    first, after = _find_block(lines, site_name, config)
     opening, closing = _marks(site_name)
     block = [
         opening,
         *stanza.splitlines(),
-        "# Below, all is for every host again, as above this block.",
+        "# The lines below apply to every host again, as before this block.",
         "Host *",
         closing,
     ]
-    if first == behind and lines:
+    if first == after and lines:
         block.append("")
-    return "".join([*lines[:first], *(line + end for line in block), *lines[behind:]])
+    return "".join([*lines[:first], *(line + newline for line in block), *lines[after:]])
 
 
 def _find_block(lines: list[str], site_name: str, config: Path) -> tuple[int, int]:
-    """Find where the block begins, and the line behind it; (0, 0) without one. GearsError if its marks are no pair."""
+    """Find the first line of the block and the line after it; (0, 0) without one. GearsError for bad marks."""
     any_mark = re.compile(r"# (?:>>> gears \S+ >>>|<<< gears \S+ <<<)")
     marks = [(number, line.strip()) for number, line in enumerate(lines) if any_mark.fullmatch(line.strip())]
     own = [place for place, (_, mark) in enumerate(marks) if mark in _marks(site_name)]
@@ -170,8 +169,8 @@ def _find_block(lines: list[str], site_name: str, config: Path) -> tuple[int, in
     if [marks[place][1] for place in own] != list(_marks(site_name)) or own[1] != own[0] + 1:
         opening, closing = _marks(site_name)
         raise GearsError(
-            f"{config}: line {marks[own[0]][0] + 1}: `{opening}` and `{closing}` are not one pair",
-            next=f"remove what is left of that block from {config}, then gears ssh-config {site_name} --write",
+            f"{config}: line {marks[own[0]][0] + 1}: `{opening}` and `{closing}` do not form a pair",
+            next=f"remove the rest of that block from {config}, then gears ssh-config {site_name} --write",
         )
     return marks[own[0]][0], marks[own[1]][0] + 1
 
@@ -181,12 +180,12 @@ def _marks(site_name: str) -> tuple[str, str]:
 
 
 def _check_effect(stanza: str, draft: Path, config: Path) -> None:
-    """Check that ssh reads `draft`, and each setting of the stanza holds there.
+    """Check that ssh accepts `draft` and that each setting of the stanza is effective there.
 
-    Raises GearsError where not. An ssh without -G (before 6.8) can't tell.
+    Raises GearsError if not. Skipped with an ssh without -G (before 6.8).
     """
     if config.exists():
-        _effective(config, "any", config)  # what is wrong already is told with the file's own line numbers
+        _effective(config, "any", config)  # existing errors are reported with the file's own line numbers
     with tempfile.NamedTemporaryFile("w", prefix="gears-stanza-") as alone:
         alone.write(stanza)
         alone.flush()
@@ -203,13 +202,13 @@ def _check_keyword(keyword: str, wanted: list[str], found: list[str], alias: str
     if rivals or not set(wanted) <= set(found):
         instead = ", ".join(rivals or found) or "nothing"
         raise GearsError(
-            f"{config}: another line there says {keyword} {instead} for {alias}, where gears needs {', '.join(wanted)}",
+            f"{config}: another line sets {keyword} {instead} for {alias}, but gears needs {', '.join(wanted)}",
             next=f"remove that line, or your own `Host {alias}`, from {config}, and try again",
         )
 
 
 def _sections(stanza: str) -> dict[str, list[str]]:
-    """List the keywords under each `Host`, in lower case as `ssh -G` prints them."""
+    """Return the keywords of each `Host`, in lower case as `ssh -G` prints them."""
     sections: dict[str, list[str]] = {}
     for line in stanza.splitlines():
         if line.startswith("Host "):
@@ -230,7 +229,7 @@ def _effective(file: Path, alias: str, config: Path) -> Effective:
             return settings
         words = exc.stderr.strip().replace(str(file), str(config)) or exc.message
         raise GearsError(
-            f"ssh can't read {config}; it is as it was: {words}", next=f"ssh -G -F {config} {alias}"
+            f"ssh can't read {config}; it is unchanged: {words}", next=f"ssh -G -F {config} {alias}"
         ) from exc
     for line in printed.splitlines():
         keyword, _, value = line.partition(" ")
@@ -239,7 +238,7 @@ def _effective(file: Path, alias: str, config: Path) -> Effective:
 
 
 def _back_up(config: Path, content: bytes) -> Path:
-    """Write the old content to a new file each time: the first one is how things were before gears."""
+    """Write the old content to a new file each time: the first backup is the state before gears."""
     for suffix in itertools.chain([""], (f".{number}" for number in itertools.count(2))):
         backup = config.with_name(f"{config.name}.gears-backup{suffix}")
         try:
@@ -254,9 +253,9 @@ def _back_up(config: Path, content: bytes) -> Path:
 
 @contextmanager
 def _draft(content: bytes, target: Path) -> Iterator[Path]:
-    """Write `content` to a file beside `target`, with its mode and owner (else 0600).
+    """Write `content` to a temporary file beside `target`, with its mode and owner (else 0600).
 
-    It is removed afterwards unless it has taken its place.
+    It is removed afterwards unless it has been renamed.
     """
     descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.gears-", dir=target.parent)
     draft = Path(name)
@@ -277,10 +276,7 @@ def _draft(content: bytes, target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold a lock: one of us at a time, for LOCK_TIMEOUT_S at most.
-
-    The directory is locked: a lock file would stay behind.
-    """
+    """Hold a lock on the directory itself: a lock file would be left behind. Waits LOCK_TIMEOUT_S at most."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY)
     try:
@@ -297,7 +293,9 @@ def _lock(descriptor: int, directory: Path) -> None:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise GearsError(f"{directory} is locked by another gears", next="wait for it, and try again") from None
+                raise GearsError(
+                    f"{directory} is locked by another gears", next="wait until it has finished, then try again"
+                ) from None
             time.sleep(0.05)
-        except OSError:  # a filesystem without locks; the file is compared before it is replaced
+        except OSError:  # no locks on this file system; the file is compared before it is replaced
             return None

@@ -71,18 +71,21 @@ def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> 
     while waiting:
         ready = select.select(list(waiting), [], [], max(0.0, deadline - time.monotonic()))[0]
         if not ready:
-            raise CommandTimeout(f"{name} did not end within {timeout_s:g} s", next="gears doctor")
+            raise CommandTimeout(f"{name} did not finish within {timeout_s:g} s", next="gears doctor")
         for fd in ready:
             read[fd].append(part := os.read(fd, 65536))
             total += len(part)
             if not part:
                 waiting.remove(fd)
         if total > MOST_OUTPUT:
-            raise CommandFailed(f"{name} prints without end, and was ended", next=f"type {name} by hand: it may ask")
+            raise CommandFailed(
+                f"{name} printed too much output and was killed",
+                next=f"run {name} by hand: it may be waiting for an answer",
+            )
     try:
         program.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as exc:
-        raise CommandTimeout(f"{name} did not end within {timeout_s:g} s", next="gears doctor") from exc
+        raise CommandTimeout(f"{name} did not finish within {timeout_s:g} s", next="gears doctor") from exc
     out, err = (b"".join(parts) for parts in read.values())
     return out, err
 

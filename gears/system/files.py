@@ -30,8 +30,8 @@ def ensure_private(directory: Path, *, first_use: bool = False) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
-        fix = f"ls -ld {directory.parent}   (is it yours? is there room?)"
-        raise UnsafePath(f"{directory}: can't be made: {exc.strerror}", next=fix) from exc
+        fix = f"ls -ld {directory.parent}   (check its owner and the free space)"
+        raise UnsafePath(f"{directory}: cannot create directory: {exc.strerror}", next=fix) from exc
     mode = check_private(directory, refused=0o002 if first_use else 0o022, taken=f"ls -ld {directory}")
     if mode & 0o077:
         directory.chmod(0o700)
@@ -47,9 +47,9 @@ def check_private(directory: Path, *, refused: int = 0o022, taken: str) -> int:
     """
     info = directory.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise UnsafePath(f"{directory}: belongs to someone else, or is no directory", next=taken)
+        raise UnsafePath(f"{directory}: belongs to someone else, or is not a directory", next=taken)
     if info.st_mode & refused:
-        raise UnsafePath(f"{directory}: others may write to it", next=f"ls -la {directory}; chmod 700 {directory}")
+        raise UnsafePath(f"{directory}: writable by other users", next=f"ls -la {directory}; chmod 700 {directory}")
     return stat.S_IMODE(info.st_mode)
 
 
@@ -187,7 +187,9 @@ def locked(path: Path, timeout_s: float = 30.0) -> Iterator[None]:
                 raise NotReachable(f"another gears command has held {path} for {timeout_s:.0f} s", next="gears status")
             time.sleep(0.05)
     except FileNotFoundError as exc:
-        raise NothingRunning(f"{path.parent} is gone: what ran there has just ended", next="gears status") from exc
+        raise NothingRunning(
+            f"{path.parent} no longer exists: what ran there has just ended", next="gears status"
+        ) from exc
     try:
         yield
     finally:

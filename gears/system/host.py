@@ -48,7 +48,7 @@ def this_host(*, full_name: bool = False) -> Host:
     return Host(hostname, tuple(dict.fromkeys(filter(None, names))), user, home)
 
 
-def is_me(host: str, here: Host) -> bool:
+def is_this_host(host: str, here: Host) -> bool:
     """Tell whether `host` leads to this machine: one of its addresses is ours. Takes up to LOOKUP_TIMEOUT_S.
 
     False where the name can't be resolved, unless it is our own. An alias for several hosts means each of them.

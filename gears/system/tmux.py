@@ -52,7 +52,7 @@ def start_session(site: str, window: str, script: Path) -> None:
             "new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script)
         )
     except LibTmuxException as exc:
-        raise CommandFailed(f"tmux made no session {site}: {exc}", next="gears doctor") from exc
+        raise CommandFailed(f"tmux could not create session {site}: {exc}", next="gears doctor") from exc
     if done.stderr:
         raise _no_session(site, " ".join(done.stderr))
 
@@ -64,7 +64,7 @@ def _no_session(site: str, said: str) -> CommandFailed:
     """
     unsafe = re.search(r"(\S+) has unsafe permissions", said)
     fix = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
-    return CommandFailed(f"tmux made no session {site}: {said}", next=fix or "gears doctor")
+    return CommandFailed(f"tmux could not create session {site}: {said}", next=fix or "gears doctor")
 
 
 def end_session(site: str) -> None:

@@ -19,7 +19,7 @@ from gears.lab.job.options import check_scheduler
 from gears.lab.job.records import JobRecord, Successor
 from gears.lab.job.script import plan_job, render_script
 from gears.schedulers.base import JobState, scheduler
-from gears.schedulers.environment import chosen, clusters, of_submission
+from gears.schedulers.environment import chosen, clusters, submission_environment
 from gears.sites import validators
 from gears.sites.load import to_json
 from gears.sites.paths import RunDir
@@ -147,7 +147,7 @@ def _hand_in(
     script = render_script(route, paths, number, spec, before=before)
     files.write_private(paths.job_script, script)
     kind = check_scheduler(route.site).kind
-    variables = tuple(chosen(kind, of_submission(script, os.environ)))
+    variables = tuple(chosen(kind, submission_environment(script, os.environ)))
     try:
         return scheduler(kind).submit(paths.job_script), variables
     except CommandFailed as exc:

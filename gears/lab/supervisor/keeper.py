@@ -25,7 +25,7 @@ from gears.lab.supervisor.page_server import WaitingServer
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import Failure
-from gears.ssh.pin import Pin, load_pin, reached_by, save_pin
+from gears.ssh.pin import Pin, load_pin, redial_method, save_pin
 from gears.system import files, processes
 
 PROMPT_S = 100.0
@@ -245,7 +245,7 @@ def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
         return
     else:
         with contextlib.suppress(GearsError):
-            pin = replace(pin, by=reached_by(str(route.site.lab.host), pin))
+            pin = replace(pin, by=redial_method(str(route.site.lab.host), pin))
     if known != pin:
         save_pin(paths, pin)
 

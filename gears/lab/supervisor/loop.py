@@ -140,7 +140,7 @@ def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> N
 
 def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
     from gears.ssh.hop import plan_hop
-    from gears.ssh.pin import ON_NODE
+    from gears.ssh.pin import NODE_GUARD
     from gears.ssh.remote_gears import remote_gears
 
     hop = plan_hop(
@@ -159,7 +159,7 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
             "options": hop.options,
             "forward": hop.forward,
             "key_alias": hop.key_alias,
-            "on_node": ON_NODE,
+            "on_node": NODE_GUARD,
             "remote": hop.remote,
             "prompt_s": os.environ.get("GEARS_PROMPT_S"),
         }

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 from gears.lab.state import Plan, Turn
-from gears.ssh.failures import NOT_AT_AN_ADDRESS, Failure
+from gears.ssh.failures import NAME_DEPENDENT_KINDS, Failure
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
 """Before the next dial while only the network is missing. ssh's own ConnectTimeout comes on top."""
@@ -38,7 +38,7 @@ def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
 
     Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
     """
-    kinds = (*NOT_AT_AN_ADDRESS, "login") if gssapi and last.how != "person" else NOT_AT_AN_ADDRESS
+    kinds = (*NAME_DEPENDENT_KINDS, "login") if gssapi and last.how != "person" else NAME_DEPENDENT_KINDS
     refused = turn.ended is not None and turn.ended.kind in kinds
     if turn.plan == Plan.ASK and last.by == "address" and refused:
         how = "batch" if turn.ever_up else "asked"

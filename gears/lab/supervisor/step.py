@@ -25,9 +25,9 @@ from gears.lab.supervisor.cleanup import finish
 from gears.lab.supervisor.policy import plan_aim, plan_hop_turn, plan_lab_turn
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.ssh.failures import Failure, before_gears, explain_failure
+from gears.ssh.failures import Failure, ended_before_gears, explain_failure
 from gears.ssh.options import effective_options
-from gears.ssh.pin import load_pin, reached_by
+from gears.ssh.pin import load_pin, redial_method
 from gears.system import files, timestamps
 
 MOST_LOG_BYTES = 5_000_000
@@ -62,7 +62,7 @@ def _aim(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
     if not (pin.address and pin.host) or turn.plan == Plan.STOP:
         return turn
     try:
-        by = pin.by or reached_by(host, pin)
+        by = pin.by or redial_method(host, pin)
         gssapi = turn.plan == Plan.ASK and effective_options(host).get("gssapiauthentication") == "yes"
     except CommandFailed:  # ssh itself will say so
         by, gssapi = "name", False
@@ -86,7 +86,7 @@ def why_session_ended(host: str, site: str, *, answered: bool) -> Failure:
     """Say why ssh ended with 0. A session in which gears had begun is dialled again, as after any cut."""
     if answered:
         return Failure("network", f"{host}: the session there was ended", f"gears lab {site}")
-    return before_gears(host, "the session ended")
+    return ended_before_gears(host, "the session ended")
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Failure:

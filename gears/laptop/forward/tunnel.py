@@ -55,7 +55,7 @@ class Tunnel:
         self.forwards: list[records.Forward] = []
         self.host = name
         self.servers: list[Server] = []
-        target = find_target(name, words=("-E", str(self.log), *(() if asking else ("-oBatchMode=yes",))))
+        target = find_target(name, common_options=("-E", str(self.log), *(() if asking else ("-oBatchMode=yes",))))
         assert target is not None
         options = [f"ControlPath={self.control}", "ControlMaster=yes", "ControlPersist=no", "ClearAllForwardings=yes"]
         words = [f"-o{option}" for option in (*options, "RequestTTY=no", "LogLevel=INFO")]

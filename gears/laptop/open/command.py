@@ -22,7 +22,7 @@ from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.system import files
 from gears.system.commands import find_program, run
-from gears.system.host import is_me, this_host
+from gears.system.host import is_this_host, this_host
 from gears.system.installation import gears_home
 
 
@@ -65,7 +65,7 @@ def open_local(route: Route, desk: Desk) -> None:
 
 def check_laptop(route: Route) -> None:
     """Raise UsageError where this host is the site's front or lab host: the browser is not here."""
-    if route.role == "lab" or is_me(route.front, this_host()):
+    if route.role == "lab" or is_this_host(route.front, this_host()):
         site = route.site.name
         raise UsageError(f"this is a host of {site}; `gears open` is for your laptop", next=f"gears lab {site}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.ssh.options import effective_options, nothing_of_hers
+from gears.ssh.options import effective_options, neutral_options
 from gears.ssh.remote_gears import front_root
 from gears.ssh.stanza import alias, plan_blocks
 
@@ -23,7 +23,7 @@ FOR_EACH = {
     "NumberOfPasswordPrompts": "1",
     "PermitLocalCommand": "no",
 }
-"""What holds for the ssh to the front, and for those of its jump hosts, beside `options.nothing_of_hers`: a stanza in
+"""What holds for the ssh to the front, and for those of its jump hosts, beside `options.neutral_options`: a stanza in
 the person's own file has the port's forward, which comes later here."""
 
 PATIENT = {False: "2", True: "24"}
@@ -62,7 +62,7 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, interactiv
 def plan_config(route: Route, paths: RunDir, *, user: str, interactive: bool) -> str:
     """Return the configuration for ssh: what holds for each host, the stanza's blocks, then the person's own files."""
     settings = {"BatchMode": "no" if interactive else "yes", "ServerAliveCountMax": PATIENT[interactive]}
-    settings |= FOR_EACH | nothing_of_hers()
+    settings |= FOR_EACH | neutral_options()
     blocks = plan_blocks(
         route.site, host=route.front, user=user, ssh=f"ssh -T -F {paths.open_config} -o LogLevel=ERROR"
     )
