@@ -12,7 +12,7 @@ from gears.lab.job import submit
 from gears.schedulers import pbs, slurm
 from gears.schedulers.base import JobSpec, scheduler
 from gears.schedulers.environment import clean, clusters, kept_pattern, submission_environment
-from gears.system.commands import MOST_OUTPUT, run
+from gears.system.commands import MAX_OUTPUT, run
 from tests.scheduler_says import Says
 
 SPEC = JobSpec("gears-x", Path("/tmp/log"), after="8;other")
@@ -66,7 +66,7 @@ def test_a_program_that_asks_in_a_loop_is_ended(tmp_path: Path) -> None:
 def test_what_a_program_prints_and_is_given_comes_whole() -> None:
     text = "x" * 500_000
     assert run(["cat"], timeout_s=20, input=text) == text
-    assert len(run(["head", "-c", str(MOST_OUTPUT // 2), "/dev/zero"], timeout_s=20)) == MOST_OUTPUT // 2
+    assert len(run(["head", "-c", str(MAX_OUTPUT // 2), "/dev/zero"], timeout_s=20)) == MAX_OUTPUT // 2
     assert run(["sh", "-c", "cat; echo done"], timeout_s=20) == "done\n"
 
 

@@ -14,7 +14,7 @@ from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, directive_lines
 from gears.schedulers.environment import run
 from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
-from gears.system.timestamps import utc
+from gears.system.timestamps import utc_time
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
 
@@ -176,7 +176,7 @@ def _time(told: str) -> str | None:
     now = time.time()
     years = [int(year)] if year else [time.localtime(now).tm_year + more for more in (-1, 0, 1)]
     epochs = [epoch for year in years if (epoch := _epoch(f"{minute}{second or ':00'} {year}"))]
-    return utc(min(epochs, key=lambda epoch: abs(epoch - now))) if epochs else None
+    return utc_time(min(epochs, key=lambda epoch: abs(epoch - now))) if epochs else None
 
 
 def _epoch(told: str) -> float | None:

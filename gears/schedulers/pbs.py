@@ -15,7 +15,7 @@ from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
 from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
-from gears.system.timestamps import utc
+from gears.system.timestamps import utc_time
 
 # qstat(1B) of OpenPBS, with Torque's C.
 _STATES = {
@@ -199,7 +199,7 @@ def _ends(state: JobState, values: dict[str, str]) -> str | None:
     if state == JobState.ENDED:
         return _time(values.get("obittime") or values.get("mtime", ""))
     began, limit = _epoch(values.get("stime", "")), _limit(values)
-    return utc(began + limit) if began and limit < float("inf") else None
+    return utc_time(began + limit) if began and limit < float("inf") else None
 
 
 def _limit(values: dict[str, str]) -> float:
@@ -216,7 +216,7 @@ def _seconds(values: dict[str, str], kind: str) -> float:
 
 def _time(told: str) -> str | None:
     epoch = _epoch(told)
-    return utc(epoch) if epoch else None
+    return utc_time(epoch) if epoch else None
 
 
 def _epoch(told: str) -> float | None:

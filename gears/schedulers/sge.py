@@ -17,7 +17,7 @@ from gears.errors import CommandFailed, MissingProgram, UsageError
 from gears.schedulers.base import QUERY_S, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
 from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
-from gears.system.timestamps import utc
+from gears.system.timestamps import utc_time
 
 ACCOUNTING_S = 5.0
 """qacct reads the whole of a file that grows for years. What it tells is not worth more time."""
@@ -135,7 +135,7 @@ def _parse(job: str, values: dict[str, str]) -> Job:
         word=word,
         reason=_reason(job, state, word, values),
         node=values.get("queue_name", "").partition("@")[2] or None,
-        ends=utc(began + int(limit)) if began and limit else None,
+        ends=utc_time(began + int(limit)) if began and limit else None,
     )
 
 
@@ -200,7 +200,7 @@ def _ended(job: str) -> Job:
         return Job(job, JobState.GONE)
     ended = _epoch(values.get("end_time", ""), "%a %b %d %H:%M:%S %Y")
     reason = _exit(status) if failed == "0" else explain(failed, _FAILED)
-    return Job(job, JobState.ENDED, word="z", reason=reason, ends=utc(ended) if ended else None)
+    return Job(job, JobState.ENDED, word="z", reason=reason, ends=utc_time(ended) if ended else None)
 
 
 def _exit(status: str) -> str:

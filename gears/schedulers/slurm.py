@@ -10,7 +10,7 @@ from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import CLUSTER_VARIABLES, clean, run, submission_environment
 from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
-from gears.system.timestamps import utc
+from gears.system.timestamps import utc_time
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
 """squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
@@ -264,4 +264,4 @@ def _exit(code: str) -> str:
 
 def _time(epoch: str) -> str | None:
     """Read seconds since 1970. "N/A", "Unknown" and "NONE" (no walltime) are no times."""
-    return utc(int(epoch)) if epoch.isdigit() else None
+    return utc_time(int(epoch)) if epoch.isdigit() else None

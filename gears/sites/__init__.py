@@ -1,1 +1,1 @@
-"""Sites: profiles, where they are read from, what this host is to a site, and every path of it."""
+"""Sites: profiles and their sources, the role of this host, and all paths of a site."""

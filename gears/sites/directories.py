@@ -1,4 +1,4 @@
-"""The directories and the fixed link of a site: made safely, checked at every use."""
+"""The directories and the fixed link of a site: created safely, checked at every use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gears.system.files import check_private, ensure_link, ensure_private, write
 
 
 def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | None = None) -> RunDir:
-    """Make and check all directories of a site, and the fixed link. Safe to repeat, and ten at once.
+    """Create and check all directories of a site, and the fixed link. Idempotent, also when run concurrently.
 
-    `local`: the host-local directory the front has chosen, where it and this host share no home.
-    Raises UnsafePath before anything of the site's is made where a path is too long, open or somebody else's.
+    `local`: the host-local directory chosen by the front, if it and this host share no home. Raises UnsafePath, before
+    anything of the site is created, if a path is too long, writable by others or another user's.
     """
     run = home / "run"
     ensure_private(run, first_use=not (run / "id").exists())
@@ -25,7 +25,7 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
     fronts = () if local in (None, paths.local) else (local,)
     directories = (paths.local, *fronts, paths.here, paths.runtime, paths.remote_ends, paths.records)
     for directory in filter(os.path.lexists, directories):
-        check_private(directory, taken=fix_for_taken(paths) if directory == paths.local else f"ls -ld {directory}")
+        check_private(directory, fix=fix_for_taken(paths) if directory == paths.local else f"ls -ld {directory}")
     for directory in directories:
         ensure_private(directory)
     ensure_link(paths.fixed, paths.link)
@@ -35,7 +35,7 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
 
 
 def open_records(home: Path, site: str, base: str, user: str) -> RunDir:
-    """Make and check the site's directory for records. The one on local disk is named, and not made. Safe to repeat."""
+    """Create and check the site's directory for records. Does not create the one on local disk. Idempotent."""
     run = home / "run"
     ensure_private(run, first_use=not (run / "id").exists())
     paths = RunDir(home, site, plan_local(base, user, _identifier(run)))
@@ -44,7 +44,7 @@ def open_records(home: Path, site: str, base: str, user: str) -> RunDir:
 
 
 def open_laptop(home: Path, site: str, user: str) -> RunDir:
-    """Make and check what `gears open` needs on a laptop, where no lab runs and nothing is served. Safe to repeat."""
+    """Create and check the directories of `gears open` on a laptop, where no lab runs. Idempotent."""
     run = home / "run"
     ensure_private(run, first_use=not (run / "id").exists())
     paths = RunDir(home, site, plan_local("/tmp", user, _identifier(run)))
@@ -54,12 +54,12 @@ def open_laptop(home: Path, site: str, user: str) -> RunDir:
 
 
 def fix_for_taken(paths: RunDir) -> str:
-    """Say what to type where somebody else has the host-local directory: nobody but root can take it from them."""
-    return f"rm {paths.run / 'id'}   (stop what runs first; the next start chooses another name)"
+    """Return the fix if another user owns the host-local directory: only root could remove it."""
+    return f"rm {paths.run / 'id'}   (first stop what runs; the next start chooses another name)"
 
 
 def find_rundir(home: Path, site: str, base: str, user: str) -> RunDir | None:
-    """Find the paths of a site that was started from here before; None if none ever was. Makes nothing."""
+    """Return the paths of a site; None if no site was ever started from this home. Creates nothing."""
     try:
         identifier = (home / "run" / "id").read_text().strip()
     except OSError:
@@ -68,7 +68,7 @@ def find_rundir(home: Path, site: str, base: str, user: str) -> RunDir | None:
 
 
 def _identifier(run: Path) -> str:
-    """Choose the random part of the host-local directory's name, once; whoever links first wins."""
+    """Choose the random part of the host-local directory's name, once: the first process to link the file wins."""
     path = run / "id"
     for _ in range(20):
         with contextlib.suppress(OSError):
@@ -81,4 +81,4 @@ def _identifier(run: Path) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(mine, path)
         mine.unlink(missing_ok=True)
-    raise UnsafePath(f"{path}: can't be made", next=f"ls -l {run}")
+    raise UnsafePath(f"{path}: cannot create file", next=f"ls -l {run}")

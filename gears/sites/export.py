@@ -1,4 +1,4 @@
-"""A profile as a person reads it: the effective one shown whole, a new one begun."""
+"""Profiles as TOML: the effective one printed, a new one created."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gears.sites.profile import Site
 
 
 def render_toml(site: Site) -> str:
-    """Render the effective profile as TOML that says the same again; behind each key where it comes from."""
+    """Render the effective profile as TOML. A comment after each key names its source."""
     lines: list[str] = []
     open_section = ""
     for key, value in profile.items(site):
@@ -21,15 +21,15 @@ def render_toml(site: Site) -> str:
         if section != open_section:
             open_section = section
             lines += ["", f"[{section}]"]
-        said = f"# {name} is absent" if value is None else f"{_toml_key(name)} = {_toml(value)}"
-        lines.append(f"{said:<40}  # {_origin(site, key)}")
+        setting = f"# {name} is absent" if value is None else f"{_toml_key(name)} = {_toml(value)}"
+        lines.append(f"{setting:<40}  # {_origin(site, key)}")
     return "\n".join(lines) + "\n"
 
 
 def new_site(name: str, path: Path | None = None, *, environ: load.Environ = os.environ) -> Path:
-    """Begin a profile in ~/.config/gears/sites, or at `path`, with every key explained. Never overwrites.
+    """Create a profile with every key explained, in ~/.config/gears/sites or at `path`. Never overwrites.
 
-    Returns its path. Raises UsageError for a name that is none or is taken, GearsError where it can't be written.
+    Returns its path. Raises UsageError for a name that is invalid or taken, GearsError if the file can't be written.
     """
     load.check_name(name)
     path = path or load.own_directory(environ) / "sites" / f"{name}.toml"

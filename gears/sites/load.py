@@ -1,4 +1,4 @@
-"""Where profiles are read from, and how they are laid over one another and checked."""
+"""Load profiles: read the files of a site, merge them key by key, and check the result."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SYSTEM = Path("/etc/gears/sites")
 
 Environ = Mapping[str, str]
 
-Settings = dict[str, tuple[object, str]]  # "lab.host" → its value, and the file that says so
+Settings = dict[str, tuple[object, str]]  # "lab.host" → its value, and the file that sets it
 
 
 def load_site(name: str, *, environ: Environ = os.environ) -> Site:
-    """Read the profile called `name`. UsageError where there is none, ProfileError where one of its files is wrong."""
+    """Load the profile `name`. Raises UsageError if there is none, ProfileError if one of its files is invalid."""
     check_name(name)
     settings: Settings = {}
     files = [file for directory in _directories(environ) if (file := directory / f"{name}.toml").is_file()]
@@ -35,7 +35,7 @@ def load_site(name: str, *, environ: Environ = os.environ) -> Site:
 
 
 def site_names(*, environ: Environ = os.environ) -> list[tuple[str, str]]:
-    """List every known name in alphabetical order, each with where its profile is, last file first."""
+    """List all site names in alphabetical order, each with the sources of its profile, last file first."""
     found: dict[str, list[str]] = {}
     for directory in _directories(environ):
         for file in directory.glob("*.toml"):
@@ -57,7 +57,7 @@ def default_site(environ: Environ = os.environ) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return the name if it may be a site's (`validators.site_name`). Raises UsageError."""
+    """Return the name if it is a valid site name (`validators.site_name`). Raises UsageError."""
     try:
         return str(validators.site_name(name))
     except ValueError as exc:
@@ -65,14 +65,14 @@ def check_name(name: str) -> str:
 
 
 def to_json(site: Site) -> str:
-    """Write what `from_json` reads: the effective profile in one line, for gears on another host."""
+    """Serialize the effective profile in one line, for gears on another host (`from_json`)."""
     import json
 
     return json.dumps({"name": site.name} | _nested(site))
 
 
 def from_json(line: str) -> Site:
-    """Read the site in `line`, checked as strictly as a file. ProfileError where it is wrong."""
+    """Parse the site in `line`, with the same checks as for a file. Raises ProfileError."""
     import json
 
     origin = "profile from the front"
@@ -100,12 +100,12 @@ def _directories(environ: Environ) -> tuple[Path, Path, Path]:
 
 
 def own_directory(environ: Environ) -> Path:
-    """Return the person's own directory for gears' settings: ~/.config/gears."""
+    """Return the user's configuration directory: ~/.config/gears."""
     return Path(environ.get("HOME") or Path.home()) / ".config" / "gears"
 
 
 def _unknown(name: str, environ: Environ) -> UsageError:
-    known = [known for known, _ in site_names(environ=environ)]
+    known = [site for site, _ in site_names(environ=environ)]
     hint = _did_you_mean(name, known)
     return UsageError(f"unknown site: {name}{hint}; known sites: {', '.join(known)}", next="gears sites list")
 
@@ -132,7 +132,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _settings(tables: dict[str, Any], file: str) -> Settings:
-    """Return the file's settings by dotted key. Only sections are opened: tables under [dask] stay whole."""
+    """Return the file's settings by dotted key. Flattens sections only: tables within [dask] stay whole."""
     settings: Settings = {}
     for section, value in tables.items():
         if section not in SECTIONS and section not in OPEN_SECTIONS:
@@ -165,7 +165,7 @@ def _site(name: str, settings: Settings) -> Site:
 
 
 def _check_whole(values: dict[str, dict[str, Any]], sources: dict[str, str]) -> None:
-    """Check what no single key can tell. Raises ProfileError."""
+    """Check dependencies between keys. Raises ProfileError."""
     if values["front"].get("host") and not values["lab"].get("host"):
         raise ProfileError(sources["front.host"], "lab.host", "is required when front.host is set")
     if values["scheduler"] and "kind" not in values["scheduler"]:

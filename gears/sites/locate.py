@@ -1,4 +1,4 @@
-"""Where we are: the site's profile, and what this host is to it; the paths that go with both."""
+"""The route to a site as seen from this host, the host's role on it, and the paths of the site."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from gears.system.installation import gears_home
 
 
 def locate(name: str, *, directory: str | None = None, env: str | None = None) -> Route:
-    """Find the site's profile and the route as seen from this host. May ask the resolver, for 3 s at most.
+    """Load the site's profile and find the route as seen from this host. Can query the resolver, for 3 s at most.
 
-    `directory`: where the lab starts, `env`: the environment that new notebooks get, in place of the profile's. Raises
+    `directory`: where the lab starts; `env`: the environment of new notebooks; both override the profile. Raises
     UsageError, ProfileError.
     """
     site = load_site(name)
@@ -30,7 +30,7 @@ def locate(name: str, *, directory: str | None = None, env: str | None = None) -
 
 
 def with_directory(site: Site, directory: str) -> Site:
-    """Return the site with another directory for its lab. UsageError where that can't be one."""
+    """Return the site with another directory for its lab. Raises UsageError for an invalid path."""
     try:
         return replace(site, lab=replace(site.lab, directory=validators.path(directory)))
     except ValueError as exc:
@@ -38,7 +38,7 @@ def with_directory(site: Site, directory: str) -> Site:
 
 
 def with_env(site: Site, env: str) -> Site:
-    """Return the site with another environment for new notebooks. UsageError for a name that can't be one."""
+    """Return the site with another environment for new notebooks. Raises UsageError for an invalid name."""
     try:
         return replace(site, envs=replace(site.envs, default=validators.setting_name(env)))
     except ValueError as exc:
@@ -46,49 +46,47 @@ def with_env(site: Site, env: str) -> Site:
 
 
 def route_of(site: Site) -> Route:
-    """Find the route to a site as seen from this host. May ask the resolver, unless a loop was started here."""
-    here = this_host()
-    if (known := _known_role(site, here)) is not None:
-        at_lab = known == "lab"
+    """Find the route to a site as seen from this host. Can query the resolver, unless a loop was started here."""
+    host = this_host()
+    if (recorded := _recorded_role(site, host)) is not None:
+        on_lab_host = recorded == "lab"
     else:
-        at_lab = site.lab.host is not None and not matches_lab_host(site, here) and is_this_host(site.lab.host, here)
-    return plan_route(site, here, on_lab_host=at_lab)
+        by_name = matches_lab_host(site, host)
+        on_lab_host = site.lab.host is not None and not by_name and is_this_host(site.lab.host, host)
+    return plan_route(site, host, on_lab_host=on_lab_host)
 
 
-def _known_role(site: Site, here: Host) -> str | None:
-    """Return what this host was to the site when its loop was started; None where that is not known.
+def _recorded_role(site: Site, host: Host) -> str | None:
+    """Return the role that this host had when the site's loop was started; None if there is no such record.
 
-    It spares the resolver, which may be slow.
+    Avoids the resolver, which can be slow.
     """
-    paths = directories.find_rundir(gears_home(), site.name, site.local, here.user)
+    paths = directories.find_rundir(gears_home(), site.name, site.local, host.user)
     record = load_route_record(paths) if paths else None
-    same = record and record.here == here.hostname and record.lab_host == site.lab.host
+    same = record and record.here == host.hostname and record.lab_host == site.lab.host
     return record.role if record and same else None
 
 
 def lab_route(site: Site) -> Route:
-    """Find the route as a hop's remote command takes it: whatever names this host has, the lab is here."""
+    """Return the route for a hop's remote command: this host is the lab host, whatever its names are."""
     route = route_of(site)
     return replace(route, role="lab", lab=route.here)
 
 
 def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
-    """Make and check the site's directories. Raises UnsafePath."""
+    """Create and check the site's directories. Raises UnsafePath."""
     return directories.open_rundir(gears_home(), route.site.name, route.site.local, this_host().user, local=local)
 
 
 def find_paths(route: Route) -> RunDir | None:
-    """Find the site's paths if it was ever started from this home; None else. Makes nothing."""
+    """Return the site's paths; None if no site was ever started from this home. Creates nothing."""
     return directories.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
-def shares_front_path(site: Site, here: Host) -> bool:
-    """Tell whether gears' path here is its path on the front: this is the front, or a lab host that shares its home.
-
-    A host that one is logged in to by ssh is no laptop.
-    """
-    at_lab = site.lab.host is not None and (matches_lab_host(site, here) or is_this_host(site.lab.host, here))
-    route: Route = plan_route(site, here, on_lab_host=at_lab)
+def shares_front_path(site: Site, host: Host) -> bool:
+    """Tell whether gears has the front's path here: this is the front, or a lab host that shares its home."""
+    on_lab_host = site.lab.host is not None and (matches_lab_host(site, host) or is_this_host(site.lab.host, host))
+    route: Route = plan_route(site, host, on_lab_host=on_lab_host)
     if route.kind != "relay":
         return route.role == "lab"
     if route.role == "lab":
@@ -97,17 +95,17 @@ def shares_front_path(site: Site, here: Host) -> bool:
 
 
 def is_front(site: Site) -> bool:
-    """Tell of a relay, on a host that is not its lab host, whether this is the front, and no laptop.
+    """Tell whether this host, which is not the lab host of a relay, is the front and not a laptop.
 
-    True where one is logged in by ssh, where the site was started, or where the front's name leads to this machine. May
-    ask the resolver.
+    It is the front if the user is logged in to it by ssh, if the site was started here, or if the front's name resolves
+    to it. Can query the resolver.
     """
     front = str(site.front.host)
     return bool(os.environ.get("SSH_CONNECTION")) or was_started_here(site.name) or is_this_host(front, this_host())
 
 
 def was_started_here(name: str) -> bool:
-    """Tell whether the site was ever started from this home: a keeper left its status there."""
+    """Tell whether the site was ever started from this home: the keeper's status is there."""
     return (gears_home() / "run" / name / "state.json").is_file()
 
 
@@ -115,7 +113,7 @@ HostRole = Literal["lab", "front", "laptop"]
 
 
 def host_role(route: Route) -> HostRole:
-    """Tell what this host is to the site: where its lab runs, its front, or a laptop."""
+    """Return the role of this host: it runs the lab, is the front, or is a laptop."""
     if route.role == "lab":
         return "lab"
     return "front" if route.kind == "relay" and is_front(route.site) else "laptop"

@@ -1,4 +1,4 @@
-"""Every path gears uses, and no other module invents one. Pure: nothing here touches a disk (`system.files` does).
+"""All paths that gears uses; no other module defines one. Pure: `system.files` accesses the disk.
 
 In the home, the same on every host that shares it      On local disk, the same name on every host
     run/<site>.sck   → never-changing link ───────────▶  <local>/<site>.sck  → switched link, to one of
@@ -19,10 +19,10 @@ MAX_SOCKET_PATH = 107
 """Bytes in `sockaddr_un.sun_path` on Linux, less the closing NUL (unix(7))."""
 
 MAX_FORWARD_PATH = 103
-"""Longest socket path OpenSSH forwards: `ssh -L` refused 105 bytes and more when tried, macOS has 104 with the NUL."""
+"""Longest socket path that OpenSSH forwards to: `ssh -L` rejects 105 bytes (measured), macOS has 104 with the NUL."""
 
 CONTROL_SUFFIX = "." + "x" * 16
-"""What ssh appends to ControlPath while it makes the socket."""
+"""What ssh appends to ControlPath while it creates the socket."""
 
 KERNEL_SOCKET_SUFFIX = "/kernel-01234567-89ab-cdef-0123-456789abcdef-ipc-5"
 """What jupyter_client appends to JUPYTER_RUNTIME_DIR for a kernel's ipc sockets."""
@@ -39,12 +39,12 @@ class RunDir:
     # --- in the home -------------------------------------------------------------------------
     @property
     def run(self) -> Path:
-        """Return the directory in the home with all that is of every site."""
+        """Return the directory in the home for the files of all sites."""
         return self.home / "run"
 
     @property
     def fixed(self) -> Path:
-        """Return the fixed path: what the laptop's stanza names."""
+        """Return the fixed path, to which the laptop's stanza forwards."""
         return self.run / f"{self.site}.sck"
 
     @property
@@ -59,20 +59,20 @@ class RunDir:
 
     @property
     def state(self) -> Path:
-        """Return the record in which the keeper leaves the site's status.
+        """Return the record of the site's status, by the keeper.
 
-        The front's view: the lab host of a relay keeps its own in `here`.
+        It is the front's view: the lab host of a relay has its own in `here`.
         """
         return self.records / "state.json"
 
     @property
     def pin(self) -> Path:
-        """Return the record of which host of a round-robin alias answered, and is dialled from then on."""
+        """Return the record of the host behind a round-robin alias that is dialled again (`ssh.pin`)."""
         return self.records / "pin.json"
 
     @property
     def token(self) -> Path:
-        """Return the file with JupyterLab's token, which jupyter_server reads as it stands (`files.ensure_secret`)."""
+        """Return the file with JupyterLab's token, which jupyter_server reads verbatim (`files.ensure_secret`)."""
         return self.records / "token"
 
     @property
@@ -84,72 +84,72 @@ class RunDir:
         return self.records / "cookie-secret"
 
     def log(self, what: str) -> Path:
-        """Return a log in the home: `what` is lab, hop, job (its loop) or keeper."""
+        """Return a log in the home. `what`: lab, hop, job (its loop) or keeper."""
         return self.records / f"{what}.log"
 
     @property
     def job_record(self) -> Path:
-        """Return the record of this site's job, as it was last seen. There while JupyterLab is, or should be, a job."""
+        """Return the record of the site's job as last seen. It exists while JupyterLab is, or should be, a job."""
         return self.records / "job.json"
 
     @property
     def job_script(self) -> Path:
-        """Return the script of the job that was submitted last, or refused."""
+        """Return the script of the last job, submitted or refused."""
         return self.records / "job.sh"
 
     def job_log(self, number: int) -> Path:
-        """Return the file with what the job with this number of ours printed."""
+        """Return the output of the job with this number (gears' own, not the scheduler's id)."""
         return self.records / f"job.{number}.log"
 
     def job_out(self, number: int) -> Path:
-        """Return the file for what the scheduler has to say besides: some bring a job's output only once it is over."""
+        """Return the file for the scheduler's own output: some schedulers deliver a job's output only at its end."""
         return self.records / f"job.{number}.out"
 
     def job_life(self, number: int) -> Path:
-        """Return the file with a line per event of a job's life, written by the job itself.
+        """Return the file with one line per event of a job, written by the job itself.
 
-        Who makes the file may submit that number.
+        The process that creates the file claims the number.
         """
         return self.records / f"job.{number}.life"
 
     def job_meet(self, number: int) -> Path:
-        """Return the file that names the host where the job's reverse tunnel is to go."""
+        """Return the file that names the host to which the job's reverse tunnel connects."""
         return self.records / f"job.{number}.meet"
 
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
     def opened(self) -> Path:
-        """Return the record of the port that `gears open` has, for the next `gears open`."""
+        """Return the record of the port of `gears open`, for the next `gears open`."""
         return self.records / "open.json"
 
     @property
     def open_page(self) -> Path:
-        """Return the page the browser is given: it leads to the address, token and all, which no command line shows."""
+        """Return the page for the browser: it redirects to the address with the token, which is on no command line."""
         return self.records / "open.html"
 
     @property
     def open_lock(self) -> Path:
-        """Return the lock of the `gears open` that runs here: another one only opens its address."""
+        """Return the lock of a running `gears open`: another one only opens its address."""
         return self.local / f"{self.site}.open"
 
     @property
     def open_config(self) -> Path:
-        """Return ssh's configuration for the way to the front; written anew for each dial."""
+        """Return ssh's configuration for the connection to the front; rewritten for each dial."""
         return self.local / f"{self.site}.open.conf"
 
     def open_control(self, number: int) -> Path:
-        """Return where our own ssh is told to forward the port (ssh(1): -O forward). A new name at each dial."""
+        """Return the control socket over which the port is forwarded (ssh(1): -O forward). A new name for each dial."""
         return self.local / f"{self.site}.open.{number}.ctl"
 
-    # --- a person's own sessions -------------------------------------------------------------
+    # --- the user's sessions -----------------------------------------------------------------
     @property
     def shell_record(self) -> Path:
-        """Return the record of the login node on which the shell of this site is."""
+        """Return the record of the login node that has the shell session of this site."""
         return self.records / "shell.json"
 
     @property
     def shell_start(self) -> Path:
-        """Return the file that bash reads when that shell starts."""
+        """Return the file that bash reads at the start of that shell."""
         return self.records / "shell.rc"
 
     @property
@@ -158,21 +158,18 @@ class RunDir:
         return self.records / "runs"
 
     def run_file(self, number: int, what: str) -> Path:
-        """Return a file of the command with this number.
-
-        `what` is json (its record), sh, pid, out or end (its exit status).
-        """
+        """Return a file of a run. `what`: json (its record), sh, pid, out or end (its exit status)."""
         return self.runs / f"{number}.{what}"
 
     # --- the Dask cluster of this site -------------------------------------------------------
     @property
     def dask(self) -> Path:
-        """Return the directory in the home with all that is of the cluster."""
+        """Return the directory in the home for the files of the cluster."""
         return self.records / "dask"
 
     @property
     def dask_config(self) -> Path:
-        """Return the directory that DASK_CONFIG names in the lab, in shells and in workers' jobs."""
+        """Return the directory in DASK_CONFIG, in the lab, in shells and in workers' jobs."""
         return self.dask / "config"
 
     def dask_file(self, what: str) -> Path:
@@ -185,22 +182,22 @@ class RunDir:
 
     @property
     def dask_lock(self) -> Path:
-        """Return the lock that a start of the cluster holds on this host; another host has its own."""
+        """Return the lock of a cluster start on this host; each host has its own."""
         return self.local / f"{self.site}.dask"
 
     @property
     def dask_names(self) -> Path:
-        """Return the directory with a file for each cluster whose jobs may not all be gone, called as they are."""
+        """Return the directory with one file per cluster whose jobs may still exist, named after the jobs."""
         return self.dask / "names"
 
     @property
     def dask_tls(self) -> Path:
-        """Return key and certificate of every scheduler, worker and client of hers, in one file."""
+        """Return the file with key and certificate of all the user's schedulers, workers and clients."""
         return self.dask / "tls.pem"
 
     @property
     def dask_published(self) -> Path:
-        """Return the configuration by which a bare `Client()` finds the cluster: there only while it is up."""
+        """Return the configuration with which a bare `Client()` finds the cluster. It exists only while that is up."""
         return self.dask_config / "10-cluster.yaml"
 
     # --- on this host ------------------------------------------------------------------------
@@ -210,16 +207,16 @@ class RunDir:
         return self.local / f"{self.site}.sck"
 
     def control(self, what: str) -> Path:
-        """Return where the ssh of a loop is told of its forward. Short: CONTROL_SUFFIX comes to it."""
+        """Return the control socket of a loop's ssh. Short, since ssh appends CONTROL_SUFFIX."""
         return self.local / f"{self.site}.{what}.c.sck"
 
     def socket(self, what: str, number: int) -> Path:
-        """Return a real socket, under a name used once: what is wait (number: pid), hop, job or lab (number: turn)."""
+        """Return a real socket, with a name used once. `what`: wait (number: pid), hop, job or lab (number: turn)."""
         return self.local / f"{self.site}.{what}.{number}.sck"
 
     @property
     def held(self) -> Path:
-        """Return the waiting page's socket that the hop's loop holds open (`lab.supervisor.held_socket`)."""
+        """Return the waiting page's socket, held open by the hop's loop (`lab.supervisor.held_socket`)."""
         return self.socket("wait", 0)
 
     @property
@@ -231,18 +228,18 @@ class RunDir:
     def envs_here(self) -> Path:
         """Return the directory for copies of packed environments on a compute node, for all sites.
 
-        No site can be called so.
+        Not a valid site name.
         """
         return self.local / ".envs"
 
     @property
     def runtime(self) -> Path:
-        """Return JUPYTER_RUNTIME_DIR: kernels' sockets are in it, so its length is checked (`check_lengths`)."""
+        """Return JUPYTER_RUNTIME_DIR. Its length is checked (`check_lengths`), since it has the kernels' sockets."""
         return self.here / "runtime"
 
     @property
     def lab_here(self) -> Path:
-        """Return the lab's record on the host it runs on; `lab_record` is its copy in the home."""
+        """Return the lab's record on its own host; `lab_record` is the copy in the home."""
         return self.here / "lab.json"
 
     @property
@@ -252,7 +249,7 @@ class RunDir:
 
     @property
     def route(self) -> Path:
-        """Return the record of the resolved profile and route that the loop on this host was started with."""
+        """Return the record of the profile and the route of the loop on this host (`route_record`)."""
         return self.here / "route.json"
 
     @property
@@ -262,74 +259,71 @@ class RunDir:
 
     @property
     def up(self) -> Path:
-        """Return the record of a way that came up, by the keeper: its turn's number, since when, how many before it."""
+        """Return the keeper's record of a connection that came up: its turn, since when, how many so far."""
         return self.here / "up.json"
 
     @property
     def given_up(self) -> Path:
-        """Return the record of why the keeper ended an ssh: nobody answered its prompt, or forwards are forbidden."""
+        """Return the record of why the keeper ended an ssh: its prompt timed out, or forwards are forbidden."""
         return self.here / "given-up.json"
 
     @property
     def keeper(self) -> Path:
-        """Return the file that the keeper locks while it lives; it holds its pid and start time."""
+        """Return the file that the keeper locks while it runs, with its pid and start time."""
         return self.here / "keeper"
 
     @property
     def start_lock(self) -> Path:
-        """Return the lock that a start or a stop of the site on this host holds (`files.locked`)."""
+        """Return the lock of a start or a stop of the site on this host (`files.locked`)."""
         return self.local / f"{self.site}.lock"
 
     @property
     def ask(self) -> Path:
-        """Return a fifo: the loop waits here for a person. It has a reader only while one is wanted."""
+        """Return the fifo on which the loop waits for the user. It has a reader only during that wait."""
         return self.here / "ask"
 
     @property
     def hop_in(self) -> Path:
-        """Return a fifo: the standard input of the hop's remote command."""
+        """Return the fifo that is the standard input of the hop's remote command."""
         return self.here / "hop.in"
 
     @property
     def hop_out(self) -> Path:
-        """Return the file with what the hop's remote command prints in this turn: its reports (`gears.ssh.report`)."""
+        """Return the output of the hop's remote command in this turn: its reports (`gears.ssh.report`)."""
         return self.here / "hop.out"
 
     @property
     def hop_err(self) -> Path:
-        """Return the file with what the hop's ssh and its remote command say in this turn: it tells why ssh ended."""
+        """Return the standard error of the hop's ssh and remote command in this turn: it explains why ssh ended."""
         return self.here / "hop.err"
 
     @property
     def meet_fifo(self) -> Path:
-        """Return a fifo that a reverse tunnel holds open on the host it leads to."""
+        """Return the fifo that a reverse tunnel holds open on its target host."""
         return self.here / "meet"
 
     @property
     def remote_ends(self) -> Path:
-        """Return the directory with one file per hop that ends here: pid and start time of its remote command."""
+        """Return the directory with one file per hop to this host: pid and start time of its remote command."""
         return self.here / "remote"
 
     def script(self, what: str) -> Path:
-        """Return the script of that name on this host: hop, job or lab, a loop each."""
+        """Return a loop's script on this host. `what`: hop, job or lab."""
         return self.here / f"{what}.sh"
 
 
 LONGEST_USER = 23
-"""With more of it in the host-local directory, the sockets of kernels would have too long a path."""
+"""Characters of the user name in the host-local directory; with more, kernels' socket paths would be too long."""
 
 
 def plan_local(base: str, user: str, identifier: str) -> Path:
-    """Return the host-local directory: the same name on every host, unguessable by its random part."""
+    """Return the host-local directory: the same name on every host, with an unguessable random part."""
     short = user if len(user) <= LONGEST_USER else user[:16]
     return Path(base) / f"gears-{re.sub('[^A-Za-z0-9._@+-]', '_', short)}-{identifier}"  # user: DOMAIN\\name, too
 
 
 def check_lengths(paths: RunDir) -> None:
-    """Refuse paths that the kernel, ssh or Jupyter would refuse later, when a passcode has been spent.
-
-    Raises UnsafePath, with the path and the fix.
-    """
+    """Reject paths that the kernel, ssh or Jupyter would reject later, after a passcode was used. Raises UnsafePath."""
     limits = [
         (paths.fixed, MAX_FORWARD_PATH, "move gears to a shorter path, or set GEARS_HOME"),
         (paths.socket("wait", 4194304), MAX_FORWARD_PATH, "set `local` in the site's profile to a shorter directory"),

@@ -1,7 +1,7 @@
-"""Site profiles: their defaults, their shape, their check, and where they are read from.
+"""Site profiles: sections, keys, defaults and checks.
 
 A profile is what `sites/NAME.toml`, `/etc/gears/sites/NAME.toml` and `~/.config/gears/sites/NAME.toml` say
-together, later ones winning key by key. Only what has passed its check gets into a `Site`.
+together; later files override earlier ones key by key. Only checked values get into a `Site`.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from gears.sites import validators
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The host the laptop's ssh lands on. Without a host of its own the lab host is the front."""
+    """The host to which the laptop's ssh connects. Without a host of its own the lab host is the front."""
 
     host: str | None = None
     jump: tuple[str, ...] = ()
     proxy: Literal["-W", "jump", "nc"] = "-W"
-    user: str = ""  # "": the same name as here
-    root: str = ""  # where gears is on the front, for a stanza printed elsewhere; {user} stands for the user there
+    user: str = ""  # "": the local account name
+    root: str = ""  # directory of gears on the front, for a stanza printed elsewhere; {user}: the account there
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """The host JupyterLab runs on, and how: the profile's [lab]."""
+    """The lab host, and how JupyterLab runs there."""
 
     host: str | None = None  # None: this machine
     match: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Laptop:
-    """The laptop's end: `port` is the one of its own loopback at which the browser finds the lab."""
+    """The laptop: `port` is the loopback port at which the browser finds the lab."""
 
     port: int = 38888
 
@@ -46,7 +46,7 @@ class Laptop:
 class Scheduler:
     """How JupyterLab becomes a batch job. `walltime`: [D-]HH:MM:SS.
 
-    `reach`: how the login node gets to the compute node, by ssh or by a reverse tunnel from there.
+    `reach`: how the login node reaches the compute node, by ssh or by a reverse tunnel from there.
     """
 
     kind: Literal["slurm", "pbs", "lsf", "sge"]
@@ -55,9 +55,9 @@ class Scheduler:
     walltime: str = "01:00:00"
     reach: Literal["ssh", "reverse"] = "ssh"
     directives: tuple[str, ...] = ()
-    nodes: int | None = None  # None: as the scheduler has it, which is one
+    nodes: int | None = None  # None: the scheduler's default, one
     prologue: tuple[str, ...] = ()  # lines of shell, run first in the job: `module load …`
-    renew: int = 0  # how many times another job takes over when one ends
+    renew: int = 0  # how many successor jobs take over
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class Envs:
     """Environments as kernels."""
 
     directory: str = ""  # "": in run/envs, in the home
-    default: str = ""  # the kernel that new notebooks get; "": gears' own
+    default: str = ""  # the kernel of new notebooks; "": gears' own
     prologue: tuple[str, ...] = ()  # lines of shell, run first in every kernel: `module load …`
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A checked profile. `sources` tells which file each key came from; keys not in it have their default."""
+    """A checked profile. `sources`: the file that set each key; keys not in it have their default."""
 
     name: str
     title: str = ""
@@ -87,7 +87,7 @@ class Site:
 
 
 SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler, "envs": Envs}
-OPEN_SECTIONS = ("dask", "filesystem")  # any key: other programs define them
+OPEN_SECTIONS = ("dask", "filesystem")  # any key: defined by other programs
 CHECKS: dict[str, validators.Check] = {
     "title": validators.text,
     "local": validators.host_local,

@@ -1,8 +1,8 @@
-"""Which way leads to a lab, seen from this host. Pure.
+"""The route to a lab, as seen from this host. Pure.
 
 local   the lab is on this machine; no ssh at all
 relay   laptop → front → lab host: the front keeps the hop
-proxy   laptop → lab host, which is the front too, perhaps through jump hosts that keep nothing
+proxy   laptop → lab host, which is also the front, possibly through jump hosts that keep nothing
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the value only: plans import no effects
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A site, and what this host is to it: "lab", "front", or "elsewhere": a laptop, which keeps nothing."""
+    """A site and the role of this host: "lab", "front", or "elsewhere" (a laptop, which keeps nothing)."""
 
     site: Site
     kind: Literal["local", "relay", "proxy"]
@@ -30,24 +30,24 @@ class Route:
     job: bool = False  # as a batch job, on a compute node behind `lab`
 
 
-def plan_route(site: Site, here: Host, *, on_lab_host: bool) -> Route:
-    """Decide which way leads to the lab from this host.
+def plan_route(site: Site, host: Host, *, on_lab_host: bool) -> Route:
+    """Return the route to the lab from this host.
 
-    `on_lab_host`: what `here.is_this_host(site.lab.host)` said; not asked where `site.lab.match` names this host.
+    `on_lab_host`: whether `site.lab.host` resolves to this host; irrelevant if `site.lab.match` names it.
 
-    On a relay every host that is not the lab host is taken for the front: fronts are often many behind one name.
+    On a relay every host that is not the lab host counts as the front: there are often several behind one name.
     """
     kind = _kind(site)
-    lab = site.lab.host or here.hostname
-    at_lab = kind == "local" or on_lab_host or matches_lab_host(site, here)
+    lab = site.lab.host or host.hostname
+    at_lab = kind == "local" or on_lab_host or matches_lab_host(site, host)
     role: Literal["lab", "front", "elsewhere"]
     role = "lab" if at_lab else "front" if kind == "relay" else "elsewhere"
-    return Route(site, kind, role, here.hostname, front=site.front.host or lab, lab=lab)
+    return Route(site, kind, role, host.hostname, front=site.front.host or lab, lab=lab)
 
 
-def matches_lab_host(site: Site, here: Host) -> bool:
-    """Tell whether one of this host's names, short or full, is in `site.lab.match`."""
-    return any(fnmatchcase(name, pattern.lower()) for name in here.names for pattern in site.lab.match)
+def matches_lab_host(site: Site, host: Host) -> bool:
+    """Tell whether one of the host's names, short or full, matches `site.lab.match`."""
+    return any(fnmatchcase(name, pattern.lower()) for name in host.names for pattern in site.lab.match)
 
 
 def _kind(site: Site) -> Literal["local", "relay", "proxy"]:

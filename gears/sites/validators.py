@@ -1,7 +1,7 @@
-"""Whether a word may stand in a path, an ssh option, an ssh configuration or a job script.
+"""Checks of values for use in paths, ssh options, ssh configurations and job scripts.
 
-Each check returns the value it was given, or raises ValueError with the reason. What passes needs no
-quoting in any of those places. Nothing here touches the system.
+Each check returns its argument, or raises ValueError with the reason. A valid value needs no quoting in any of these
+places. Pure.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Any
 Check = Callable[[object], Any]
 
 SITE_NAME = r"(?!(?:envs|forward)$)[a-z0-9][a-z0-9_-]{0,31}"
-"""Each site has a directory under run/, where environments and forwards have theirs."""
+"""Each site has a directory under run/, which also has those of environments and forwards."""
 _USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]|\\(?=[A-Za-z0-9_])){0,63}"
-"""Of a directory service too: name@domain, DOMAIN\\name. Where a shell reads it, it is quoted."""
+"""Includes accounts of directory services: name@domain, DOMAIN\\name. Quoted for shells."""
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 _PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
 _TEMPLATE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\})+)+|/)/?"
@@ -21,7 +21,7 @@ _LONGEST_TEXT = 500
 
 
 def word(regex: str, meaning: str) -> Check:
-    """Make a check for text that is, whole, what `regex` says. `meaning` ends the sentence "… is not"."""
+    """Make a check for text that matches `regex` as a whole. `meaning` completes the message "… is not"."""
 
     def check(value: object) -> str:
         if not isinstance(value, str):
@@ -45,7 +45,7 @@ def one_of(*choices: str) -> Check:
 
 
 def many(check_item: Check) -> Check:
-    """Make a check for a list, each item of which passes `check_item`; the value comes back as a tuple."""
+    """Make a check for a list whose items pass `check_item`; returns a tuple."""
 
     def check(value: object) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
@@ -56,20 +56,17 @@ def many(check_item: Check) -> Check:
 
 
 def optional(check_value: Check) -> Check:
-    """Make a check as `check_value`, in which "" is absent (None).
-
-    So a later profile can take back what an earlier one set.
-    """
+    """Make a check like `check_value` that returns None for "", so that a later profile can unset a key."""
     return lambda value: None if value == "" else check_value(value)
 
 
 def or_empty(check_value: Check) -> Check:
-    """Make a check as `check_value` that lets "" pass as it is."""
+    """Make a check like `check_value` that also accepts ""."""
     return lambda value: value if value == "" else check_value(value)
 
 
 def number(least: int, most: int, meaning: str = "number") -> Check:
-    """Make a check for a whole number from `least` to `most`. `meaning`: what the message calls it."""
+    """Make a check for an integer from `least` to `most`. `meaning`: its name in the message."""
 
     def check(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
@@ -82,7 +79,7 @@ def number(least: int, most: int, meaning: str = "number") -> Check:
 
 
 def text(value: object) -> str:
-    """Check one line a person reads or a scheduler gets verbatim: no control characters, 500 characters at most."""
+    """Check one line of text, passed on verbatim: no control characters, 500 characters at most."""
     if not isinstance(value, str):
         raise ValueError(f"must be text in quotes, not {_kind(value)}")
     if not value.isprintable():
@@ -93,7 +90,7 @@ def text(value: object) -> str:
 
 
 def walltime(value: object) -> str:
-    """Check a job's time limit, [D-]HH:MM:SS, longer than nothing. Days and hours have up to three digits."""
+    """Check a job's time limit, [D-]HH:MM:SS, longer than zero. Days and hours have up to three digits."""
     clock: str = word(r"(?:\d{1,3}-)?\d{1,3}:[0-5]\d:[0-5]\d", "a time such as 01:30:00 or 2-00:00:00")(value)
     if not re.search("[1-9]", clock):
         raise ValueError("must be longer than zero")
@@ -101,16 +98,16 @@ def walltime(value: object) -> str:
 
 
 def walltime_s(clock: str) -> int:
-    """Return the seconds in what `walltime` has let pass."""
+    """Convert a valid `walltime` to seconds."""
     days, _, rest = clock.rpartition("-")
     hours, minutes, seconds = (int(part) for part in rest.split(":"))
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def directive(value: object) -> str:
-    """Check a line of a job script for the scheduler, such as --gres=gpu:1: nothing a shell would run.
+    """Check a scheduler directive, such as --gres=gpu:1: nothing that a shell would run.
 
-    It begins with - or with the scheduler's own prefix: #SBATCH, #PBS, #BSUB or #$, and - behind it.
+    It begins with - or with the scheduler's prefix (#SBATCH, #PBS, #BSUB or #$) followed by -.
     """
     line = text(value)
     if not re.match(r"-|#(?:SBATCH|PBS|BSUB|\$)\s*-", line):
@@ -119,9 +116,9 @@ def directive(value: object) -> str:
 
 
 def setting(value: object) -> object:
-    """Check what other programs define: any value that TOML and JSON share, with text as strict as `text`.
+    """Check a setting of another program: any value that TOML and JSON share, with text as strict as `text`.
 
-    A list or tuple comes back as a list.
+    Returns lists and tuples as lists.
     """
     match value:
         case bool() | int() | float():
@@ -136,24 +133,24 @@ def setting(value: object) -> object:
 
 
 def path(value: object) -> str:
-    """Check an absolute path, or one from ~, of letters, digits and ._+@,=- that does not go up with `..`."""
-    return _no_way_up(word(_PATH, "an absolute path, or one from ~, of letters, digits and ._+@,=-")(value))
+    """Check an absolute path, or one from ~, of letters, digits and ._+@,=- without `..`."""
+    return _without_parent(word(_PATH, "an absolute path, or one from ~, of letters, digits and ._+@,=-")(value))
 
 
 def template_path(value: object) -> str:
-    """Check as `path` does; `{user}` in it stands for the name of the person there."""
+    """Check like `path`; `{user}` stands for the account there."""
     meaning = "an absolute path, or one from ~, of letters, digits, ._+@,=- and {user}"
-    return _no_way_up(word(_TEMPLATE_PATH, meaning)(value))
+    return _without_parent(word(_TEMPLATE_PATH, meaning)(value))
 
 
 def host_local(value: object) -> str:
-    """Check a path on a disk of the host's own: as `path` does, and not from ~, the home directory."""
+    """Check a path on a local disk: like `path`, and not from ~, the home directory."""
     if isinstance(value, str) and value.startswith("~"):
         raise ValueError("must be on a local disk, not in the home directory")
     return path(value)
 
 
-def _no_way_up(value: str) -> str:
+def _without_parent(value: str) -> str:
     if ".." in value.split("/"):
         raise ValueError(f"{_short(value)} contains ..")
     return value
@@ -173,7 +170,7 @@ port = number(1024, 65535, "port")
 
 
 def port_or_any(value: object) -> int:
-    """Check a port, or 0 for any that is free."""
+    """Check a port; 0: any free one."""
     return 0 if value == 0 and not isinstance(value, bool) else int(port(value))
 
 

@@ -1,1 +1,1 @@
-"""One module per outside thing: other programs, processes, files, tmux, this host, its ports, the time."""
+"""One module per system interface: programs, processes, files, tmux, this host, its ports, the time."""

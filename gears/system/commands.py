@@ -1,4 +1,4 @@
-"""The only door to other programs: an argument list, a time limit, and errors in our own words."""
+"""The only module that runs other programs: an argument list, a time limit, and errors as GearsError."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Self
 from gears.errors import CommandFailed, CommandTimeout, MissingProgram
 
 PACKAGES = {"ssh": "openssh-client", "tmux": "tmux", "git": "git", "flock": "util-linux"}
-"""Debian's names; other systems use the same or nearly the same."""
+"""Debian's package names; those of other systems are the same or similar."""
 
 
 def run(
@@ -28,12 +28,12 @@ def run(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> str:
-    """Run `argv` without a terminal, on `input` or nothing, and return its standard output.
+    """Run `argv` without a terminal, with `input` or nothing on its standard input, and return its standard output.
 
-    Raises MissingProgram, CommandTimeout (the program is killed), CommandFailed for one that prints MOST_OUTPUT, and
-    with `check` CommandFailed with its standard error.
+    Raises MissingProgram, CommandTimeout (the program is killed), CommandFailed for output of more than MAX_OUTPUT
+    bytes, and with `check` CommandFailed with its standard error for a non-zero exit status.
     """
-    with tempfile.TemporaryFile() as given:  # a pipe could fill up while nobody reads
+    with tempfile.TemporaryFile() as given:  # a pipe could fill up before the program reads
         given.write((input or "").encode())
         given.seek(0)
         try:
@@ -41,7 +41,7 @@ def run(
                 argv, stdin=given, stdout=PIPE, stderr=PIPE, env=None if env is None else dict(env)
             )
         except FileNotFoundError as exc:
-            raise missing(argv[0]) from exc
+            raise missing_program(argv[0]) from exc
     with program:
         try:
             out, err = (read.decode(errors="replace") for read in _read_all(program, argv[0], timeout_s))
@@ -54,15 +54,12 @@ def run(
     return out
 
 
-MOST_OUTPUT = 16_000_000
-"""Bytes that a program may print, far over what any of ours has to say; one that asks in a loop prints without end."""
+MAX_OUTPUT = 16_000_000
+"""Limit of a program's output in bytes, far above the normal: one that prompts in a loop prints endlessly."""
 
 
 def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> tuple[bytes, bytes]:
-    """Read both outputs, and await the program's end.
-
-    Raises CommandTimeout, and CommandFailed for one that prints too much.
-    """
+    """Read both outputs and wait for the end of the program. Raises CommandTimeout, CommandFailed (MAX_OUTPUT)."""
     assert program.stdout is not None
     assert program.stderr is not None
     deadline, total = time.monotonic() + timeout_s, 0
@@ -77,7 +74,7 @@ def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> 
             total += len(part)
             if not part:
                 waiting.remove(fd)
-        if total > MOST_OUTPUT:
+        if total > MAX_OUTPUT:
             raise CommandFailed(
                 f"{name} printed too much output and was killed",
                 next=f"run {name} by hand: it may be waiting for an answer",
@@ -98,17 +95,17 @@ def run_logged(
     env: Mapping[str, str],
     keep: Sequence[int] = (),
 ) -> int:
-    """Run `argv`, with all that it prints written to `log`, a descriptor, and return its exit status.
+    """Run `argv` with its output written to the descriptor `log`, and return its exit status.
 
-    It may take as long as it takes: `watch` is called ten times a second, and what it raises ends the program. `keep`:
-    descriptors it is to have, too. Raises MissingProgram.
+    There is no time limit. `watch` is called ten times a second; an exception from it ends the program. `keep`: further
+    descriptors that the program inherits. Raises MissingProgram.
     """
     try:
         program = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), pass_fds=tuple(keep)
         )
     except FileNotFoundError as exc:
-        raise missing(argv[0]) from exc
+        raise missing_program(argv[0]) from exc
     try:
         while True:
             watch()
@@ -119,31 +116,31 @@ def run_logged(
 
 
 def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
-    """Run `argv` in the person's own terminal, where it may ask, and return its exit status.
+    """Run `argv` in the user's terminal, where it can prompt, and return its exit status; 255 after `timeout_s`.
 
-    255 when `timeout_s` is over; with None it has all the time the person gives it. Raises MissingProgram.
+    None: no time limit. Raises MissingProgram.
     """
     try:
         return subprocess.run(argv, check=False, timeout=timeout_s).returncode
     except FileNotFoundError as exc:
-        raise missing(argv[0]) from exc
+        raise missing_program(argv[0]) from exc
     except subprocess.TimeoutExpired:
         return 255
 
 
 def start_in_terminal(argv: Sequence[str], terminal: int) -> subprocess.Popen[bytes]:
-    """Start `argv` with its input and output at `terminal`, a descriptor. Its complaints can be read of `stderr`.
+    """Start `argv` with its input and output at the descriptor `terminal`, and its standard error in a pipe.
 
-    It stays in the person's own session, so that it may ask at /dev/tty. `end_program` ends it. Raises MissingProgram.
+    It stays in the user's session, so that it can prompt at /dev/tty. `end_program` ends it. Raises MissingProgram.
     """
     try:
         return subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE)
     except FileNotFoundError as exc:
-        raise missing(argv[0]) from exc
+        raise missing_program(argv[0]) from exc
 
 
 def end_program(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
-    """Send SIGTERM, then SIGKILL after `timeout_s`. May be repeated."""
+    """Send SIGTERM, then SIGKILL after `timeout_s`. Idempotent."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -154,9 +151,9 @@ def end_program(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
 
 
 class Conversation:
-    """A program whose standard input stays open while its output is read. The block's end kills it, if it still runs.
+    """A program whose standard input stays open while its output is read. Killed at the end of the `with` block.
 
-    `show_errors`: its standard error is ours; else it is kept for `end`. Raises MissingProgram.
+    `show_errors`: pass on its standard error; else it is kept for `end`. Raises MissingProgram.
     """
 
     def __init__(self, argv: Sequence[str], *, show_errors: bool = False) -> None:
@@ -164,7 +161,7 @@ class Conversation:
         try:
             self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=None if show_errors else pipe)
         except FileNotFoundError as exc:
-            raise missing(argv[0]) from exc
+            raise missing_program(argv[0]) from exc
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +173,7 @@ class Conversation:
         self._process.communicate()
 
     def read_line(self, beginning: str, *, timeout_s: float) -> str:
-        """Read the first line that begins so; empty where none came in time, or before the output ended."""
+        """Read until a line with this beginning, and return it; empty after `timeout_s` or the end of the output."""
         assert self._process.stdout is not None
         output, text, deadline = self._process.stdout.fileno(), b"", time.monotonic() + timeout_s
         while (left_s := deadline - time.monotonic()) > 0 and select.select([output], [], [], left_s)[0]:
@@ -189,27 +186,27 @@ class Conversation:
         return ""
 
     def write_line(self, line: str) -> None:
-        """Say a line to it; one that has ended hears nothing."""
+        """Write a line to its standard input. Ignored if the program has ended."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
     def status(self) -> int | None:
-        """Return its exit status; None while it runs."""
+        """Return its exit status; None while it is running."""
         return self._process.poll()
 
     def terminate(self, *, timeout_s: float) -> int | None:
-        """Ask it to end: return its exit status, None where it did not in time."""
+        """Send SIGTERM; return its exit status, None if it is still running after `timeout_s`."""
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout_s)
         return None
 
     def end(self, *, timeout_s: float) -> tuple[int | None, str]:
-        """Close its input and let it end; return its exit status and its standard error.
+        """Close its input and wait for its end; return its exit status and its standard error.
 
-        The status is None where it did not end in time; then it is killed.
+        The status is None if it was still running after `timeout_s`; then it is killed.
         """
         try:
             _, errors = self._process.communicate(timeout=timeout_s)
@@ -223,11 +220,11 @@ def find_program(name: str) -> str:
     """Find the path of a program. Raises MissingProgram."""
     if path := shutil.which(name):
         return path
-    raise missing(name)
+    raise missing_program(name)
 
 
-def missing(name: str) -> MissingProgram:
-    """Make the error for a program that is absent, with the package to install."""
+def missing_program(name: str) -> MissingProgram:
+    """Return the error for a program that is not installed, with the package to install."""
     package = PACKAGES.get(name, name)
     return MissingProgram(
         f"{name} is not installed on this machine",

@@ -1,6 +1,6 @@
-"""Directories, records, links and locks on disk: made safely, written whole, checked at every use.
+"""Directories, records, links and locks on disk: created safely, replaced atomically, checked at every use.
 
-Everything is 0700 or 0600. A record that can't be read is a record that is not there: it never blocks a start.
+Modes are 0700 and 0600. A record that can't be read counts as absent, so it never blocks a start.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ Record = dict[str, Any]
 
 
 def ensure_private(directory: Path, *, first_use: bool = False) -> None:
-    """Make sure of a directory that is ours alone, 0700; made if need be. Raises what `check_private` raises.
+    """Create a private directory, 0700, or check the existing one. Raises what `check_private` raises.
 
-    Rights to read are taken away silently; so is the group's right to write on the `first_use` of a directory that git
-    made, since with a umask of 002 every clone has it. Raises UnsafePath, too, where it can't be made or written.
+    Removes others' read permission, and on `first_use` also the group's write permission, which every clone by git with
+    a umask of 002 has. Raises UnsafePath if the directory can't be created or is not writable.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         fix = f"ls -ld {directory.parent}   (check its owner and the free space)"
         raise UnsafePath(f"{directory}: cannot create directory: {exc.strerror}", next=fix) from exc
-    mode = check_private(directory, refused=0o002 if first_use else 0o022, taken=f"ls -ld {directory}")
+    mode = check_private(directory, refused=0o002 if first_use else 0o022, fix=f"ls -ld {directory}")
     if mode & 0o077:
         directory.chmod(0o700)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise UnsafePath(f"{directory}: not writable", next=f"chmod u+rwx {directory}")
 
 
-def check_private(directory: Path, *, refused: int = 0o022, taken: str) -> int:
-    """Return the mode of a real directory of ours to which no others may write.
+def check_private(directory: Path, *, refused: int = 0o022, fix: str) -> int:
+    """Return the mode of a directory, not a link, that belongs to the user and is writable by nobody else.
 
-    Raises UnsafePath for a link, a file or somebody else's directory (`taken`: what to type then), and for one with a
-    bit of `refused` in its mode.
+    Raises UnsafePath for a link, a file or another user's directory (with `fix` as the next command), and for one with
+    a bit of `refused` in its mode.
     """
     info = directory.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
-        raise UnsafePath(f"{directory}: belongs to someone else, or is not a directory", next=taken)
+        raise UnsafePath(f"{directory}: belongs to someone else, or is not a directory", next=fix)
     if info.st_mode & refused:
         raise UnsafePath(f"{directory}: writable by other users", next=f"ls -la {directory}; chmod 700 {directory}")
     return stat.S_IMODE(info.st_mode)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` whole, 0600: a reader sees the old text or the new, never half of it."""
+    """Replace `path` atomically, 0600: a reader sees the old text or the new one."""
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -68,12 +68,12 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Replace the record at `path` whole, 0600, as JSON. Raises OSError."""
+    """Replace the record at `path` atomically, 0600, as JSON. Raises OSError."""
     write_private(path, json.dumps(record, indent=1) + "\n")
 
 
 def read_record(path: Path) -> Record:
-    """Read the record, or an empty one where it is absent, half-written or no JSON object."""
+    """Read a record; an empty one if it is absent, truncated or not a JSON object."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -82,7 +82,7 @@ def read_record(path: Path) -> Record:
 
 
 def read_text(path: Path, *, last_bytes: int = 65536) -> str:
-    """Read the end of a text file, its `last_bytes`; empty where there is none."""
+    """Read the last `last_bytes` of a text file; empty if there is none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -93,9 +93,9 @@ def read_text(path: Path, *, last_bytes: int = 65536) -> str:
 
 
 def ensure_secret(path: Path) -> str:
-    """Make a token of 24 random bytes, once, 0600, without a newline: jupyter_server reads the file as it stands.
+    """Return the token in `path`; if there is none, create one of 24 random bytes in hexadecimal, 0600.
 
-    Returns it, in hexadecimal, or the one that is there.
+    Without a newline: jupyter_server reads the file verbatim.
     """
     if found := read_text(path).strip():
         path.chmod(0o600)
@@ -108,10 +108,7 @@ def ensure_secret(path: Path) -> str:
 
 
 def ensure_link(link: Path, target: Path) -> None:
-    """Make sure that `link` leads to `target`. A link that already does is left alone; anything else there is replaced.
-
-    Raises UnsafePath where a directory is in its place.
-    """
+    """Make `link` point to `target`, replacing anything else but a directory. Idempotent. Raises UnsafePath."""
     with contextlib.suppress(OSError):
         if os.readlink(link) == str(target):
             return
@@ -121,7 +118,7 @@ def ensure_link(link: Path, target: Path) -> None:
 
 
 def switch(link: Path, target: Path) -> None:
-    """Point `link` at `target` in one step (rename(2)): whoever connects meets the old or the new, never nothing."""
+    """Point `link` to `target` atomically (rename(2)): a client connects to the old target or the new one."""
     temporary = link.parent / f".{link.name}.{os.getpid()}.{secrets.token_hex(3)}"
     temporary.symlink_to(target)
     try:
@@ -132,7 +129,7 @@ def switch(link: Path, target: Path) -> None:
 
 
 def ensure_fifo(path: Path) -> None:
-    """Make a fifo, 0600, in place of any other file. One that is there stays. Safe to repeat."""
+    """Create a fifo, 0600, in place of any other file. Idempotent."""
     with contextlib.suppress(OSError):
         if stat.S_ISFIFO(path.lstat().st_mode):
             return
@@ -142,14 +139,14 @@ def ensure_fifo(path: Path) -> None:
 
 
 def write_fifo(path: Path, line: str) -> bool:
-    """Say `line` to whoever reads the fifo now; False when nobody does. Never blocks."""
+    """Write `line` to the fifo; False if it has no reader. Never blocks."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
         os.write(fd, line.encode() + b"\n")
-    except (BrokenPipeError, BlockingIOError):  # its reader has just left, or has not read for long
+    except (BrokenPipeError, BlockingIOError):  # its reader has just closed it, or does not read
         return False
     finally:
         os.close(fd)
@@ -178,7 +175,7 @@ def try_lock(path: Path) -> int | None:
 def locked(path: Path, timeout_s: float = 30.0) -> Iterator[None]:
     """Hold the lock at `path`.
 
-    Raises NotReachable when another holds it longer than `timeout_s`, NothingRunning when its directory is gone.
+    Raises NotReachable if another process holds it longer than `timeout_s`, NothingRunning if its directory is gone.
     """
     deadline = time.monotonic() + timeout_s
     try:
@@ -197,10 +194,7 @@ def locked(path: Path, timeout_s: float = 30.0) -> Iterator[None]:
 
 
 def current_umask() -> str:
-    """Return the person's own umask, in octal.
-
-    What JupyterLab and its kernels make is hers, and none of gears' business.
-    """
+    """Return the user's umask, in octal, for what gears starts: their files get the modes that the user expects."""
     umask = os.umask(0o077)
     os.umask(umask)
     return f"{umask:03o}"

@@ -1,4 +1,4 @@
-"""This machine: its names, its user, and whether a host name means it."""
+"""This machine: its names, its user, and whether a host name resolves to it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from threading import Thread
 
 LOOKUP_TIMEOUT_S = 3.0
 
-# Addresses of nobody (RFC 5737, RFC 3849): where even these can be bound, binding proves nothing.
-_NOBODYS = {socket.AF_INET: "203.0.113.251", socket.AF_INET6: "2001:db8:ffff:ffff::fb"}
+# Addresses for documentation (RFC 5737, RFC 3849): if even these can be bound, binding proves nothing.
+_UNASSIGNED = {socket.AF_INET: "203.0.113.251", socket.AF_INET6: "2001:db8:ffff:ffff::fb"}
 
 Address = tuple[socket.AddressFamily, str]
 
@@ -25,7 +25,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`names` are lower case: the host name as the kernel has it, then its short and full forms if others."""
+    """`hostname`: as the kernel has it. `names`: it, its short and its full form, in lower case."""
 
     hostname: str
     names: tuple[str, ...]
@@ -34,12 +34,12 @@ class Host:
 
     @property
     def full_name(self) -> str:
-        """Return the name by which other machines may know this one, as far as it was asked for."""
+        """Return the longest known name, the one most likely to be valid on other machines."""
         return max(self.names, key=len)
 
 
 def this_host(*, full_name: bool = False) -> Host:
-    """Ask the kernel and the user database; with `full_name` also the resolver, for at most LOOKUP_TIMEOUT_S."""
+    """Query the kernel and the user database; with `full_name` also the resolver, for at most LOOKUP_TIMEOUT_S."""
     hostname = socket.gethostname()
     names = [hostname.lower(), hostname.lower().partition(".")[0]]
     if full_name and not (canonical := _look_up(hostname).canonical.lower()).startswith("localhost"):
@@ -48,20 +48,20 @@ def this_host(*, full_name: bool = False) -> Host:
     return Host(hostname, tuple(dict.fromkeys(filter(None, names))), user, home)
 
 
-def is_this_host(host: str, here: Host) -> bool:
-    """Tell whether `host` leads to this machine: one of its addresses is ours. Takes up to LOOKUP_TIMEOUT_S.
+def is_this_host(name: str, host: Host) -> bool:
+    """Tell whether `name` resolves to an address of this machine, `host`. Takes up to LOOKUP_TIMEOUT_S.
 
-    False where the name can't be resolved, unless it is our own. An alias for several hosts means each of them.
-    Loopback addresses prove nothing about a name: Debian gives each machine's own name 127.0.1.1.
+    False if the name can't be resolved, unless it is one of the host's own names. An alias for several hosts stands for
+    each of them. Loopback addresses are ignored: Debian resolves a machine's own name to 127.0.1.1.
     """
-    addresses = [address for address in _look_up(host).addresses if not ip_address(address[1]).is_loopback]
+    addresses = [address for address in _look_up(name).addresses if not ip_address(address[1]).is_loopback]
     if not addresses:
-        return host.lower() in (*here.names, "localhost")
+        return name.lower() in (*host.names, "localhost")
     return any(_is_ours(address) for address in addresses)
 
 
 def source_towards(host: str) -> str:
-    """Find this machine's own address on the way to `host`; empty without a way. Takes up to LOOKUP_TIMEOUT_S."""
+    """Return this machine's source address towards `host`; empty without a route. Takes up to LOOKUP_TIMEOUT_S."""
     addresses = _look_up(host).addresses
     return _source_towards(addresses[0]) if addresses else ""
 
@@ -69,13 +69,13 @@ def source_towards(host: str) -> str:
 def _account() -> tuple[str, str]:
     try:
         account = pwd.getpwuid(os.getuid())
-    except KeyError:  # a container started under a number nobody entered
+    except KeyError:  # a container that runs under an unknown uid
         return os.environ.get("USER") or str(os.getuid()), os.environ.get("HOME") or "/"
     return account.pw_name, os.environ.get("HOME") or account.pw_dir
 
 
 def _look_up(host: str) -> _Found:
-    """Ask the resolver, for LOOKUP_TIMEOUT_S at most; nothing on failure. A slow answer's thread is left behind."""
+    """Query the resolver, for LOOKUP_TIMEOUT_S at most; empty on failure. A slow query's thread is abandoned."""
     found: list[_Found] = []
     thread = Thread(target=lambda: found.append(_resolve(host)), daemon=True)
     thread.start()
@@ -92,12 +92,12 @@ def _resolve(host: str) -> _Found:
 
 
 def _is_ours(address: Address) -> bool:
-    """Tell whether an address is this host's: only an address of its own can be bound to.
+    """Tell whether an address is this host's: only its own addresses can be bound.
 
-    Where the kernel lets any be bound (ip_nonlocal_bind), only one of its own leads to itself.
+    If the kernel allows others too (ip_nonlocal_bind), compare with the source address towards it.
     """
     family, name = address
-    if _can_bind(family, _NOBODYS[family]):
+    if _can_bind(family, _UNASSIGNED[family]):
         return _source_towards(address) == name
     return _can_bind(family, name)
 
@@ -106,7 +106,7 @@ def _source_towards(address: Address) -> str:
     family, name = address
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((name, 9))  # of a datagram socket: looks up the way, sends nothing
+            probe.connect((name, 9))  # a datagram socket: looks up the route, sends nothing
             return str(probe.getsockname()[0])
     except OSError:
         return ""

@@ -1,6 +1,6 @@
-"""The commands that messages name, as they can be typed on this host.
+"""Where gears is installed, and its commands in messages, with the path that works on this host.
 
-In a fresh clone `gears` is on nobody's PATH: `gears status` in a message would send a person to "command not found".
+In a fresh clone `gears` is not on the PATH: `gears status` in a message would lead to "command not found".
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|site
 
 
 def typed(text: str) -> str:
-    """Return `text` with each `gears COMMAND` by the path of this gears, unless `gears` alone would find it."""
+    """Return `text` with the path of this gears in each `gears COMMAND`, unless the PATH has it as `gears`."""
     word = _word()
     return text if word == "gears" else re.sub(rf"(?<![\w/.-])gears (?=(?:{COMMANDS})(?![\w-]))", f"{word} ", text)
 
@@ -33,14 +33,14 @@ def _word() -> str:
 
 
 def this_gears() -> str:
-    """Return the command that runs this very gears, by its absolute path."""
+    """Return the absolute path of this gears' command."""
     return str(Path(sys.executable).with_name("gears"))
 
 
 def gears_words() -> list[str]:
-    """Return the same for a shell loop.
+    """Return the argument list of this gears, for a shell loop.
 
-    `envs/init.sh` makes that command ignore PYTHONPATH, PYTHONHOME and the like.
+    `envs/init.sh` makes the command ignore PYTHONPATH, PYTHONHOME and the like.
     """
     return [this_gears()]
 

@@ -1,4 +1,4 @@
-"""Who listens at a port of this host's loopback, as the kernel has it (proc(5), /proc/net/tcp). Reads only."""
+"""Listeners at a port of this host's loopback, from proc(5), /proc/net/tcp. Read-only."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ADDRESSES = {
     "127.0.0.1": ("0100007F", "00000000", f"{MAPPED}0100007F", f"{MAPPED}00000000", "0" * 32),
     "[::1]": ("0" * 24 + "01000000", "0" * 32),
 }
-"""Where one connects; and the local addresses, four bytes each in this machine's order, of whoever may answer there."""
+"""Address to connect to → local addresses of listeners that can answer there, in the kernel's hexadecimal form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """`address`: as the kernel has it, in hexadecimal digits."""
+    """A listening socket. `address`: hexadecimal, as the kernel has it."""
 
     address: str
     uid: int
@@ -28,32 +28,31 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`address`: where to connect to find what is this person's; "" where nobody listens, or `other` does."""
+    """`address`: where the user's own listener answers; "" if there is none. `other`: another user's uid."""
 
     address: str = ""
     other: int | None = None
 
 
 def look(port: int) -> Found:
-    """Look who listens at a port, and choose where to connect to it."""
+    """Find the listeners at a port, and choose the address to connect to."""
     return choose(read(port), os.getuid())
 
 
 def read(port: int) -> list[Listener]:
-    """Read who listens at a port, from TABLES. Takes some milliseconds on a host with thousands of connections."""
+    """Read the listeners at a port from TABLES. Takes some milliseconds on a host with thousands of connections."""
     row = re.compile(rf"^ *\d+: ([0-9A-F]+):{port:04X} [0-9A-F:]+ 0A \S+ \S+ \S+ +(\d+) ", re.MULTILINE)
     return [Listener(address, int(uid)) for table in TABLES for address, uid in row.findall(_text(table))]
 
 
 def choose(listeners: list[Listener], uid: int) -> Found:
-    """Choose where to connect: IPv4 first, as Dask does.
+    """Choose the address to connect to: IPv4 first, as Dask does.
 
-    Where one of several may answer, each must be the person's: on IPv6 another one may have the port that is hers on
-    IPv4.
+    If one of several listeners can answer, all must be the user's: another user can have the same port on IPv6.
     """
     for address, locals_ in ADDRESSES.items():
-        if there := [listener for listener in listeners if listener.address in locals_]:
-            others = [listener.uid for listener in there if listener.uid != uid]
+        if matching := [listener for listener in listeners if listener.address in locals_]:
+            others = [listener.uid for listener in matching if listener.uid != uid]
             return Found(other=others[0]) if others else Found(address)
     return Found()
 
@@ -61,5 +60,5 @@ def choose(listeners: list[Listener], uid: int) -> Found:
 def _text(table: Path) -> str:
     try:
         return table.read_text()
-    except OSError:  # a host without IPv6, or without the file: then nobody is known to be the person's
+    except OSError:  # a host without IPv6 or without /proc: no listener is known to be the user's
         return ""

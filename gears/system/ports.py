@@ -1,4 +1,4 @@
-"""Ports of this machine's loopback: which are free, and which program has one."""
+"""Ports of this machine's loopback: which are free, and which program uses one."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gears.system.commands import run
 
 
 def port_is_free(number: int) -> bool:
-    """Tell whether nobody listens at this port of 127.0.0.1, nor beside it."""
-    return _may_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
+    """Tell whether the port is free on 127.0.0.1 and on ::1."""
+    return _can_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
 
 
 def is_free_beside(number: int) -> bool:
-    """Tell whether nobody listens at this port of ::1. A machine without IPv6 has nobody there.
+    """Tell whether the port is free on ::1, or the machine has no IPv6.
 
-    For a browser that may be localhost, too, and a token would be told there.
+    A browser can resolve localhost to ::1 and would send the token to a listener there.
     """
-    return _may_listen(socket.AF_INET6, "::1", number)
+    return _can_listen(socket.AF_INET6, "::1", number)
 
 
-def _may_listen(family: socket.AddressFamily, address: str, number: int) -> bool:
+def _can_listen(family: socket.AddressFamily, address: str, number: int) -> bool:
     try:
         with socket.socket(family) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -37,7 +37,7 @@ def _may_listen(family: socket.AddressFamily, address: str, number: int) -> bool
 
 
 def free_port(first: int) -> int:
-    """Find a port of this machine that is free now: the first from `first` on, else any."""
+    """Find a free port of this machine: one of the 20 from `first` on, else any."""
     if found := next(filter(port_is_free, range(first, min(first + 20, 65536))), None):
         return found
     with socket.create_server(("127.0.0.1", 0)) as trial:
@@ -45,14 +45,14 @@ def free_port(first: int) -> int:
 
 
 def taken_by(number: int) -> str:
-    """Say who listens there, as far as can be told: only of a person's own processes."""
+    """Return name and pid of the program that listens there, if it is the user's own; else "another program"."""
     return _by_proc(number) or _by_lsof(number) or "another program"
 
 
 def _by_proc(number: int) -> str:
-    """Look in proc(5) for the process.
+    """Find the process in proc(5).
 
-    /proc/net/tcp has the inode of each listening socket, /proc/PID/fd the sockets of a process.
+    /proc/net/tcp has the inodes of listening sockets, /proc/PID/fd the sockets of a process.
     """
     with contextlib.suppress(OSError):
         lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
@@ -65,7 +65,7 @@ def _by_proc(number: int) -> str:
 
 
 def _sockets(process: str) -> set[str]:
-    """Return the inodes of a process's sockets; of another user's process none."""
+    """Return the inodes of a process's sockets; empty for another user's process."""
     found = set()
     with contextlib.suppress(OSError):
         for entry in os.scandir(f"/proc/{process}/fd"):
@@ -75,9 +75,9 @@ def _sockets(process: str) -> set[str]:
 
 
 def _by_lsof(number: int) -> str:
-    """Ask lsof(8), which macOS has: a line `pPID`, then `cCOMMAND`."""
+    """Run lsof(8), for macOS: a line `pPID`, then `cCOMMAND`."""
     with contextlib.suppress(GearsError):
-        said = run(["lsof", "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"], timeout_s=5)
-        if found := re.search(r"^p(\d+)\nc(.+)$", said, re.MULTILINE):
+        output = run(["lsof", "-nP", f"-iTCP:{number}", "-sTCP:LISTEN", "-Fpc"], timeout_s=5)
+        if found := re.search(r"^p(\d+)\nc(.+)$", output, re.MULTILINE):
             return f"{found[2]} (pid {found[1]})"
     return ""

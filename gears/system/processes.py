@@ -1,6 +1,6 @@
-"""Which process is which: host + pid + start time. The only place that signals one by number.
+"""Processes, identified by host, pid and start time. The only module that signals a process by pid.
 
-A pid alone is reused; a name is anybody's. We signal only what matches in all three and belongs to us.
+Pids are reused and names are not unique: a signal is sent only to a process of the user that matches in all three.
 Start times are field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boot.
 """
 
@@ -17,20 +17,20 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of ours on `host`. `start`: clock ticks since boot, as text."""
+    """A process of the user on `host`. `start`: clock ticks since boot, as text."""
 
     host: str
     pid: int
     start: str
 
     def alive(self) -> bool | None:
-        """Tell whether it lives; None for another host's process: it can't be known from here."""
+        """Tell whether it is alive; None for a process of another host."""
         if self.host != socket.gethostname():
             return None
         return start_time(self.pid) == self.start
 
     def signal(self, number: int) -> bool:
-        """Send signal `number`, if it is provably the process meant and ours. False when it is gone. Safe to repeat."""
+        """Send signal `number` if the process still is the same and the user's. False if it is gone. Idempotent."""
         if not self.alive() or not _is_ours(self.pid):
             return False
         try:
@@ -48,7 +48,7 @@ class Process:
         return True
 
     def end(self, timeout_s: float = 10.0) -> bool:
-        """Send SIGTERM, then SIGKILL after `timeout_s`, and wait 2 s more at most. True once it is gone."""
+        """Send SIGTERM, then SIGKILL after `timeout_s`, and wait 2 s more. True if it is gone."""
         for number, wait_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 2.0)):
             if not self.signal(number):
                 return True
@@ -59,12 +59,12 @@ class Process:
 
 
 def this_process() -> Process:
-    """Return this very process, on this host."""
+    """Return the current process."""
     return Process(socket.gethostname(), os.getpid(), start_time(os.getpid()) or "")
 
 
 def start_time(pid: int) -> str | None:
-    """Read when `pid` started, in clock ticks since boot; None when there is none, or only its corpse (a zombie)."""
+    """Return the start time of `pid` in clock ticks since boot; None for a zombie or no process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -75,7 +75,7 @@ def start_time(pid: int) -> str | None:
 
 
 def parse(text: str) -> Process | None:
-    """Read a process from the one line `host pid start` that loops and keepers write; None for anything else."""
+    """Parse the line `host pid start` that loops and keepers write; None for anything else."""
     words = text.split()
     if len(words) != 3 or not words[1].isdigit():
         return None
@@ -83,7 +83,7 @@ def parse(text: str) -> Process | None:
 
 
 def read(path: Path) -> Process | None:
-    """Read the process that a file names; None where there is no such file, or it names none."""
+    """Read the process that a file names; None if there is no such file, or no valid line in it."""
     try:
         return parse(path.read_text())
     except (OSError, UnicodeDecodeError):
@@ -91,7 +91,7 @@ def read(path: Path) -> Process | None:
 
 
 def line(process: Process) -> str:
-    """Return the line that `parse` reads, with its newline."""
+    """Return the line that `parse` reads, with a newline."""
     return f"{process.host} {process.pid} {process.start}\n"
 
 
@@ -103,7 +103,7 @@ def _is_ours(pid: int) -> bool:
 
 
 def children(parent: Process) -> list[Process]:
-    """List the live children of a process of this host; none of one that is gone."""
+    """Return the live children of a process of this host."""
     if not parent.alive():
         return []
     found = []
@@ -114,7 +114,7 @@ def children(parent: Process) -> list[Process]:
 
 
 def name(pid: int) -> str:
-    """Read the program's name as the kernel has it (at most 15 characters); empty when it is gone."""
+    """Return the kernel's name of a process (at most 15 characters); empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
@@ -130,10 +130,9 @@ def _parent(pid: int) -> int | None:
 
 
 def before_boot(when: str) -> bool:
-    """Tell whether a time in UTC, as records have it, is before this host was booted.
+    """Tell whether a time in UTC, as in records, is before this host's last boot, which resets pids and start times.
 
-    Pids and start times begin anew then. False where either can't be read (proc(5), /proc/stat: btime). A minute is
-    left for clocks that were set since.
+    False if either is unreadable (proc(5), /proc/stat: btime). Allows a minute for adjusted clocks.
     """
     try:
         lines = dict(line.split(" ", 1) for line in Path("/proc/stat").read_text().splitlines() if " " in line)

@@ -1,4 +1,4 @@
-"""What tells a person how it goes on, and a wait for a condition."""
+"""Progress messages, and a wait for a condition."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Progress = Callable[[str], None]
 
 
 def wait_for(condition: Callable[[], bool], *, timeout_s: float, every_s: float = 0.02) -> bool:
-    """Wait until `condition` holds, looking every `every_s`. False where it does not within `timeout_s`."""
+    """Poll `condition` every `every_s` until it is true. False after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

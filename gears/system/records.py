@@ -1,8 +1,8 @@
 """Records on disk as frozen dataclasses: one load and one save for each, whatever version of gears wrote the file.
 
-A key that this version does not know is left out, a value of another type counts as missing; a field that is missing
-has its default. Where one without a default is missing, there is no record. So a record never blocks a start, and what
-another version started goes on.
+Unknown keys are ignored; a value of another type counts as missing; a missing field has its default. If a field without
+a default is missing, there is no record. So a record never blocks a start, and what another version started keeps
+working.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 def load(kind: type[T], path: Path) -> T | None:
-    """Read the record at `path`. None where there is none, or not all of one."""
+    """Read the record at `path`. None if it is absent or incomplete."""
     return parse(kind, files.read_record(path))
 
 
 def save(path: Path, record: Any) -> None:
-    """Replace the record at `path` whole, 0600. Raises OSError."""
+    """Replace the record at `path` atomically, 0600. Raises OSError."""
     files.write_record(path, as_values(record))
 
 
 def parse(kind: type[T], values: object) -> T | None:
-    """Make an object of the dataclass `kind` of what JSON has. None where a field without a default is missing."""
+    """Convert JSON values to the dataclass `kind`. None if a field without a default is missing."""
     if not isinstance(values, dict) or not values:
         return None
     found: dict[str, Any] = {}
@@ -43,7 +43,7 @@ def parse(kind: type[T], values: object) -> T | None:
 
 
 def as_values(record: Any) -> dict[str, Any]:
-    """Return what JSON can have of a record."""
+    """Return a record as JSON values."""
     values: dict[str, Any] = asdict(record, dict_factory=lambda pairs: {name: _plain(value) for name, value in pairs})
     return values
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
-    """List name, type, and whether it must be there."""
+    """Return name, type and whether it is required, for each field."""
     hints = get_type_hints(kind)
     return tuple(
         (field.name, hints[field.name], field.default is MISSING and field.default_factory is MISSING)
@@ -62,7 +62,7 @@ def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Return `value` as the type says. Raises TypeError or ValueError where it is none of that."""
+    """Convert `value` to the type. Raises TypeError or ValueError if it does not fit."""
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _first_of(get_args(hint), value)

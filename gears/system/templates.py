@@ -1,4 +1,4 @@
-"""Templates to text: the shell loops and the waiting page. Pure. An undefined name is an error, not a gap."""
+"""Render templates: the shell loops and the waiting page. Pure. An undefined name is an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def render(template: str, /, **values: Any) -> str:
-    """Fill in the template of that name in a package's `templates/`. Shell templates quote each value with `|q`."""
+    """Render the template of that name in a package's `templates/`. Shell templates quote values with `|q`."""
     import jinja2
 
     environment = jinja2.Environment(

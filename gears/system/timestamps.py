@@ -1,20 +1,15 @@
-"""Times as records and `--json` have them: ISO 8601, UTC, whole seconds."""
+"""Times in records and in `--json`: ISO 8601, UTC, whole seconds."""
 
 from __future__ import annotations
 
 import time
 
 
-def utc(epoch: float) -> str:
-    """Format seconds since 1970 as ISO 8601, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
-
-
 def utc_now() -> str:
-    """Return the time now, as records have it (`utc_time`)."""
+    """Return the current time (`utc_time`)."""
     return utc_time(time.time())
 
 
 def utc_time(seconds: float) -> str:
-    """Return a time in records and in `--json`: ISO 8601, UTC, whole seconds. `seconds` since 1970."""
+    """Format `seconds` since 1970 as ISO 8601, UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

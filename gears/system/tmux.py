@@ -1,7 +1,7 @@
-"""tmux, on a server of its own (`tmux -L gears`): a session per site, a window named for what runs in it.
+"""tmux, on its own server (`tmux -L gears`): a session per site, a window named after its program.
 
-The only importer of libtmux, and only where a session is made: libtmux answers every failure of the server with an
-empty list, so whether something runs is never asked here but of the process itself (`process`).
+The only importer of libtmux, for the creation of sessions alone: libtmux returns an empty list for every failure of the
+server, so whether something is running is asked of the process itself (`processes`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SERVER = "gears"
 CONFIG = Path(__file__).with_name("tmux.conf")
 
 OLDEST = (3, 2)
-"""What libtmux supports (3.2a)."""
+"""The oldest version that libtmux supports (3.2a)."""
 
 
 def check_tmux() -> str:
@@ -37,17 +37,17 @@ def check_tmux() -> str:
 
 
 def start_session(site: str, window: str, script: Path) -> None:
-    """Run `script` in a new detached session, in place of whatever session of that name was left over.
+    """Run `script` in a new detached session, in place of a leftover one of that name.
 
-    The caller holds the site's lock and has made sure that no loop is alive. Raises CommandFailed. The script is run as
-    it is, without the person's shell and its start-up files: tmux hands a command of one word to a shell (tmux(1)).
+    The caller holds the site's lock and has checked that no loop is alive. The command has several words: tmux passes
+    one of a single word to the user's shell, with its start-up files (tmux(1)). Raises CommandFailed.
     """
     import libtmux
     from libtmux.exc import LibTmuxException
 
     end_session(site)
     _use_known_terminal()
-    try:  # Server.new_session would leave its list of 130 format names in the argv of the tmux server, for all to read
+    try:  # Server.new_session would leave 130 format names in the argv of the tmux server, readable by all
         done = libtmux.Server(socket_name=SERVER, config_file=str(CONFIG)).cmd(
             "new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script)
         )
@@ -57,24 +57,24 @@ def start_session(site: str, window: str, script: Path) -> None:
         raise _no_session(site, " ".join(done.stderr))
 
 
-def _no_session(site: str, said: str) -> CommandFailed:
-    """Say why there is no session.
+def _no_session(site: str, stderr: str) -> CommandFailed:
+    """Explain why there is no session.
 
-    tmux keeps its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and uses no directory that is open to others.
+    tmux has its sockets in /tmp/tmux-UID or under $TMUX_TMPDIR, and rejects a directory that is open to others.
     """
-    unsafe = re.search(r"(\S+) has unsafe permissions", said)
-    fix = f"chmod 700 {unsafe[1]}   (if it is somebody else's, only an administrator can remove it)" if unsafe else ""
-    return CommandFailed(f"tmux could not create session {site}: {said}", next=fix or "gears doctor")
+    unsafe = re.search(r"(\S+) has unsafe permissions", stderr)
+    fix = f"chmod 700 {unsafe[1]}   (if it is another user's, only an administrator can remove it)" if unsafe else ""
+    return CommandFailed(f"tmux could not create session {site}: {stderr}", next=fix or "gears doctor")
 
 
 def end_session(site: str) -> None:
-    """End the session of a site, if there is one: its programs get SIGHUP."""
+    """End the session of a site, if there is one. Its programs get SIGHUP."""
     with contextlib.suppress(CommandFailed):
         run(["tmux", "-L", SERVER, "kill-session", "-t", f"={site}"], timeout_s=10)
 
 
 def enter_session(name: str, window: str, directory: Path, command: Sequence[str]) -> int:
-    """Become a tmux client in the session of that name. Where there is none it is made, to run `command`."""
+    """Replace this process by a tmux client in the session of that name; if there is none, create it with `command`."""
     _use_known_terminal()
     os.environ.pop("TMUX", None)
     made = ["new-session", "-A", "-s", name, "-n", window, "-c", str(directory), "--", *command]
@@ -82,7 +82,7 @@ def enter_session(name: str, window: str, directory: Path, command: Sequence[str
 
 
 def has_session(site: str) -> bool:
-    """Tell whether gears' tmux server has a session of that name. Takes up to 5 s."""
+    """Tell whether the tmux server of gears has a session of that name. Takes up to 5 s."""
     try:
         run(["tmux", "-L", SERVER, "has-session", "-t", f"={site}"], timeout_s=5)
     except CommandFailed:
@@ -91,19 +91,19 @@ def has_session(site: str) -> bool:
 
 
 def attach_command(site: str) -> list[str]:
-    """Return what a person may type as well."""
+    """Return the command that attaches to the session, for users as well."""
     return ["tmux", "-L", SERVER, "attach-session", "-t", f"={site}"]
 
 
 def attach(site: str) -> subprocess.Popen[bytes]:
-    """Show the session in the person's own terminal until `detach`, or until the person detaches."""
+    """Attach the user's terminal to the session, until `detach` or until the user detaches."""
     _use_known_terminal()
     env = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
     return subprocess.Popen(attach_command(site), env=env)
 
 
 def _use_known_terminal() -> None:
-    """Let $TERM be xterm where this host knows too little of it for tmux: old hosts know no new terminals."""
+    """Set $TERM to xterm if this host's terminfo does not describe it well enough for tmux."""
     import curses
 
     try:
@@ -116,11 +116,11 @@ def _use_known_terminal() -> None:
 
 
 def detach(site: str) -> None:
-    """Detach all terminals from the session of a site, if it has any. What runs in it goes on."""
+    """Detach all terminals from the session of a site. Its programs keep running."""
     with contextlib.suppress(CommandFailed):
         run(["tmux", "-L", SERVER, "detach-client", "-s", f"={site}"], timeout_s=5)
 
 
 def session_name(kind: str, site: str) -> str:
-    """Make a name that no site can have: the lab's session has the site's name."""
+    """Return the name of a session, distinct from the lab's, which has the site's name."""
     return f"{kind}@{site}"

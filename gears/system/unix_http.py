@@ -1,4 +1,4 @@
-"""HTTP with one request, over a UNIX socket or a port of the loopback. Reads only; answers within the time limit."""
+"""HTTP requests over a UNIX socket or a loopback port, one per connection, with a time limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMEOUT_S = 3.0
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a UNIX socket."""
+    """An HTTP connection over a UNIX socket."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
         super().__init__("localhost", timeout=timeout_s)
@@ -28,7 +28,7 @@ class UnixConnection(http.client.HTTPConnection):
 def get_json(
     where: Path | int, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, dict[str, Any]]:
-    """Return status and JSON object (empty where the body is none) of a GET.
+    """Return status and JSON object of a GET; empty if the body is not one.
 
     Raises what http.client and the socket raise.
     """
@@ -38,7 +38,7 @@ def get_json(
 def request_json(
     where: Path | int, method: str, target: str, *, token: str = "", timeout_s: float = TIMEOUT_S
 ) -> tuple[int, dict[str, Any]]:
-    """Return status and JSON object of a request, as `get_json` does of a GET; of a body the first 1 MB is read."""
+    """Return status and JSON object of a request, like `get_json`. Reads at most 1 MB of the body."""
     headers = {"Accept": "application/json", "Connection": "close"}
     if token:
         headers["Authorization"] = f"token {token}"
@@ -58,7 +58,7 @@ def _connection(where: Path | int, timeout_s: float) -> http.client.HTTPConnecti
 
 
 def connects(path: Path, *, timeout_s: float = 1.0) -> bool:
-    """Tell whether somebody listens there. Existence of the file proves nothing; this does."""
+    """Tell whether the socket accepts connections; the existence of the file does not prove it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.settimeout(timeout_s)
         try:
