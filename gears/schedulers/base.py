@@ -1,6 +1,6 @@
-"""JupyterLab as a batch job: one file per scheduler, each with the same functions (`Scheduler`).
+"""The interface of batch schedulers: one module for each, with the functions of `Scheduler`.
 
-A scheduler that can't be asked is UNKNOWN, a job that it does not know any more is GONE: the two are never mixed up.
+A failed query is UNKNOWN; a job that the scheduler does not know any more is GONE. The two are never mixed up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 
 class JobState(StrEnum):
-    """SUBMITTING is of our records alone: no scheduler has taken the job yet."""
+    """SUBMITTING exists in gears' records only: no scheduler has accepted the job yet."""
 
     SUBMITTING = "SUBMITTING"
     PENDING = "PENDING"
@@ -23,39 +23,39 @@ class JobState(StrEnum):
     ENDING = "ENDING"
     ENDED = "ENDED"
     GONE = "GONE"  # the scheduler does not know it any more
-    UNKNOWN = "UNKNOWN"  # the scheduler can't be asked
+    UNKNOWN = "UNKNOWN"  # the query failed
 
 
 WAITING = (JobState.PENDING, JobState.HELD)
 OVER = (JobState.ENDED, JobState.GONE)
-"""ENDING is not yet one of them: what follows the job still waits, while its processes are cleared up."""
+"""Without ENDING: the job's processes are still being cleaned up, and a successor waits for that."""
 
 SUBMIT_S = 60.0
 QUERY_S = 20.0
-"""Time limits. A Slurm client gives a silent controller up after 9 s (seen), PBS and LSF after longer."""
+"""Time limits. A Slurm client gives up on a silent controller after 9 s (measured), PBS and LSF later."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a job script asks its scheduler for."""
+    """What a job script requests from its scheduler."""
 
-    name: str  # at most 15 letters, digits and dashes, beginning with a letter: the shortest limit is that of PBS
+    name: str  # at most 15 letters, digits and dashes, beginning with a letter: the limit of PBS, the shortest
     log: Path
     account: str = ""
     queue: str = ""
-    nodes: int | None = None  # None: as the scheduler has it
+    nodes: int | None = None  # None: the scheduler's default
     walltime_s: int = 3600
-    directives: tuple[str, ...] = ()  # verbatim, with or without the scheduler's own prefix
-    after: str = ""  # the id of a job that has to end first, however it ends
+    directives: tuple[str, ...] = ()  # verbatim, with or without the scheduler's prefix
+    after: str = ""  # the id of a job that must end first, in any way
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a scheduler says of a job.
+    """A job as the scheduler reports it.
 
-    `word`: the scheduler's own for the state. `reason`: why it waits, or how it ended, or why the scheduler can't be
-    asked, in the scheduler's words. `node`: the first of the allocation. `starts` (expected) and `ends`: ISO 8601, UTC;
-    None where the scheduler does not tell. `position`: in the queue, 1 is next; None where it is not told.
+    `word`: the scheduler's name of the state. `reason`: why it waits, how it ended, or why the query failed, with the
+    scheduler's message. `node`: the first of the allocation. `starts` (expected) and `ends`: ISO 8601, UTC; None if
+    not reported. `position`: in the queue, 1 is next; None if not reported.
     """
 
     id: str
@@ -69,45 +69,44 @@ class Job:
 
 
 class Scheduler(Protocol):
-    """The functions of `gears.schedulers.slurm` and the others."""
+    """The functions of `gears.schedulers.slurm` and the other modules."""
 
     def header(self, spec: JobSpec) -> list[str]:
-        """Return the lines of the job script that the scheduler reads, in its own syntax. Pure.
+        """Return the directives of a job script, in the scheduler's syntax. Pure.
 
-        Raises UsageError where the scheduler can't be asked for what `spec` has (Grid Engine, for several nodes).
+        Raises UsageError if the scheduler can't express `spec` (Grid Engine: several nodes).
         """
 
     def submit(self, script: Path) -> str:
         """Submit a job script and return the job's id.
 
-        Raises SubmissionRefused, with the scheduler's own words, where it refused the job for good. Raises
-        CommandFailed or CommandTimeout where the scheduler could not be asked: then it may have accepted the job all
-        the same, see `find`.
+        Raises SubmissionRefused, with the scheduler's message, if it rejected the job. Raises CommandFailed or
+        CommandTimeout if the request failed: the scheduler may have accepted the job nevertheless, see `find`.
         """
 
     def query(self, job: str) -> Job:
-        """Return the job as it is now. Never raises for what a scheduler does: a failing command is UNKNOWN."""
+        """Return the current state of the job; UNKNOWN if the command fails, without an exception."""
 
     def find(self, name: str, clusters: str = "", /) -> list[str] | None:
-        """Find the ids of my own jobs of that name that wait or run; None where the scheduler can't be asked.
+        """Return the ids of the user's pending and running jobs of that name; None if the query fails.
 
-        `clusters`: where they may have gone, see `environment.clusters`.
+        `clusters`: where the jobs can be, see `environment.clusters`.
         """
 
     def cancel(self, job: str) -> None:
-        """End the job, in the queue or running. One that is over is no error. Raises CommandFailed, CommandTimeout."""
+        """Cancel a job, pending or running. No error if it has ended. Raises CommandFailed, CommandTimeout."""
 
 
 def scheduler(kind: str) -> Scheduler:
-    """Return the functions for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
+    """Return the module for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
     return cast(Scheduler, importlib.import_module(f"gears.schedulers.{kind}"))
 
 
 def directive_lines(prefix: str, directives: tuple[str, ...]) -> list[str]:
-    """Return a person's own directives as script lines: `--gres=gpu:1` and `#SBATCH --gres=gpu:1` say the same."""
+    """Return the user's directives as script lines: `--gres=gpu:1` is the same as `#SBATCH --gres=gpu:1`."""
     return [line if line.startswith("#") else f"{prefix} {line}" for line in directives]
 
 
 def clock(seconds: int) -> str:
-    """Format seconds as HH:MM:SS, with as many hours as there are."""
+    """Format seconds as HH:MM:SS; hours can exceed 24."""
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"

@@ -1,8 +1,8 @@
-"""The environment in which a scheduler's programs run: a person's, without what changes the meaning of our commands.
+"""The environment of a scheduler's programs: the user's, without variables that change the meaning of gears' commands.
 
-Such a variable wins over the lines of a job script (sbatch(1), INPUT ENVIRONMENT VARIABLES), lets a program wait or ask
-(SBATCH_WAIT, SCANCEL_INTERACTIVE), or is of the job in which the command was typed. What says where a scheduler is, or
-whom it charges, is the person's to set.
+Such variables override directives of a job script (sbatch(1), INPUT ENVIRONMENT VARIABLES), make a program wait or
+prompt (SBATCH_WAIT, SCANCEL_INTERACTIVE), or belong to the job in which the command was run. Variables that locate the
+scheduler or choose the account are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ KEPT = re.compile(
     r"|LSB_(DEFAULTPROJECT|CONFDIR|SHAREDIR)"
     r"|SGE_(ROOT|CELL|ARCH|CLUSTER_NAME|QMASTER_PORT|EXECD_PORT)"
 )
-"""Where the scheduler is, and whose account pays; of a partition and its like only as long as no script names one."""
+"""Variables that locate the scheduler or choose account, partition and the like, unless the job script sets those."""
 
 CHOSEN = {
     "slurm": re.compile(r"SBATCH_(ACCOUNT|PARTITION|QOS|RESERVATION|CONSTRAINT|WCKEY|CLUSTERS)|SLURM_CLUSTERS"),
@@ -30,26 +30,23 @@ CHOSEN = {
     "lsf": re.compile(r"LSB_DEFAULTPROJECT"),
     "sge": re.compile(r"SGE_CELL"),
 }
-"""Of those kept, what decides where a job goes and who pays: a person is told."""
+"""Kept variables that decide where a job runs and what it is charged to; reported to the user."""
 
 CLUSTER_VARIABLES = ("SLURM_CLUSTERS", "SBATCH_CLUSTERS")
-"""The first wins, over the lines of a job script as well (seen with Slurm 22.05)."""
+"""The first has precedence, also over directives of a job script (observed with Slurm 22.05)."""
 
 _NAMES_CLUSTERS = re.compile(r"(?:^|\s)(?:--clusters?(?:=|\s+)|-M\s*)[\"']?([^\s\"']+)")
 
 
 def clean(environ: Mapping[str, str], named: Collection[str] = ()) -> dict[str, str]:
-    """Return `environ` without what changes our commands.
-
-    `named`: variables that a job script has words of its own for, left out as well.
-    """
+    """Return `environ` without variables that change gears' commands, and without those in `named`."""
     return {name: value for name, value in environ.items() if name not in named and not is_dropped(name)}
 
 
 def submission_environment(script: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ` without SBATCH_ACCOUNT and its like where the job script says the same.
+    """Return `environ` for sbatch, without variables whose option the job script sets.
 
-    They would win (sbatch(1)). A job that waits for one of the own cluster goes there too.
+    They would override it (sbatch(1)). Without cluster variables too if the job depends on one of the default cluster.
     """
     named = re.findall(r"^#SBATCH --([a-z-]+)=", script, re.MULTILINE)
     dropped = {f"SBATCH_{option.upper().replace('-', '_')}" for option in named} | {"SBATCH_TIMELIMIT"}
@@ -60,9 +57,9 @@ def submission_environment(script: str, environ: Mapping[str, str]) -> dict[str,
 
 
 def clusters(kind: str, directives: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Return the clusters among which a job with these directives goes, as Slurm's --clusters has them.
+    """Return the clusters to which a job with these directives can go, in the syntax of Slurm's --clusters.
 
-    "": the own one. Only Slurm has others.
+    "": the default cluster. Only Slurm has others.
     """
     if kind != "slurm":
         return ""
@@ -70,26 +67,26 @@ def clusters(kind: str, directives: Sequence[str], environ: Mapping[str, str]) -
 
 
 def clusters_named(directives: Sequence[str]) -> str:
-    """Return the last word of directives on clusters, with or without their prefix; empty where they say nothing."""
+    """Return the last value of --clusters in directives, with or without their prefix; empty if there is none."""
     found = [name for directive in directives for name in _NAMES_CLUSTERS.findall(directive)]
     return found[-1] if found else ""
 
 
 def chosen(kind: str, environ: Mapping[str, str]) -> list[str]:
-    """List what a person has chosen by variables of `environ`: a line each, NAME=value, in the order of the names."""
+    """Return the user's choices in `environ` (CHOSEN) as lines NAME=value, sorted by name."""
     return [f"{name}={value}" for name, value in sorted(environ.items()) if value and CHOSEN[kind].fullmatch(name)]
 
 
 def is_dropped(name: str) -> bool:
-    """Tell whether a variable is a scheduler's, by SCHEDULERS, and not among those KEPT."""
+    """Tell whether a variable belongs to a scheduler (SCHEDULERS) and is not in KEPT."""
     return bool(re.fullmatch(SCHEDULERS, name)) and not KEPT.fullmatch(name)
 
 
 def kept_pattern(*, account: bool, queue: bool, clusters: bool = False) -> str:
-    """Return KEPT for grep -E, less the variables of what the profile itself names: an account, a queue, clusters."""
-    less = ["ACCOUNT|"] * account + ["PARTITION|"] * queue + ["|CLUSTERS"] * 2 * clusters
+    """Return KEPT for grep -E, without variables for what the profile sets: account, queue or clusters."""
+    removed = ["ACCOUNT|"] * account + ["PARTITION|"] * queue + ["|CLUSTERS"] * 2 * clusters
     pattern = KEPT.pattern
-    for part in less:
+    for part in removed:
         pattern = pattern.replace(part, "", 1)
     return pattern
 
@@ -97,5 +94,5 @@ def kept_pattern(*, account: bool, queue: bool, clusters: bool = False) -> str:
 def run(
     argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, input: str | None = None
 ) -> str:
-    """Run a program of the scheduler's, in `env` or a clean environment. Raises as `commands.run` does."""
+    """Run a program of the scheduler, in `env` or a clean environment. Raises what `commands.run` raises."""
     return commands.run(argv, timeout_s=timeout_s, env=clean(os.environ) if env is None else env, input=input)

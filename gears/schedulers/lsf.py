@@ -1,6 +1,6 @@
-"""LSF: bsub, bjobs, bkill. Written against 10.1, the first whose bjobs speaks JSON.
+"""LSF: bsub, bjobs, bkill. Written against 10.1, the first version with JSON output of bjobs.
 
-While its master can't be reached LSF's commands say so and wait for it, by default for ever: our time limit ends them.
+While the master is unreachable, LSF's commands wait for it, by default without limit; gears' time limit ends them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
+from gears.schedulers.parsing import Explanations, explain, failed_query, run_submission
 from gears.system.timestamps import utc_time
 
 _FIELDS = "jobid stat exec_host pend_reason exit_code exit_reason estimated_start_time finish_time"
@@ -31,7 +31,7 @@ _STATES = {
     "ZOMBI": JobState.ENDED,
 }
 
-_WHY: Plain = (
+_WHY: Explanations = (
     (r"New job is waiting for scheduling;?", "not yet considered"),
     (r"Job dependency condition not satisfied.*", "waits for another job to end"),
     (r".*suspended by (its owner|(the )?user).*", "held by its owner; release it with bresume"),
@@ -43,7 +43,7 @@ _WHY: Plain = (
     ),
 )
 
-_TERMINATED: Plain = (
+_TERMINATED: Explanations = (
     (r"TERM_RUNLIMIT.*", "ended by its walltime"),
     (r"TERM_(OWNER|FORCE_OWNER).*", "cancelled"),
     (r"TERM_(ADMIN|FORCE_ADMIN).*", "cancelled by an administrator"),
@@ -53,7 +53,7 @@ _TERMINATED: Plain = (
 )
 
 _BLAME = {
-    # lsberrno of lsblib(3), and what its commands say while they wait for the master
+    # lsberrno of lsblib(3), and messages of commands that wait for the master
     "scheduler": r"LSF is down|Cannot connect to LSF|not responding|Failed in an LSF library call|timeout"
     r"|Connection refused|daemon internal error|Batch (service|protocol)|not connected|System call failed|cannot fork"
     r"|No job Id can be used",
@@ -66,8 +66,8 @@ _GONE = r"is not found|No matching job found"
 def header(spec: JobSpec) -> list[str]:
     """Return the #BSUB lines of a job script.
 
-    Standard error goes where standard output does, which is appended to (bsub(1), -o). `-nnodes` is known where nodes
-    are given whole, as on Summit; elsewhere LSF counts slots, and directives say how they spread.
+    `-o` appends, and includes standard error (bsub(1)). `-nnodes` works on systems that allocate whole nodes, such as
+    Summit; elsewhere LSF counts slots, and directives specify their distribution.
     """
     minutes = -(-spec.walltime_s // 60)
     lines = [f"#BSUB -J {spec.name}"]
@@ -81,24 +81,24 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """Submit a script and return the job's id: bsub reads #BSUB lines from its standard input only."""
-    said = run_submission(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
-    if found := re.search(r"Job <(\d+)> is submitted", said):
+    """Submit a script on standard input, where alone bsub reads #BSUB lines, and return the job's id."""
+    output = run_submission(["bsub"], _BLAME, input=script.read_text(encoding="utf-8"))
+    if found := re.search(r"Job <(\d+)> is submitted", output):
         return found[1]
-    raise CommandFailed(f"bsub: no job id in its output: {said.strip()!r}", next="bjobs")
+    raise CommandFailed(f"bsub: no job id in its output: {output.strip()!r}", next="bjobs")
 
 
 def query(job: str) -> Job:
-    """Ask bjobs for the job: GONE where it finds none, UNKNOWN where it can't be asked or is not understood."""
+    """Query bjobs: GONE if it finds no such job, UNKNOWN if it fails or its output is unexpected."""
     try:
-        said = run(["bjobs", "-json", "-o", _FIELDS, job], timeout_s=QUERY_S)
+        output = run(["bjobs", "-json", "-o", _FIELDS, job], timeout_s=QUERY_S)
     except (CommandFailed, MissingProgram) as failure:
         return failed_query(job, failure, _GONE)
-    return _parse(job, said)
+    return _parse(job, output)
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find the ids of my own jobs of that name: bjobs shows those that are not over, unless asked for others."""
+    """Return the ids of the user's jobs of that name: by default bjobs lists unfinished jobs."""
     try:
         return run(["bjobs", "-noheader", "-o", "jobid", "-J", name], timeout_s=QUERY_S).split()
     except CommandFailed as failure:
@@ -108,7 +108,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
-    """End the job by bkill. One that is over, or not found, is no error. Raises CommandFailed, CommandTimeout."""
+    """Cancel the job by bkill. No error if it has ended or is unknown. Raises CommandFailed, CommandTimeout."""
     try:
         run(["bkill", job], timeout_s=QUERY_S)
     except CommandFailed as failure:
@@ -116,11 +116,11 @@ def cancel(job: str) -> None:
             raise
 
 
-def _parse(job: str, said: str) -> Job:
+def _parse(job: str, output: str) -> Job:
     try:
-        record = json.loads(said[said.index("{") :])["RECORDS"][0]
+        record = json.loads(output[output.index("{") :])["RECORDS"][0]
     except (ValueError, LookupError, TypeError):
-        return Job(job, JobState.UNKNOWN, reason=f"bjobs: unexpected output: {said.strip()[:200]!r}")
+        return Job(job, JobState.UNKNOWN, reason=f"bjobs: unexpected output: {output.strip()[:200]!r}")
     if re.search(_GONE, record.get("ERROR", "")):
         return Job(job, JobState.GONE)
     word = record.get("STAT", "")
@@ -155,21 +155,21 @@ def _reason(state: JobState, record: dict[str, str]) -> str:
     return f"suspended ({word})" if state == JobState.SUSPENDED else ""
 
 
-def _ends(state: JobState, told: str) -> str | None:
-    """Return when the job ends or ended; None where that is not certain.
+def _ends(state: JobState, text: str) -> str | None:
+    """Return when the job ends or ended; None if that is an estimate.
 
-    A finish time ends in L where it is the run limit, in E or X where it is an estimate only (bjobs(1), -WF).
+    A finish time by the run limit has the suffix L, an estimate E or X (bjobs(1), -WF).
     """
     ended = state == JobState.ENDED
-    return _time(told) if ended or (state in (JobState.RUNNING, JobState.SUSPENDED) and told.endswith(" L")) else None
+    return _time(text) if ended or (state in (JobState.RUNNING, JobState.SUSPENDED) and text.endswith(" L")) else None
 
 
-def _time(told: str) -> str | None:
-    """Read a time such as "Nov 20 11:06 L", local, to the minute, in the year nearest to now.
+def _time(text: str) -> str | None:
+    """Parse a local time such as "Nov 20 11:06 L", in the year nearest to now.
 
-    Some sites add the rest.
+    Some sites add seconds and the year.
     """
-    found = re.match(r"([A-Z][a-z]{2} +\d+ \d\d:\d\d)(:\d\d)?( \d{4})?", told)
+    found = re.match(r"([A-Z][a-z]{2} +\d+ \d\d:\d\d)(:\d\d)?( \d{4})?", text)
     if not found:
         return None
     minute, second, year = found.groups()
@@ -179,8 +179,8 @@ def _time(told: str) -> str | None:
     return utc_time(min(epochs, key=lambda epoch: abs(epoch - now))) if epochs else None
 
 
-def _epoch(told: str) -> float | None:
+def _epoch(text: str) -> float | None:
     try:
-        return time.mktime(time.strptime(told, "%b %d %H:%M:%S %Y"))
-    except ValueError:  # the 29th of February, in a year that has none
+        return time.mktime(time.strptime(text, "%b %d %H:%M:%S %Y"))
+    except ValueError:  # 29 February in a common year
         return None

@@ -1,4 +1,4 @@
-"""What the four schedulers' files have in common: asking, refusals, times, a scheduler's words in plain ones."""
+"""Shared by the scheduler modules: submission, failed queries, and explanations of schedulers' messages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gears.errors import CommandFailed, CommandTimeout, MissingProgram, Submissi
 from gears.schedulers.base import SUBMIT_S, Job, JobState
 from gears.schedulers.environment import run
 
-Plain = tuple[tuple[str, str], ...]
-"""Pairs of a pattern for the whole of a scheduler's reason, and what a person understands; the first that fits."""
+Explanations = tuple[tuple[str, str], ...]
+"""Pairs of a pattern for a scheduler's whole message, and its meaning. The first match counts."""
 
-_SAID_NOTHING = r": exit -?\d+$"
-"""What `commands.run` says of a program that failed without a word."""
+_NO_MESSAGE = r": exit -?\d+$"
+"""The message of `commands.run` for a program that failed without output."""
 
 
 def run_submission(
@@ -23,39 +23,39 @@ def run_submission(
     env: Mapping[str, str] | None = None,
     input: str | None = None,
 ) -> str:
-    """Run a submitting program and return what it prints.
+    """Run a submission command and return its output.
 
-    `blame` has patterns for its words. Where they match `scheduler`, or it failed without a word, it could not be
-    asked: raises CommandFailed. Else it refused the job: raises SubmissionRefused, with the fix where the words lay
-    the blame on `account` or `queue`. Raises CommandTimeout after SUBMIT_S, MissingProgram.
+    `blame`: patterns for its error message. If that matches `scheduler`, or is empty, the request failed: raises
+    CommandFailed. Otherwise the job was rejected: raises SubmissionRefused, with a fix if the message matches `account`
+    or `queue`. Raises CommandTimeout after SUBMIT_S, MissingProgram.
     """
     try:
         return run(argv, timeout_s=SUBMIT_S, env=env, input=input)
     except CommandTimeout:
         raise
     except CommandFailed as failure:
-        if re.search(f"{blame['scheduler']}|{_SAID_NOTHING}", failure.message, re.IGNORECASE):
+        if re.search(f"{blame['scheduler']}|{_NO_MESSAGE}", failure.message, re.IGNORECASE):
             raise
-        words = failure.stderr.strip() or failure.message
-        raise SubmissionRefused(words, stderr=failure.stderr, next=_cure(words, blame)) from failure
+        message = failure.stderr.strip() or failure.message
+        raise SubmissionRefused(message, stderr=failure.stderr, next=_fix(message, blame)) from failure
 
 
-def _cure(words: str, blame: Mapping[str, str]) -> str | None:
-    if re.search(blame["account"], words, re.IGNORECASE):
+def _fix(message: str, blame: Mapping[str, str]) -> str | None:
+    if re.search(blame["account"], message, re.IGNORECASE):
         return "gears lab SITE --job -A ACCOUNT   (or scheduler.account in the profile)"
-    if re.search(blame["queue"], words, re.IGNORECASE):
+    if re.search(blame["queue"], message, re.IGNORECASE):
         return "gears lab SITE --job -p QUEUE   (or scheduler.queue in the profile)"
     return None
 
 
 def failed_query(job: str, failure: CommandFailed | MissingProgram, gone: str) -> Job:
-    """Return the job after a query that failed: GONE where the words match the pattern `gone`, else UNKNOWN."""
+    """Return the job after a failed query: GONE if the message matches the pattern `gone`, else UNKNOWN."""
     if re.search(gone, failure.message):
         return Job(job, JobState.GONE)
     return Job(job, JobState.UNKNOWN, reason=failure.message)
 
 
-def explain(words: str, table: Plain) -> str:
-    """Return a scheduler's reason in plain words, with its own after them; just its own where the table has none."""
-    plain = next((plain for pattern, plain in table if re.fullmatch(pattern, words, re.DOTALL)), "")
-    return f"{plain} ({words})" if plain and words else plain or words
+def explain(message: str, table: Explanations) -> str:
+    """Return the meaning of a scheduler's message, with the message in parentheses; if unknown, the message."""
+    meaning = next((meaning for pattern, meaning in table if re.fullmatch(pattern, message, re.DOTALL)), "")
+    return f"{meaning} ({message})" if meaning and message else meaning or message

@@ -1,6 +1,6 @@
 """PBS Professional and OpenPBS: qsub, qstat, qselect, qdel.
 
-Of qstat's formats the plain one is read: every version has it, while `-F json` of older ones is not always valid JSON.
+Reads the plain format of qstat: every version has it, while the JSON of older ones is not always valid.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
+from gears.schedulers.parsing import Explanations, explain, failed_query, run_submission
 from gears.system.timestamps import utc_time
 
-# qstat(1B) of OpenPBS, with Torque's C.
+# qstat(1B) of OpenPBS, and C of Torque.
 _STATES = {
     "Q": JobState.PENDING,
     "T": JobState.PENDING,
     "W": JobState.PENDING,
     "H": JobState.HELD,
     "R": JobState.RUNNING,
-    "B": JobState.RUNNING,  # an array of which jobs have begun
-    "E": JobState.ENDING,  # exiting: its files are being brought home
+    "B": JobState.RUNNING,  # an array with jobs that have started
+    "E": JobState.ENDING,  # exiting: its files are being copied back
     "S": JobState.SUSPENDED,
     "U": JobState.SUSPENDED,
     "F": JobState.ENDED,
     "X": JobState.ENDED,
-    "C": JobState.ENDED,  # Torque's word
-    "M": JobState.ENDED,  # moved to another server, which this one does not ask
+    "C": JobState.ENDED,  # Torque only
+    "M": JobState.ENDED,  # moved to another server, which this one does not query
 }
 
-_WHY: Plain = (
+_WHY: Explanations = (
     (r"", "not yet considered"),
     (r"Can Never Run.*", "will never start: no nodes meet its request"),
     (r"Not Running: Queue not started.*", "its queue is closed"),
@@ -45,7 +45,7 @@ _WHY: Plain = (
 
 _KILLED = {-24: "CPU", -25: "CPU", -26: "memory", -27: "memory", -28: "CPU time"}
 _WALLTIME = -29
-"""Exit_status of a job that MoM killed for using more than it asked for (JOB_EXEC_KILL_… in PBS's job.h)."""
+"""Exit_status of a job killed by MoM for exceeding its request (JOB_EXEC_KILL_… in PBS's job.h)."""
 
 _BLAME = {
     # pbs_messages.c and cnt2server.c
@@ -62,8 +62,8 @@ _FINISHED = r"Job has finished"
 def header(spec: JobSpec) -> list[str]:
     """Return the #PBS lines of a job script.
 
-    `-S`: else PBS runs the script in the login shell (qsub(1B)). The output is brought home when the job has ended,
-    unless a directive says `-k oed`, which newer versions know.
+    `-S`: otherwise PBS runs the script in the login shell (qsub(1B)). The output is copied back after the job's end,
+    unless a directive has `-k oed`, which newer versions support.
     """
     lines = [f"#PBS -N {spec.name}", "#PBS -S /bin/sh"]
     lines += [f"#PBS -A {spec.account}"] if spec.account else []
@@ -77,17 +77,17 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """Submit a script by qsub and return the job's id (123.server). Raises CommandFailed where it prints none."""
-    said = run_submission(["qsub", str(script)], _BLAME)
-    if found := re.search(r"^(\d+\S*)$", said, re.MULTILINE):  # "123.server"
+    """Submit a script by qsub and return the job's id (123.server). Raises CommandFailed if it prints none."""
+    output = run_submission(["qsub", str(script)], _BLAME)
+    if found := re.search(r"^(\d+\S*)$", output, re.MULTILINE):  # "123.server"
         return found[1]
-    raise CommandFailed(f"qsub: no job id in its output: {said.strip()!r}", next="qstat -u $USER")
+    raise CommandFailed(f"qsub: no job id in its output: {output.strip()!r}", next="qstat -u $USER")
 
 
 def query(job: str) -> Job:
-    """Ask qstat for the job; GONE where it knows none, UNKNOWN where it can't be asked.
+    """Query qstat: GONE if it knows no such job, UNKNOWN if it fails.
 
-    A job that has ended is known only to `-x`, which a server that keeps no history refuses for every job.
+    Only `-x` shows a job that has ended; a server without a history rejects `-x` for every job.
     """
     try:
         return _parse(job, _ask("qstat", "-f", job))
@@ -101,7 +101,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find the ids of my own jobs of that name: qselect leaves jobs out that are over, unless asked for them."""
+    """Return the ids of the user's jobs of that name: by default qselect omits jobs that have ended."""
     try:
         return _ask("qselect", "-N", name, "-u", pwd.getpwuid(os.getuid()).pw_name).split()
     except (CommandFailed, MissingProgram):
@@ -109,7 +109,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
-    """End the job by qdel. One that is over, unknown or ending is no error. Raises CommandFailed, CommandTimeout."""
+    """Cancel the job by qdel. No error if it has ended, is ending or unknown. Raises CommandFailed, CommandTimeout."""
     try:
         _ask("qdel", job)
     except CommandFailed as failure:
@@ -121,12 +121,12 @@ def _ask(*argv: str) -> str:
     return run(argv, timeout_s=QUERY_S)
 
 
-def _parse(job: str, said: str) -> Job:
-    values = _values(said)
+def _parse(job: str, output: str) -> Job:
+    values = _values(output)
     word = values.get("job_state", "")
     state = _STATES.get(word, JobState.UNKNOWN)
     if state == JobState.HELD and "depend" in values and values.get("Hold_Types") == "s":
-        state = JobState.PENDING  # PBS itself holds a job that depends on another
+        state = JobState.PENDING  # the hold of PBS itself on a job with a dependency
     waits = state in WAITING
     return Job(
         id=job,
@@ -139,14 +139,14 @@ def _parse(job: str, said: str) -> Job:
     )
 
 
-def _values(said: str) -> dict[str, str]:
-    """Read the attributes in an answer of `qstat -f`.
+def _values(output: str) -> dict[str, str]:
+    """Parse the attributes in the output of `qstat -f`.
 
-    They are lines of four spaces and `name = value`, which may go on in lines that begin with a tab.
+    These are lines of four spaces and `name = value`, with continuation lines that begin with a tab.
     """
     values: dict[str, str] = {}
     name = ""
-    for line in said.splitlines():
+    for line in output.splitlines():
         if found := re.match(r" {4}([\w.]+) = (.*)", line):
             name = found[1]
             values[name] = found[2]
@@ -178,10 +178,10 @@ def _reason(state: JobState, values: dict[str, str]) -> str:
 def _end(values: dict[str, str], comment: str) -> str:
     if values.get("job_state") == "M":
         return "moved to another server"
-    told = values.get("Exit_status", "")
-    if not re.fullmatch(r"-?\d+", told):
+    exit_status = values.get("Exit_status", "")
+    if not re.fullmatch(r"-?\d+", exit_status):
         return "cancelled before it started"
-    status = int(told)
+    status = int(exit_status)
     if status == _WALLTIME or (status >= 128 and _seconds(values, "resources_used") >= _limit(values)):
         return "ended by its walltime"
     if "terminated" in comment:
@@ -207,21 +207,21 @@ def _limit(values: dict[str, str]) -> float:
 
 
 def _seconds(values: dict[str, str], kind: str) -> float:
-    """Read a walltime in seconds, from "01:00:00" or seconds; 0 where there is none."""
+    """Parse a walltime, HH:MM:SS or seconds, to seconds; 0 if there is none."""
     seconds = 0
     for part in values.get(f"{kind}.walltime", "").split(":"):
         seconds = seconds * 60 + (int(part) if part.isdigit() else 0)
     return seconds
 
 
-def _time(told: str) -> str | None:
-    epoch = _epoch(told)
+def _time(text: str) -> str | None:
+    epoch = _epoch(text)
     return utc_time(epoch) if epoch else None
 
 
-def _epoch(told: str) -> float | None:
-    """Read a time of ctime(3), "Fri Nov 20 11:06:53 2026", local. "UNKNOWN" is no time."""
+def _epoch(text: str) -> float | None:
+    """Parse a local time by ctime(3), "Fri Nov 20 11:06:53 2026"; None for others, such as "UNKNOWN"."""
     try:
-        return time.mktime(time.strptime(told, "%a %b %d %H:%M:%S %Y"))
+        return time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))
     except ValueError:
         return None

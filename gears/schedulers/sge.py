@@ -1,8 +1,8 @@
 """Grid Engine: qsub, qstat, qacct, qdel. Written against Son of Grid Engine 8.1.9.
 
-A job that no queue can ever run is accepted and waits for ever. `-w e` would have it refused, and with it each job that
-asks for a load value such as mem_free, of nodes that have plenty (seen). So it is left out; why a job waits is told by
-`query` instead, in Grid Engine's words, where its administrator lets it say so.
+Grid Engine accepts a job that no queue can ever run. `-w e` would reject it, but also every job that requests a load
+value such as mem_free, even if nodes have enough of it (observed). So gears does not use it; `query` reports why a job
+waits, with Grid Engine's message, if the administrator has enabled that.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram, UsageError
 from gears.schedulers.base import QUERY_S, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import run
-from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
+from gears.schedulers.parsing import Explanations, explain, failed_query, run_submission
 from gears.system.timestamps import utc_time
 
 ACCOUNTING_S = 5.0
-"""qacct reads the whole of a file that grows for years. What it tells is not worth more time."""
+"""Time limit of qacct, which reads a file that grows for years."""
 
-_WHY: Plain = (
+_WHY: Explanations = (
     (r"All queues dropped because of overload or full|.*dropped because it is full", "waits for free slots"),
     (r".*temporarily not available|.*dropped because it is (disabled|suspended).*", "its queue is closed"),
     (
@@ -31,7 +31,7 @@ _WHY: Plain = (
     ),
 )
 
-_FAILED: Plain = (
+_FAILED: Explanations = (
     (r"37 : .*", "ended by its walltime, or by another limit"),
     (r"100 : .*", "killed, for example by qdel"),
 )
@@ -45,10 +45,10 @@ _BLAME = {
 
 
 def header(spec: JobSpec) -> list[str]:
-    """Return the #$ lines of a job script. The output file is appended to (sge_submit(1)).
+    """Return the #$ lines of a job script. Output is appended (sge_submit(1)).
 
-    Raises UsageError for several nodes, unless a directive says `-pe`: Grid Engine gives slots, and how they spread
-    over nodes is up to a parallel environment, which has another name at each site.
+    Raises UsageError for several nodes without a `-pe` directive: Grid Engine allocates slots, and a parallel
+    environment, whose name depends on the site, distributes them over nodes.
     """
     if (spec.nodes or 1) > 1 and not any(re.match(r"(#\$ *)?-pe ", line) for line in spec.directives):
         pe = f'"-pe NAME {spec.nodes}"'
@@ -56,7 +56,7 @@ def header(spec: JobSpec) -> list[str]:
             f"Grid Engine gives {spec.nodes} nodes only through a parallel environment: add {pe} to directives",
             next="qconf -spl   (lists their names)",
         )
-    lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh", "#$ -notify"]  # SIGUSR2 before SIGKILL, which comes with no other
+    lines = [f"#$ -N {spec.name}", "#$ -S /bin/sh", "#$ -notify"]  # SIGUSR2 before SIGKILL, the only warning
     lines += [f"#$ -P {spec.account}"] if spec.account else []
     lines += [f"#$ -q {spec.queue}"] if spec.queue else []
     lines += [f"#$ -l h_rt={clock(spec.walltime_s)}"]
@@ -66,18 +66,15 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """Submit a script by `qsub -terse` and return the job's id. Raises CommandFailed where it prints none."""
-    said = run_submission(["qsub", "-terse", str(script)], _BLAME)
-    if found := re.search(r"^(\d+)$", said, re.MULTILINE):
+    """Submit a script by `qsub -terse` and return the job's id. Raises CommandFailed if it prints none."""
+    output = run_submission(["qsub", "-terse", str(script)], _BLAME)
+    if found := re.search(r"^(\d+)$", output, re.MULTILINE):
         return found[1]
-    raise CommandFailed(f"qsub: no job id in its output: {said.strip()!r}", next="qstat")
+    raise CommandFailed(f"qsub: no job id in its output: {output.strip()!r}", next="qstat")
 
 
 def query(job: str) -> Job:
-    """Ask for the job, by one call where it runs.
-
-    A second call asks why it waits, or how it ended, since the first does not tell.
-    """
+    """Query the job, with a second call for why it waits or how it ended."""
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram) as failure:
@@ -89,7 +86,7 @@ def query(job: str) -> Job:
 
 
 def find(name: str, _clusters: str = "") -> list[str] | None:
-    """Find the ids of my own jobs of that name in qstat's list; None where that can't be had, or is not whole."""
+    """Return the ids of the user's jobs of that name; None if qstat fails or its output is incomplete."""
     try:
         listed = _listed()
     except (CommandFailed, MissingProgram):
@@ -98,7 +95,7 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
-    """End the job by qdel. One that is gone, or being deleted, is no error. Raises CommandFailed, CommandTimeout."""
+    """Cancel the job by qdel. No error if it is gone or being deleted. Raises CommandFailed, CommandTimeout."""
     try:
         run(["qdel", job], timeout_s=QUERY_S)
     except CommandFailed as failure:
@@ -107,14 +104,14 @@ def cancel(job: str) -> None:
 
 
 def _listed() -> list[dict[str, str]] | None:
-    """List my own jobs that are not over, each element's text by its tag; None for an answer that is not whole.
+    """Return the user's unfinished jobs, with each element's text by its tag; None for incomplete output.
 
-    `qstat -xml -j JOB` does not tell the node; the list does, in one call.
+    `qstat -xml -j JOB` does not show the node; the list does.
     """
-    said = run(["qstat", "-xml", "-r", "-u", pwd.getpwuid(os.getuid()).pw_name], timeout_s=QUERY_S)
-    if not said.rstrip().endswith("</job_info>"):
+    output = run(["qstat", "-xml", "-r", "-u", pwd.getpwuid(os.getuid()).pw_name], timeout_s=QUERY_S)
+    if not output.rstrip().endswith("</job_info>"):
         return None
-    blocks = re.findall(r"<job_list .*?</job_list>", said, re.DOTALL)
+    blocks = re.findall(r"<job_list .*?</job_list>", output, re.DOTALL)
     return [_values(block) for block in blocks]
 
 
@@ -140,7 +137,7 @@ def _parse(job: str, values: dict[str, str]) -> Job:
 
 
 def _state(word: str, depends: bool) -> JobState:
-    """Read a state of qstat(1), several letters at once.
+    """Parse a state of qstat(1), a combination of letters.
 
     They are d(eletion), E(rror), h(old), r(unning), R(estarted), s(uspended), S(uspended), t(ransfering), T(hreshold)
     or w(aiting).
@@ -172,29 +169,29 @@ def _reason(job: str, state: JobState, word: str, values: dict[str, str]) -> str
 
 
 def _detail(job: str) -> str:
-    """Ask why it failed, else why it waits; empty where the scheduler does not tell (sched_conf(5), schedd_job_info).
+    """Return why the job failed, else why it waits; empty if not reported (sched_conf(5), schedd_job_info).
 
-    What concerns the job itself comes before what concerns every job, which comes last.
+    Prefers a message about the job itself to the last one about all jobs.
     """
     try:
-        said = run(["qstat", "-j", job], timeout_s=QUERY_S)
+        output = run(["qstat", "-j", job], timeout_s=QUERY_S)
     except (CommandFailed, MissingProgram):
         return ""
-    if error := re.search(r"^error reason +\d+: +(?:\S+ \S+ \[\S+\]: )?(.*)", said, re.MULTILINE):
+    if error := re.search(r"^error reason +\d+: +(?:\S+ \S+ \[\S+\]: )?(.*)", output, re.MULTILINE):
         return error[1].strip()
-    lines = [line.strip() for line in said.partition("scheduling info:")[2].splitlines() if line.strip()]
+    lines = [line.strip() for line in output.partition("scheduling info:")[2].splitlines() if line.strip()]
     lines = [line for line in lines if "turned off" not in line]
     own = [line for line in lines if "cannot run" in line]
     return (own or lines[-1:] or [""])[0]
 
 
 def _ended(job: str) -> Job:
-    """Find out how a job ended that qstat does not show any more, where the accounting can be read from here."""
+    """Return how a job ended that qstat does not list any more; GONE if the accounting is not readable here."""
     try:
-        said = run(["qacct", "-j", job], timeout_s=ACCOUNTING_S)
+        output = run(["qacct", "-j", job], timeout_s=ACCOUNTING_S)
     except (CommandFailed, MissingProgram):
         return Job(job, JobState.GONE)
-    values = dict(re.findall(r"^(\w+) +(.*?) *$", said, re.MULTILINE))
+    values = dict(re.findall(r"^(\w+) +(.*?) *$", output, re.MULTILINE))
     failed, status = " ".join(values.get("failed", "").split()), values.get("exit_status", "").partition(" ")[0]
     if not failed:
         return Job(job, JobState.GONE)
@@ -207,9 +204,9 @@ def _exit(status: str) -> str:
     return "finished normally (exit_status 0)" if status == "0" else f"failed with exit {status} (exit_status {status})"
 
 
-def _epoch(told: str, form: str) -> float | None:
-    """Read a local time, written in `form`, as seconds since 1970; None where it is none."""
+def _epoch(text: str, form: str) -> float | None:
+    """Parse a local time of the format `form` to seconds since 1970; None for others."""
     try:
-        return time.mktime(time.strptime(told, form))
+        return time.mktime(time.strptime(text, form))
     except ValueError:
         return None

@@ -1,4 +1,4 @@
-"""Slurm: sbatch, squeue, scancel. Written against 22.05; the fields of squeue are there since 17.11."""
+"""Slurm: sbatch, squeue, scancel. Written against 22.05; squeue has had the fields since 17.11."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from gears.errors import CommandFailed, MissingProgram
 from gears.schedulers.base import QUERY_S, WAITING, Job, JobSpec, JobState, clock, directive_lines
 from gears.schedulers.environment import CLUSTER_VARIABLES, clean, run, submission_environment
-from gears.schedulers.parsing import Plain, explain, failed_query, run_submission
+from gears.schedulers.parsing import Explanations, explain, failed_query, run_submission
 from gears.system.timestamps import utc_time
 
 _FIELDS = {"state": 30, "reason": 200, "starttime": 30, "endtime": 30, "batchhost": 255, "exit_code": 20}
-"""squeue(1), --Format: name and width; what is longer is cut, what is shorter is filled with spaces."""
+"""squeue(1), --Format: name and width. Values are truncated or padded with spaces."""
 
 # slurm.schedmd.com/job_state_codes.html: the base states and the flags, all of them with `_ENDS`.
 _STATES = {
@@ -22,19 +22,19 @@ _STATES = {
     "REQUEUE_FED": JobState.PENDING,
     "EXPEDITING": JobState.PENDING,
     "POWER_UP_NODE": JobState.PENDING,
-    "CONFIGURING": JobState.PENDING,  # it has nodes, but they boot: nothing of the job runs yet
+    "CONFIGURING": JobState.PENDING,  # it has nodes, but they are booting
     "REQUEUE_HOLD": JobState.HELD,
     "RESV_DEL_HOLD": JobState.HELD,
     "SPECIAL_EXIT": JobState.HELD,
     "RUNNING": JobState.RUNNING,
     "RESIZING": JobState.RUNNING,
     "SIGNALING": JobState.RUNNING,
-    # Its processes may still be ending, no job that comes after it begins, and how it ended is not told before it is
-    # over. So it is not yet: who submits another, or clears up, waits until Slurm itself has done.
+    # The job's processes can still be ending, no dependent job starts, and its result is not reported before the end.
+    # So it has not ended: a new submission and the cleanup wait until Slurm has finished.
     "COMPLETING": JobState.ENDING,
     "STAGE_OUT": JobState.ENDING,
     "UPDATE_DB": JobState.ENDING,
-    "LAUNCH_FAILED": JobState.ENDING,  # Slurm requeues it, holds it, or lets it fail: its next word tells
+    "LAUNCH_FAILED": JobState.ENDING,  # Slurm then requeues, holds or fails it, as its next state shows
     "RECONFIG_FAIL": JobState.ENDING,
     "SUSPENDED": JobState.SUSPENDED,
     "STOPPED": JobState.SUSPENDED,
@@ -55,7 +55,7 @@ _ENDS = {
 
 _HELD = r"JobHeld.*|JobHoldMaxRequeue|.*\bheld\b.*|.*_held"
 
-_WHY: Plain = (
+_WHY: Explanations = (
     ("Resources", "waits for free nodes"),
     ("Priority", "other jobs have priority"),
     ("Dependency", "waits for another job to end"),
@@ -83,7 +83,7 @@ _WHY: Plain = (
 )
 
 _BLAME = {
-    # slurm_errno.c, and what its parts say when there is no configuration or no munged
+    # slurm_errno.c, and messages without a configuration or munged
     "scheduler": r"Unable to (contact|resolve|establish)|timed out|Zero Bytes|Connection refused|standby mode"
     r"|not respond|Protocol authentication|Munge|configuration source|Can't find an address"
     r"|can't be reached|talking to (the )?database"
@@ -97,8 +97,8 @@ _BLAME = {
 def header(spec: JobSpec) -> list[str]:
     """Return the #SBATCH lines of a job script.
 
-    Standard error goes where standard output does, since nothing else is said (sbatch(1)). Appended to, so that a job
-    that is requeued keeps its words. A dependency holds within one cluster, whatever a directive says.
+    Standard error goes to the same file by default (sbatch(1)). It is appended to, so that a requeued job keeps its
+    output. A dependency is valid within its cluster only, whatever a directive says.
     """
     lines = [f"#SBATCH --job-name={spec.name}"]
     lines += [f"#SBATCH --account={spec.account}"] if spec.account else []
@@ -112,44 +112,42 @@ def header(spec: JobSpec) -> list[str]:
 
 
 def submit(script: Path) -> str:
-    """Submit a script by sbatch and return the job's id. Raises CommandFailed where it prints none.
+    """Submit a script by sbatch and return the job's id. Raises CommandFailed if it prints none.
 
-    The id is "123", or "123;cluster" where that is another than the one that is asked by itself (sbatch(1)).
+    The id is "123", or "123;cluster" for another cluster than the default one (sbatch(1)).
     """
     env = submission_environment(script.read_text(encoding="utf-8"), os.environ)
-    said = run_submission(["sbatch", "--parsable", str(script)], _BLAME, env=env)
-    # a site's own wrapper may say more before
-    if found := re.search(r"^\d+(;\S+)?$", said, re.MULTILINE):
+    output = run_submission(["sbatch", "--parsable", str(script)], _BLAME, env=env)
+    # a site's wrapper can print other lines before
+    if found := re.search(r"^\d+(;\S+)?$", output, re.MULTILINE):
         return found[0]
-    raise CommandFailed(f"sbatch: no job id in its output: {said.strip()!r}", next="squeue --me")
+    raise CommandFailed(f"sbatch: no job id in its output: {output.strip()!r}", next="squeue --me")
 
 
 def query(job: str) -> Job:
-    """Ask squeue for the job: GONE where it shows none, UNKNOWN where it can't be asked."""
+    """Query squeue: GONE if it shows no such job, UNKNOWN if it fails."""
     fields = ",".join(f"{name}:{width}" for name, width in _FIELDS.items())
     try:
         number, clusters = _split(job)
-        said = _squeue(*clusters, "--jobs", number, "--states", "all", "--Format", fields)
+        output = _squeue(*clusters, "--jobs", number, "--states", "all", "--Format", fields)
     except (CommandFailed, MissingProgram) as failure:
         return failed_query(job, failure, r"Invalid job id")
-    return _parse(job, said)
+    return _parse(job, output)
 
 
 def find(name: str, clusters: str = "") -> list[str] | None:
-    """Find the ids of my own jobs of that name.
+    """Return the ids of the user's jobs of that name; None if squeue fails, or shows none and not all of `clusters`.
 
-    None where squeue can't be asked, or shows none and not all of `clusters`.
-
-    squeue shows, unless asked for others, the jobs that are not over. It heads those of each cluster, with its other
-    headings only; and leaves a cluster that is down out without a word.
+    By default squeue shows jobs that have not ended. It prints the cluster before its jobs only together with the other
+    headings, and silently omits a cluster that is down.
     """
     where = [f"--clusters={clusters}"] if clusters else []
     try:
-        said = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A", headings=True)
+        output = _squeue(*where, "--user", str(os.getuid()), "--name", name, "--format", "%A", headings=True)
     except (CommandFailed, MissingProgram):
         return None
     found, cluster, seen = [], "", set()
-    for line in said.split("\n"):
+    for line in output.split("\n"):
         if line.startswith(_CLUSTER):
             cluster = line.removeprefix(_CLUSTER).strip()
             seen.add(cluster)
@@ -160,9 +158,9 @@ def find(name: str, clusters: str = "") -> list[str] | None:
 
 
 def cancel(job: str) -> None:
-    """End the job. Raises CommandFailed, CommandTimeout.
+    """Cancel the job. Raises CommandFailed, CommandTimeout.
 
-    scancel(1) ends with 0 for a job that is over, in most versions.
+    In most versions scancel(1) exits with 0 for a job that has ended.
     """
     try:
         number, clusters = _split(job)
@@ -176,35 +174,29 @@ _CLUSTER = "CLUSTER:"
 
 
 def _split(job: str) -> tuple[str, list[str]]:
-    """Split a job's id into its number, and the option that names its cluster, if it is of another.
-
-    For the option see squeue(1), scancel(1).
-    """
+    """Split a job's id into its number and the option for another cluster (squeue(1), scancel(1))."""
     number, _, cluster = job.partition(";")
     return number, [f"--clusters={cluster}"] if cluster else []
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without CLUSTER_VARIABLES.
-
-    A job's id says of which cluster it is, whatever a person's variables say now.
-    """
+    """Return the environment without CLUSTER_VARIABLES: the cluster is part of a job's id."""
     return clean(os.environ, CLUSTER_VARIABLES)
 
 
 def _squeue(*options: str, headings: bool = False) -> str:
     """Run squeue and return what it prints.
 
-    `--all`: a partition may be hidden, and so would the job be. SQUEUE_… would choose among the jobs as well. With %s
-    times are told in seconds since 1970, so no hour is told twice when summer ends.
+    `--all`: includes jobs of hidden partitions. SQUEUE_… variables, which filter jobs, are not in the environment.
+    %s: times as seconds since 1970, unambiguous at the end of daylight saving time.
     """
     bare = [] if headings else ["--noheader"]
     env = _environment() | {"SLURM_TIME_FORMAT": "%s"}
     return run(["squeue", *bare, "--all", *options], timeout_s=QUERY_S, env=env)
 
 
-def _parse(job: str, said: str) -> Job:
-    line = next((line for line in said.split("\n") if not line.startswith(_CLUSTER)), "")
+def _parse(job: str, output: str) -> Job:
+    line = next((line for line in output.split("\n") if not line.startswith(_CLUSTER)), "")
     values, start = {}, 0
     for name, width in _FIELDS.items():
         values[name] = line[start : start + width].strip()
@@ -245,15 +237,12 @@ def _reason(state: JobState, values: dict[str, str]) -> str:
 
 
 def _failure(reason: str, code: str) -> str:
-    """Say how a FAILED job failed. Other ends may still show why the job waited."""
+    """Return how a FAILED job failed. For other ends, `reason` can still be why the job waited."""
     return _exit(code) + ("" if reason in ("", "None", "NonZeroExitCode") else f", {reason}")
 
 
 def _exit(code: str) -> str:
-    """Read squeue's exit_code.
-
-    It is "1:0" (status:signal) in newer versions, in others the status of wait(2) as one number.
-    """
+    """Parse squeue's exit_code: "1:0" (status:signal) in newer versions, the status of wait(2) in older ones."""
     status, _, signal = code.partition(":")
     if not signal and code.isdigit():
         status, signal = str(int(code) >> 8), str(int(code) & 0x7F)
@@ -263,5 +252,5 @@ def _exit(code: str) -> str:
 
 
 def _time(epoch: str) -> str | None:
-    """Read seconds since 1970. "N/A", "Unknown" and "NONE" (no walltime) are no times."""
+    """Parse seconds since 1970; None for "N/A", "Unknown" and "NONE" (no walltime)."""
     return utc_time(int(epoch)) if epoch.isdigit() else None
