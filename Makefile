@@ -1,31 +1,31 @@
-# Each target is one line that calls gears or a tool; the logic lives there. SITE=, JOB=1 and ARGS="…" are passed on.
+# Each target calls gears or a tool, which have the logic. SITE=, JOB=1 and ARGS="…" are passed on.
 
 GEARS = .venv/bin/gears
 PYTHON_HERE = .venv/bin/python
 
 .DEFAULT_GOAL := help
 
-# What a person types. ------------------------------------------------------------------------------------------------
+# For users. --------------------------------------------------------------------------------------------------------
 
-help: FORCE ## what can be typed here
+help: FORCE ## list the targets
 	@awk -F ' *## ' '/^[a-z%-]+:.*## / { sub(/:.*/, "", $$1); gsub(/%/, "NAME", $$1); printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
-init: FORCE ## make the environment (.venv), or bring it up to date
+init: FORCE ## create or update the environment (.venv)
 	@envs/init.sh
 
 fini: FORCE ## remove the environment
 	@envs/init.sh remove
 
-env: base-env ## what the environment is made of, and how to use it
+env: base-env ## show the environment and how to use it
 	@envs/init.sh show
 
-lab: base-env ## start JupyterLab on this machine, or find the one that runs
+lab: base-env ## start JupyterLab on this machine, or find the running one
 	@$(GEARS) lab $(if $(JOB),--job) $(ARGS) $(SITE)
 
-lab-shutdown: base-env ## stop it, and leave nothing behind
+lab-shutdown: base-env ## stop it and remove its files
 	@$(GEARS) stop $(ARGS) $(SITE)
 
-%-lab: base-env ## the same at a site, e.g. make andes-lab; JOB=1: as a batch job
+%-lab: base-env ## start or find JupyterLab at a site, e.g. make andes-lab; JOB=1: as a batch job
 	@$(GEARS) lab $(if $(JOB),--job) $(ARGS) '$*'
 
 %-lab-shutdown: base-env ## stop the lab of a site, its hop and its job
@@ -37,37 +37,37 @@ ssh-config: base-env ## print the block for ~/.ssh/config on the laptop; SITE=NA
 password: base-env ## set JupyterLab's password
 	@$(GEARS) password $(ARGS)
 
-status: base-env ## what is up, and what to do if it is not; SITE=NAME
+status: base-env ## show what is up, and what to run if it is not; SITE=NAME
 	@$(GEARS) status $(ARGS) $(SITE)
 
-doctor: base-env ## probe every hop and setting: cause and fix of each failure; SITE=NAME
+doctor: base-env ## check every hop and setting: cause and fix of each problem; SITE=NAME
 	@$(GEARS) doctor $(ARGS) $(SITE)
 
-# For those who work on gears. ----------------------------------------------------------------------------------------
+# For developers. -----------------------------------------------------------------------------------------------------
 
-test: test-env ## every test, four files at a time; as root also those in the test centre; ARGS="-k hop" for some
+test: test-env ## run all tests, as root also those in the test centre; ARGS="-k hop": a selection
 	@$(PYTHON_HERE) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: check-lint check-format check-types check-imports check-shell ## every gate that is quick; make -k check goes on after a failure
+check: check-lint check-format check-types check-imports check-shell ## run all quick checks; make -k check continues after a failure
 
-format: format-lint format-code ## format the code, and mend what lint can mend
+format: format-lint format-code ## format the code, and fix what the linter can fix
 
-docs: docs-site ## build the site of the documentation in build/docs, and check its links and commands
+docs: docs-site ## build the documentation in build/docs, and check its links and commands
 	@$(PYTHON_HERE) -m pytest tests/test_docs.py tests/test_docs_site.py $(ARGS)
 
-centre: test-env ## a small HPC centre on this machine, to try gears without an account (root)
+centre: test-env ## start a small HPC centre on this machine, to try gears without an account (root)
 	@$(PYTHON_HERE) -m tests.centre $(ARGS)
 
-bench: test-env ## measure: start, throughput, latency, as ratios in one run (root)
+bench: test-env ## measure start, throughput and latency as ratios (root)
 	@$(PYTHON_HERE) -m tests.bench $(ARGS)
 
-lock: FORCE ## choose new versions for the lock files (needs uv; UPGRADE=1 for the newest)
+lock: FORCE ## update the lock files (needs uv; UPGRADE=1: to the newest versions)
 	@envs/lock.sh $(if $(UPGRADE),--upgrade)
 
-clean: FORCE ## remove caches, and what was built
+clean: FORCE ## remove caches and builds
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache build dist && find gears tests -name __pycache__ -prune -exec rm -rf {} +
 
-# What those stand on. ------------------------------------------------------------------------------------------------
+# Prerequisites. ------------------------------------------------------------------------------------------------------
 
 check-lint: test-env
 	@$(PYTHON_HERE) -m ruff check .
@@ -99,5 +99,5 @@ base-env: FORCE
 test-env: FORCE
 	@envs/init.sh --quiet test
 
-# A prerequisite that is never there: .PHONY does nothing for patterns, and a file named `lab` must not hide a target.
+# A prerequisite that never exists: .PHONY does not work for patterns, and a file named `lab` must not hide a target.
 FORCE:

@@ -16,45 +16,50 @@ from gears.ssh.target import pass_on
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    run = add_command(commands, "run", "a command there, in tmux: it outlives the connection", do_run, site=False)
-    for command in (run, add_internal(commands, "_run", do_run_on_lab_host)):  # the same, on a host that one is sent to
-        command.add_argument("--env", metavar="NAME", help="an environment of yours active, instead of gears' own")
+    """Add the arguments of the command."""
+    run = add_command(
+        commands, "run", "run a command on the lab host, in tmux: it survives a lost connection", do_run, site=False
+    )
+    for command in (run, add_internal(commands, "_run", do_run_on_lab_host)):  # the same, passed on to the lab host
+        command.add_argument("--env", metavar="NAME", help="activate an environment of yours instead of gears' own")
         command.add_argument(
-            "words", nargs="*", metavar="SITE -- COMMAND… | list SITE | attach SITE NAME | logs SITE NAME"
+            "words", nargs="*", metavar="SITE -- COMMAND… | list SITE | attach SITE NUMBER | logs SITE NUMBER"
         )
         command.add_argument(
-            "-f", "--follow", action="store_true", help="with logs: go on to its end, whose status is ours"
+            "-f",
+            "--follow",
+            action="store_true",
+            help="with logs: follow to the end, and exit with the command's status",
         )
 
 
 def do_run(args: argparse.Namespace) -> int:
-    """Carry out `gears run`, and return the exit status of a command that is followed to its end."""
+    """Carry out `gears run` and return its exit status."""
     return carry_out(args.words, env=args.env, follow=args.follow)
 
 
 def do_run_on_lab_host(args: argparse.Namespace) -> int:
-    """Carry out `gears run` on the lab host one was sent to, whatever names it has."""
+    """Carry out `gears run` on this host, the lab host, whatever its names are."""
     return carry_out(args.words, env=args.env, follow=args.follow, on_lab_host=True)
 
 
 VERBS = {"list": 1, "attach": 2, "logs": 2}
-"""With how many words behind each."""
+"""Verbs, with the number of arguments of each."""
 
 
 def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: bool = False) -> int:
-    """Carry out `gears run` and return its exit status: that of the command where it is followed to the end.
+    """Carry out `gears run` and return its exit status: that of the command if it is followed to its end.
 
-    `on_lab_host`: this is the lab host, whatever names it has. Raises UsageError, and what the steps raise.
+    `on_lab_host`: this is the lab host, whatever its names are. Raises UsageError, and what the steps raise.
     """
     verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("", words)
     if len(rest) != VERBS.get(verb, len(rest)) or len(rest) < (1 if verb else 2):
         raise UsageError("invalid arguments", next="gears run SITE -- COMMAND …   (or: gears run --help)")
     route = locate(rest[0])
     if not on_lab_host and host_role(route) != "lab":
-        active = [f"--env={env}"] if env else []
-        typed = [verb, *rest, *["--follow"] * follow] if verb else [*active, rest[0], "--", *rest[1:]]
-        return pass_on(route, "run", typed, again=f"gears run list {route.site.name}")
+        options = [f"--env={env}"] if env else []
+        arguments = [verb, *rest, *["--follow"] * follow] if verb else [*options, rest[0], "--", *rest[1:]]
+        return pass_on(route, "run", arguments, again=f"gears run list {route.site.name}")
     route = lab_route(route.site) if on_lab_host else route
     if not verb:
         return _start(route, rest[1:], env)

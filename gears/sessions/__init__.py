@@ -1,1 +1,1 @@
-"""A person's sessions in tmux on a lab host: `gears shell` and `gears run`."""
+"""The user's tmux sessions on a lab host: `gears shell` and `gears run`."""

@@ -1,7 +1,7 @@
-"""`gears run`: a command on a site's lab host, in tmux, its output followed; it goes on when the connection does not.
+"""`gears run`: a command on a site's lab host, in tmux, with its output followed. It survives a lost connection.
 
-Each run has a number, the same on all hosts that share the home. What is known of it is in files, so that any of these
-hosts can tell: its record, its output, its exit status. They are 0600: a command line may hold what is private.
+Each run has a number, valid on all hosts that share the home. Its record, output and exit status are files there, so
+that each of these hosts can report it. They are 0600, since command lines can be private.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gears.system.templates import render
 from gears.system.tmux import session_name
 
 KEPT = 20
-"""So many ended runs are kept, the newest."""
+"""How many ended runs are kept, the newest."""
 
 START_S = 10.0
 LOOK_EVERY_S = 0.1
@@ -38,7 +38,7 @@ FILES = ("sh", "pid", "out", "end", "json")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`status`: its exit status, None while there is none. `alive`: None where that can't be seen from this host."""
+    """A run. `status`: its exit status, None while there is none. `alive`: None if this host can't tell."""
 
     number: int
     host: str
@@ -48,19 +48,17 @@ class Run:
     alive: bool | None
 
     def state(self) -> str:
-        """Return "ended N" (N: its exit status), "running", "lost", or "running?" where this host can't tell."""
+        """Return "ended N" (N: its exit status), "running", "lost", or "running?" if this host can't tell."""
         if self.status is not None:
             return f"ended {self.status}"
         return {True: "running", False: "lost", None: "running?"}[self.alive]
 
 
 def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> Run:
-    """Start a command in tmux, on this host, and return its run.
+    """Start a command in tmux on this host, and return its run.
 
-    `before`: what makes an environment active (`shell.run_in`). Waits for it to begin, START_S at most, and forgets
-    ended runs but for the newest KEPT.
-
-    Raises MissingProgram, CommandFailed, and GearsError where it does not begin.
+    `before`: a command prefix that activates an environment (`shell.run_in`). Waits for the start, START_S at most, and
+    removes ended runs except the newest KEPT. Raises MissingProgram, CommandFailed; GearsError if it does not start.
     """
     find_program("script")
     tmux.check_tmux()
@@ -71,12 +69,12 @@ def start(route: Route, argv: Sequence[str], *, before: Sequence[str] = ()) -> R
     tmux.start_session(run_session(route.site.name, number), "run", paths.run_file(number, "sh"))
     if not wait_for(lambda: processes.read(paths.run_file(number, "pid")) is not None, timeout_s=START_S):
         raise GearsError(f"run {number} did not start", next="gears doctor")
-    _forget_old(paths)
+    _remove_old(paths)
     return find(paths, number)
 
 
 def find(paths: RunDir, number: int) -> Run:
-    """Find a run. Raises NothingRunning for a number that is none."""
+    """Return a run. Raises NothingRunning for an unknown number."""
     record = load_run(paths, number)
     if record is None:
         raise NothingRunning(f"{paths.site} has no run {number}", next=f"gears run list {paths.site}")
@@ -93,37 +91,34 @@ def find(paths: RunDir, number: int) -> Run:
 
 
 def every(paths: RunDir) -> list[Run]:
-    """List the runs that have a record, by number."""
+    """Return the runs that have a record, by number."""
     return [find(paths, number) for number in _numbers(paths) if load_run(paths, number)]
 
 
 def output(paths: RunDir, number: int, *, follow: bool) -> Iterator[str]:
-    """Yield what it has printed; with `follow` also what it prints until its end.
-
-    It ends with this command's connection, too.
-    """
-    parent, seen = os.getppid(), 0
+    """Yield the output of a run; with `follow` until the run ends, or this command's connection."""
+    parent, offset = os.getppid(), 0
     decoder, held = codecs.getincrementaldecoder("utf-8")("replace"), ""
     while True:
         run = find(paths, number)
-        over = not follow or run.status is not None or run.alive is False
-        read = _read_from(paths.run_file(number, "out"), seen)
-        seen += len(read)
-        text = held + decoder.decode(read, final=over)
-        held = "\r" if text.endswith("\r") and not over else ""
-        yield text.removesuffix(held).replace("\r\n", "\n")  # a terminal's line ends
-        if over or os.getppid() != parent:
+        at_end = not follow or run.status is not None or run.alive is False
+        read = _read_from(paths.run_file(number, "out"), offset)
+        offset += len(read)
+        text = held + decoder.decode(read, final=at_end)
+        held = "\r" if text.endswith("\r") and not at_end else ""
+        yield text.removesuffix(held).replace("\r\n", "\n")  # line ends of a terminal
+        if at_end or os.getppid() != parent:
             return
         time.sleep(LOOK_EVERY_S)
 
 
-def attach(paths: RunDir, number: int, here: str) -> int:
-    """Show its tmux session, on whichever host of the site that is. Raises NothingRunning where it is over."""
+def attach(paths: RunDir, number: int, host: str) -> int:
+    """Attach to the tmux session of a run from `host`, this one. Raises NothingRunning if the run has ended."""
     run = find(paths, number)
     if run.status is not None or run.alive is False:
         state = run.state() if run.status is not None else "gone: its host or its tmux session ended"
         raise NothingRunning(f"run {number} is {state}", next=f"gears run logs {paths.site} {number}")
-    if run.host != here:
+    if run.host != host:
         return run_remote(
             Target(run.host), f"{this_gears()} _run attach {paths.site} {number}", again=f"gears run list {paths.site}"
         )
@@ -136,7 +131,7 @@ def run_session(site: str, number: int) -> str:
 
 
 def open_runs(route: Route) -> RunDir:
-    """Make and check the site's directory for runs. Raises UnsafePath."""
+    """Create and check the site's directory for runs. Raises UnsafePath."""
     paths = open_records(route)
     files.ensure_private(paths.runs)
     return paths
@@ -158,7 +153,7 @@ def _script(route: Route, paths: RunDir, number: int, argv: Sequence[str]) -> st
 
 
 def _claim(paths: RunDir) -> int:
-    """Choose the next number. Of several that want one at once, on whatever host, each gets its own."""
+    """Claim the next number. Safe for concurrent runs, also on several hosts."""
     number = max(_numbers(paths), default=0) + 1
     while True:
         try:
@@ -173,18 +168,18 @@ def _numbers(paths: RunDir) -> list[int]:
     return sorted(int(file.stem) for file in paths.runs.glob("*.json") if file.stem.isdigit())
 
 
-def _forget_old(paths: RunDir) -> None:
-    over = [run.number for run in every(paths) if run.status is not None or run.alive is False]
-    for number in over[:-KEPT]:
+def _remove_old(paths: RunDir) -> None:
+    ended = [run.number for run in every(paths) if run.status is not None or run.alive is False]
+    for number in ended[:-KEPT]:
         for what in FILES:
             paths.run_file(number, what).unlink(missing_ok=True)
 
 
-def _read_from(file: Path, seen: int) -> bytes:
-    """Read what is behind the first `seen` bytes; nothing where there is no such file."""
+def _read_from(file: Path, offset: int) -> bytes:
+    """Read a file from `offset` (bytes) on; nothing if there is no such file."""
     try:
         with file.open("rb") as opened:
-            opened.seek(seen)
+            opened.seek(offset)
             return opened.read()
     except OSError:
         return b""

@@ -1,7 +1,7 @@
-"""`gears shell`: a named tmux session on a site's lab host, with gears' environment active; later, back in it.
+"""`gears shell`: a named tmux session on a site's lab host, with gears' environment active, to return to later.
 
-From a laptop it is an ssh with a terminal, to the front, which goes on to the lab host in the same way. Of several
-login nodes behind one name the session is on one; that is written down in the home they share.
+From a laptop it is an ssh with a terminal to the front, which connects to the lab host in the same way. If the lab host
+is an alias for several login nodes, the shared home records which of them has the session.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gears.system.tmux import session_name
 
 CONNECT_TIMEOUT_S = 3.0
 
-# As a login shell starts, so that a centre's modules are there; the environment last, or another one would hide it.
+# Like a login shell, for the centre's modules; the environment comes last, so that no other one hides it.
 BASH_RC = """\
 [ -r /etc/profile ] && . /etc/profile
 for gears_file in ~/.bash_profile ~/.bash_login ~/.profile ~/.bashrc; do
@@ -46,65 +46,65 @@ export DASK_CONFIG={dask}
 
 @dataclass(frozen=True, slots=True)
 class ShellOptions:
-    """What a person wants in the session. `env`: an environment of hers, None: the one gears runs in."""
+    """What runs in the session. `env`: an environment of the user; None: the one of gears."""
 
     ipython: bool = False
     env: str | None = None
 
     def words(self) -> list[str]:
-        """Return the options as they are typed."""
+        """Return the options of the command line."""
         return ["--ipython"] * self.ipython + ([f"--env={self.env}"] if self.env else [])
 
     def kind(self) -> str:
-        """Return the first part of the session's name; to tmux a point would be the end of one."""
+        """Return the first part of the session's name, without dots, which tmux does not allow."""
         kind = "ipython" if self.ipython else "shell"
         return f"{kind}-{self.env.replace('.', '_')}" if self.env else kind
 
 
-def enter(name: str, inside: ShellOptions, *, say: Progress) -> int:
-    """Show the session in the person's terminal until she leaves it.
+def enter(name: str, options: ShellOptions, *, say: Progress) -> int:
+    """Attach the user's terminal to the session, and return the exit status.
 
-    Raises UsageError without a terminal, NotReachable where ssh ended.
+    Raises UsageError without a terminal, NotReachable if ssh fails.
     """
     route = locate(name)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("gears shell requires a terminal", next=f"gears run {name} -- COMMAND   (needs no terminal)")
     role = host_role(route)
     if role == "lab":
-        return enter_here(route, inside, say=say)
+        return enter_here(route, options, say=say)
     target = session_target(route) if role == "front" else None
-    return pass_on(route, "shell", [name, *inside.words()], again=f"gears shell {name}", target=target)
+    return pass_on(route, "shell", [name, *options.words()], again=f"gears shell {name}", target=target)
 
 
-def enter_on_lab_host(name: str, inside: ShellOptions, *, stay: bool, say: Progress) -> int:
-    """Enter the session on the lab host, whatever names that has.
+def enter_on_lab_host(name: str, options: ShellOptions, *, stay: bool, say: Progress) -> int:
+    """Enter the session on this host, the lab host, whatever its names are.
 
-    `stay`: on this one of several, where she was sent to.
+    `stay`: on this one of several login nodes.
     """
-    return enter_here(lab_route(locate(name).site), inside, say=say, stay=stay)
+    return enter_here(lab_route(locate(name).site), options, say=say, stay=stay)
 
 
-def enter_here(route: Route, inside: ShellOptions, *, say: Progress, stay: bool = False) -> int:
-    """Become tmux. Returns only where the session is on another login node: the exit status there.
+def enter_here(route: Route, options: ShellOptions, *, say: Progress, stay: bool = False) -> int:
+    """Replace this process by tmux. Returns only if the session is on another login node: the exit status there.
 
-    Where that node can't be reached, a new session is made here, and said to be. `stay`: always here.
+    If that node is unreachable, reports so and creates a new session here. `stay`: always use this host.
     """
     paths, name = open_records(route), route.site.name
     tmux.check_tmux()
     other = load_shell_host(paths) or route.here
     if other != route.here and not stay:
         if _is_reachable(other):
-            remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *inside.words()])}"
+            remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *options.words()])}"
             return run_remote(Target(other), remote, again=f"gears shell {name}")
         say(f"your shell is on {other}, which is unreachable; starting a new one on {route.here}")
     save_shell_host(paths, route.here)
-    kind = inside.kind()
+    kind = options.kind()
     directory = Path(route.site.lab.directory).expanduser()
-    return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, inside))
+    return tmux.enter_session(session_name(kind, name), kind, directory, _command(route.site, paths, options))
 
 
 def open_records(route: Route) -> RunDir:
-    """Open the site's directory for records, made if need be; nothing on local disk. Raises UnsafePath."""
+    """Create and check the site's directory for records; nothing on local disk. Raises UnsafePath."""
     paths = RunDir(gears_home(), route.site.name, Path("/nonexistent"))
     files.ensure_private(paths.run, first_use=not (paths.run / "id").exists())
     files.ensure_private(paths.records)
@@ -112,10 +112,10 @@ def open_records(route: Route) -> RunDir:
 
 
 def session_target(route: Route) -> Target:
-    """Find the way from the front to the login node on which the person's shell is, as far as the home tells.
+    """Return the target from the front to the login node that has the session.
 
-    To that node where her configuration says of its name what it says of the lab host's; else as `next_target`, which
-    leads to a node that goes on by itself.
+    If that is unknown, unreachable or configured differently from the lab host's name, it is `next_target`: gears there
+    connects to the right node.
     """
     paths = open_records(route)
     host = load_shell_host(paths)
@@ -125,9 +125,9 @@ def session_target(route: Route) -> Target:
 
 
 def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
-    """Return what activates gears' environment, and lets Dask find its configuration for the site.
+    """Return the variables that activate gears' environment, and Dask's configuration for the site.
 
-    That configuration is made here if need be.
+    Creates that configuration if necessary.
     """
     ensure_config(site, paths)
     path = f"{sys.prefix}/bin:{os.environ.get('PATH', '/usr/bin:/bin')}"
@@ -142,7 +142,7 @@ def active_environment(site: Site, paths: RunDir) -> dict[str, str]:
 
 
 def run_in(env: str | None) -> list[str]:
-    """Return what stands before a command that is to run in an environment. Raises UsageError, GearsError."""
+    """Return the command prefix that activates an environment. Raises UsageError, GearsError."""
     if not env:
         return []
     from gears.envs.activate import usable
@@ -150,12 +150,12 @@ def run_in(env: str | None) -> list[str]:
     return ["/bin/sh", usable(env)]
 
 
-def _command(site: Site, paths: RunDir, inside: ShellOptions) -> list[str]:
+def _command(site: Site, paths: RunDir, options: ShellOptions) -> list[str]:
     active = ["env", *(f"{name}={value}" for name, value in active_environment(site, paths).items())]
-    active += run_in(inside.env)
-    if inside.ipython:
-        return [*active, "python" if inside.env else sys.executable, "-m", "IPython"]
-    shell, activate = os.environ.get("SHELL") or "/bin/sh", _activate(inside.env)
+    active += run_in(options.env)
+    if options.ipython:
+        return [*active, "python" if options.env else sys.executable, "-m", "IPython"]
+    shell, activate = os.environ.get("SHELL") or "/bin/sh", _activate(options.env)
     if os.path.basename(shell) != "bash" or not activate.exists():
         return [*active, shell, "-i"]
     values = {"activate": shlex.quote(str(activate)), "dask": shlex.quote(str(paths.dask_config))}
