@@ -322,7 +322,9 @@ def test_options_of_a_scheduler_are_those_of_its_job_script(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["slurm", "lsf", "pbs", "sge"])
 def test_programs_of_a_scheduler_are_those_that_are_run(kind: str) -> None:
-    told = [programs for row, programs in column(kind).items() if row in ("submits with", "queries with", "cancels with")]
+    told = [
+        programs for row, programs in column(kind).items() if row in ("submits with", "queries with", "cancels with")
+    ]
     assert len(told) == 3
     assert {program for programs in told for program in programs} == set(
         RUNS.findall((ROOT / f"gears/schedulers/{kind}.py").read_text())

@@ -7,9 +7,9 @@ import sys
 
 def show(words: str) -> None:
     """Print an answer, in which commands are as they can be typed here."""
-    from gears.system.installation import typed
+    from gears.system.installation import with_gears_path
 
-    print(typed(words))
+    print(with_gears_path(words))
 
 
 def show_now(line: str) -> None:
@@ -24,6 +24,6 @@ def show_part(text: str) -> None:
 
 def say(words: str) -> None:
     """Print progress and complaints: what is no answer goes to standard error."""
-    from gears.system.installation import typed
+    from gears.system.installation import with_gears_path
 
-    print(f"gears: {typed(words)}", file=sys.stderr, flush=True)
+    print(f"gears: {with_gears_path(words)}", file=sys.stderr, flush=True)

@@ -43,11 +43,11 @@ def do_open(args: argparse.Namespace) -> int:
     from gears.laptop.open import command
     from gears.laptop.open.desktop import Desk
     from gears.sites.locate import locate
-    from gears.system.installation import typed
+    from gears.system.installation import with_gears_path
 
     route = locate(site_name(args))
     check_job_options(args, route.site.name)
-    desk = Desk(say, show, typed(f"gears open {route.site.name}"), browser=args.browser)
+    desk = Desk(say, show, with_gears_path(f"gears open {route.site.name}"), browser=args.browser)
     if route.kind == "local":
         command.open_local(route, desk)
     else:

@@ -42,7 +42,7 @@ from gears.sites.profile import Site
 from gears.sites.route import Route
 from gears.system import files, processes, tmux
 from gears.system.files import current_umask
-from gears.system.installation import gears_words, this_gears
+from gears.system.installation import gears_argv, this_gears
 from gears.system.progress import Progress, wait_for
 from gears.system.tmux import session_name
 
@@ -302,7 +302,7 @@ def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, A
         "loop": paths.dask_file("loop"),
         "log": paths.dask_file("owner.log"),
         "published": paths.dask_published,
-        "gears": shlex.join(gears_words()),
+        "gears": shlex.join(gears_argv()),
         "schedulers": SCHEDULERS,
         "kept": _kept(route.site),
     }

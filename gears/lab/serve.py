@@ -25,7 +25,7 @@ from gears.sites.route import Route
 from gears.ssh.failures import ENDED, STOPPED
 from gears.ssh.report import send
 from gears.system import files, processes
-from gears.system.installation import gears_words
+from gears.system.installation import gears_argv
 from gears.system.progress import Progress, wait_for
 from gears.system.records import as_values
 from gears.system.unix_http import connects
@@ -141,7 +141,7 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
         "noted": noted,
         "me": processes.line(processes.this_process()).strip(),
     }
-    script = render("remote.sh.j2", serve=shlex.join([*gears_words(), *again]), **values)
+    script = render("remote.sh.j2", serve=shlex.join([*gears_argv(), *again]), **values)
     try:
         noted.unlink()
     except FileNotFoundError:

@@ -71,7 +71,7 @@ def enter(name: str, options: ShellOptions, *, say: Progress) -> int:
         raise UsageError("gears shell requires a terminal", next=f"gears run {name} -- COMMAND   (needs no terminal)")
     role = host_role(route)
     if role == "lab":
-        return enter_here(route, options, say=say)
+        return enter_on_this_host(route, options, say=say)
     target = session_target(route) if role == "front" else None
     return pass_on(route, "shell", [name, *options.words()], again=f"gears shell {name}", target=target)
 
@@ -81,10 +81,10 @@ def enter_on_lab_host(name: str, options: ShellOptions, *, stay: bool, say: Prog
 
     `stay`: on this one of several login nodes.
     """
-    return enter_here(lab_route(locate(name).site), options, say=say, stay=stay)
+    return enter_on_this_host(lab_route(locate(name).site), options, say=say, stay=stay)
 
 
-def enter_here(route: Route, options: ShellOptions, *, say: Progress, stay: bool = False) -> int:
+def enter_on_this_host(route: Route, options: ShellOptions, *, say: Progress, stay: bool = False) -> int:
     """Replace this process by tmux. Returns only if the session is on another login node: the exit status there.
 
     If that node is unreachable, reports so and creates a new session here. `stay`: always use this host.

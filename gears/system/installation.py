@@ -15,7 +15,7 @@ from pathlib import Path
 COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask|env"
 
 
-def typed(text: str) -> str:
+def with_gears_path(text: str) -> str:
     """Return `text` with the path of this gears in each `gears COMMAND`, unless the PATH has it as `gears`."""
     word = _word()
     return text if word == "gears" else re.sub(rf"(?<![\w/.-])gears (?=(?:{COMMANDS})(?![\w-]))", f"{word} ", text)
@@ -37,7 +37,7 @@ def this_gears() -> str:
     return str(Path(sys.executable).with_name("gears"))
 
 
-def gears_words() -> list[str]:
+def gears_argv() -> list[str]:
     """Return the argument list of this gears, for a shell loop.
 
     `envs/init.sh` makes the command ignore PYTHONPATH, PYTHONHOME and the like.

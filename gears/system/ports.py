@@ -15,10 +15,10 @@ from gears.system.commands import run
 
 def port_is_free(number: int) -> bool:
     """Tell whether the port is free on 127.0.0.1 and on ::1."""
-    return _can_listen(socket.AF_INET, "127.0.0.1", number) and is_free_beside(number)
+    return _can_listen(socket.AF_INET, "127.0.0.1", number) and ipv6_port_is_free(number)
 
 
-def is_free_beside(number: int) -> bool:
+def ipv6_port_is_free(number: int) -> bool:
     """Tell whether the port is free on ::1, or the machine has no IPv6.
 
     A browser can resolve localhost to ::1 and would send the token to a listener there.

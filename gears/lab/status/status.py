@@ -19,7 +19,7 @@ from gears.sites.route import Route
 from gears.ssh.failures import FORBIDDING, Failure
 from gears.system import files
 from gears.system.files import Record
-from gears.system.installation import gears_home, typed
+from gears.system.installation import gears_home, with_gears_path
 
 if TYPE_CHECKING:  # read only where there is a job
     from gears.lab.job.records import JobRecord
@@ -89,7 +89,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
         lab=_lab(facts),
         job=facts.job,
         reason=reason,
-        next=typed(following) if following else None,
+        next=with_gears_path(following) if following else None,
         title=route.site.title,
         host=route.here,
         steps=_steps(route, facts, state),

@@ -17,7 +17,7 @@ from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.sites.route_record import save_route
 from gears.system import files, processes
-from gears.system.installation import gears_words, this_gears, typed
+from gears.system.installation import gears_argv, this_gears, with_gears_path
 from gears.system.progress import Progress, wait_for
 
 
@@ -177,7 +177,7 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
         _common_values(route, paths, "job")
         | _ssh_values(paths)
         | {
-            "again": typed(f"gears lab {route.site.name} --job"),
+            "again": with_gears_path(f"gears lab {route.site.name} --job"),
             "options": ssh_options(forward=behind, control=str(paths.control("job")), clear=bool(behind)),
             "forward": "" if behind else forward,
             "reach": check_scheduler(route.site).reach,
@@ -190,14 +190,14 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
 
 def _common_values(route: Route, paths: RunDir, what: str) -> dict[str, Any]:
     return {
-        "again": typed(f"gears lab {route.site.name}"),
+        "again": with_gears_path(f"gears lab {route.site.name}"),
         "site": route.site.name,
         "local": paths.local,
         "here": paths.here,
         "loop": paths.loop,
         "ask": paths.ask,
         "log": paths.log(what),
-        "gears": shlex.join(gears_words()),
+        "gears": shlex.join(gears_argv()),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from gears.errors import GearsError
 from gears.lab.supervisor.page_server import WaitingServer
-from gears.system.ports import free_port, is_free_beside, taken_by
+from gears.system.ports import free_port, ipv6_port_is_free, taken_by
 
 QUEUE = 128
 
@@ -96,7 +96,7 @@ def _listen_at(number: int) -> socket.socket:
     Raises OSError; EADDRINUSE also where somebody is at ::1 only, who would be asked in our place.
     """
     listener = socket.create_server(("127.0.0.1", number), backlog=QUEUE)
-    if not is_free_beside(number):
+    if not ipv6_port_is_free(number):
         listener.close()
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     return listener

@@ -28,7 +28,7 @@ from gears.sites.route import Route
 from gears.ssh.failures import ENDED
 from gears.ssh.report import send
 from gears.system import files
-from gears.system.installation import gears_home, gears_words, typed
+from gears.system.installation import gears_argv, gears_home, with_gears_path
 from gears.system.progress import wait_for
 from gears.system.unix_http import connects
 
@@ -54,9 +54,9 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
     except LoginNeeded as error:
         tell(needs=error.message)
     except GearsError as error:
-        tell(failed=error.message, next=typed(error.next) if error.next else None, exit=error.exit_code)
+        tell(failed=error.message, next=with_gears_path(error.next) if error.next else None, exit=error.exit_code)
         return error.exit_code
-    return hold([*gears_words(), "_open", route.site.name])
+    return hold([*gears_argv(), "_open", route.site.name])
 
 
 def make_sure(route: Route, *, ask: bool) -> None:
