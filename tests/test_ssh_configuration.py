@@ -187,7 +187,7 @@ def test_the_stanza_quotes_what_ssh_reads(tmp_path: Path) -> None:
 
 def test_no_cure_of_doctors_is_doctor() -> None:
     found = [failed("login", "x", "gears doctor andes"), failed("login", "x", "ssh a   (there: gears doctor andes)")]
-    assert [each.cure for each in elsewhere(found, "andes")] == [
+    assert [each.fix for each in elsewhere(found, "andes")] == [
         "gears logs andes",
         "ssh a   (there: gears doctor andes)",
     ]
