@@ -12,7 +12,7 @@ from gears.cli.options import Commands, add_command, add_job_options, lab_route
 from gears.errors import GearsError, UsageError
 
 if TYPE_CHECKING:
-    from gears.lab.status.status import Status
+    from gears.lab.status.model import Status
     from gears.sites.route import Route
 
 
@@ -32,6 +32,7 @@ def do_lab(args: argparse.Namespace) -> int:
     With `--json` the status always; with `--verbose` the job script, of a job that was refused too. Root is warned.
     """
     from gears.lab import start
+    from gears.lab.status.model import State
     from gears.lab.status.status import look
 
     route = lab_route(args)
@@ -47,8 +48,8 @@ def do_lab(args: argparse.Namespace) -> int:
         raise
     _say_script(args, route)
     if args.json:
-        print(json.dumps(look(route)))
-    elif status.state == "up":
+        print(json.dumps(look(route).as_json()))
+    elif status.state == State.UP:
         show(_how_to_reach(route, status))
     else:
         from gears.cli.status import as_text
@@ -69,13 +70,13 @@ def _how_to_reach(route: Route, status: Status) -> str:
     from gears.lab.address import with_token
     from gears.lab.status.status import lab_notes
 
-    site, lab = route.site.name, status.lab or {}
-    host = lab.get("host") or (status.hops[-1]["to"] if status.hops else route.here)
-    password = lab.get("login") == "password"
+    site, lab = route.site.name, status.lab
+    host = lab.host if lab else status.hops[-1].target if status.hops else route.here
+    password = bool(lab and lab.has_password)
     log_in = "with your password" if password else "with the token in the address   (a password: gears password)"
     lines = [
         f"JupyterLab of {site} is up on {host}.",
-        f"  open     {with_token(site, status.url or '', lab)}",
+        f"  open     {with_token(site, status.url or '', password=password)}",
         f"  log in   {log_in}",
         f"  laptop   gears ssh-config {site}   prints the stanza for ~/.ssh/config; then: ssh {site}-jupyter",
         f"  stop     gears stop {site}",
@@ -84,9 +85,9 @@ def _how_to_reach(route: Route, status: Status) -> str:
         here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
         lines.insert(2, here)
     if status.job:
-        yours = "".join(f", with your {variable}" for variable in status.job.variables or ())
+        yours = "".join(f", with your {variable}" for variable in status.job.variables)
         lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{yours}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
-    lines += lab_notes(lab)
+    lines += lab_notes(lab) if lab else []
     return "\n".join(lines)

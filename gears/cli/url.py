@@ -20,10 +20,8 @@ def do_url(args: argparse.Namespace) -> int:
     from gears.sites.locate import locate
 
     name = site_name(args)
-    record = look(locate(name))
-    if not record["url"]:
-        raise NothingRunning(
-            f"{name} is {record['state']}: {record['reason'] or 'nothing runs'}", next=f"gears lab {name}"
-        )
-    print(with_token(name, record["url"], record["lab"] or {}))
+    status = look(locate(name))
+    if not status.url:
+        raise NothingRunning(f"{name} is {status.state}: {status.reason or 'nothing runs'}", next=f"gears lab {name}")
+    print(with_token(name, status.url, password=bool(status.lab and status.lab.has_password)))
     return 0

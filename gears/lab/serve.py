@@ -15,7 +15,9 @@ from pathlib import Path
 
 from gears.lab.start import choose_lab, prepare
 from gears.lab.state import load_lab, save_lab
-from gears.lab.status.status import observe, shown_job
+from gears.lab.status.model import State
+from gears.lab.status.report import HopReport
+from gears.lab.status.status import observe
 from gears.lab.stop import stop_lab
 from gears.lab.supervisor.loop import loop_alive, start_loop
 from gears.sites.locate import lab_route, open_paths
@@ -27,7 +29,6 @@ from gears.ssh.report import send
 from gears.system import files, processes
 from gears.system.installation import gears_words
 from gears.system.progress import Progress, wait_for
-from gears.system.records import as_values
 from gears.system.unix_http import connects
 
 
@@ -43,17 +44,17 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
         return ENDED
     paths = prepare(route, local=local)
     left = left_behind(route, paths)
-    if requested and not job and observe(route, paths).state == "failed":
+    if requested and not job and observe(route, paths).state == State.FAILED:
         files.write_fifo(paths.ask, "again")
     route, word = choose_lab(replace(route, job=job and requested), paths, requested=requested)
     note_end(paths)
     started = start_loop(route, paths, local=local, word=word)
     wait_for(lambda: connects(paths.link), timeout_s=10)
     report(route, paths, left, started=started)
-    settled = ("up", "failed", "stopped", "queued")
+    settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
     wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
     report(route, paths, left, started=started)
-    if observe(route, paths).state == "stopped":  # by somebody on this host, since it was started
+    if observe(route, paths).state == State.STOPPED:  # by somebody on this host, since it was started
         return ENDED
     return hold(route, paths, again)
 
@@ -108,21 +109,21 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
     if lab and not lab.ended and load_lab(paths.lab_record) != lab:
         save_lab(paths.lab_record, lab)
     connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
-    found = {
-        "host": route.here,
-        "address": connection[2] if len(connection) == 4 else None,
-        "port": connection[3] if len(connection) == 4 else None,
-        "serving": connects(paths.link),
-        "state": status.state,
-        "reason": status.reason,
-        "lab": as_values(lab) if lab else None,
-        "job": shown_job(status.job),
-        "left": left,
-        "started": started,
-    }
-    if route.site.lab.home == "separate":  # else the front reads the same file
-        found["token"] = files.read_text(paths.token).strip()
-    send(found)
+    separate = route.site.lab.home == "separate"  # else the front reads the same file
+    found = HopReport(
+        host=route.here,
+        address=connection[2] if len(connection) == 4 else None,
+        port=connection[3] if len(connection) == 4 else None,
+        serving=connects(paths.link),
+        state=status.state,
+        reason=status.reason,
+        lab=lab,
+        job=status.job,
+        left=left,
+        started=started,
+        token=files.read_text(paths.token).strip() if separate else None,
+    )
+    send(found.as_values())
 
 
 def hold(route: Route, paths: RunDir, again: list[str]) -> int:

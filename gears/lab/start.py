@@ -10,7 +10,8 @@ from pathlib import Path
 
 from gears.errors import GearsError, StartFailed, UsageError
 from gears.lab.state import Plan, load_lab, load_turn
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status
+from gears.lab.status.status import observe
 from gears.lab.stop import clear_loop, end_loop, undo_start
 from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
@@ -39,7 +40,7 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person =
         )
     paths = prepare(route)
     status = observe(route, paths)
-    if status.state == "up":
+    if status.state == State.UP:
         say(f"already up: {status.url}")
         check_kind(route, status)
         return status
@@ -118,7 +119,7 @@ def choose_lab(route: Route, paths: RunDir, *, requested: bool) -> tuple[Route, 
 
 def check_retry(route: Route, status: Status) -> None:
     """Raise GearsError where a job has failed and no other one was asked for: that would be charged for."""
-    if status.state == "failed" and status.job and not route.job:
+    if status.state == State.FAILED and status.job and not route.job:
         site = route.site.name
         raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
 
@@ -131,11 +132,11 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> N
     if route.role != "front":
         return
     check_retry(route, status)
-    if not route.job or (status.job and status.state != "failed"):
+    if not route.job or (status.job and status.state != State.FAILED):
         return
     told, turn = reports(paths), status.turn
-    if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
-        say(f"{status.hops[0]['to']}: asked for a job")
+    if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
+        say(f"{status.hops[0].target}: asked for a job")
         wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
     elif not saved_route(paths.here)[0].job:  # else another command has just asked for one
         clear_loop(route, paths)

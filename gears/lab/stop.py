@@ -8,9 +8,10 @@ import sys
 from dataclasses import replace
 
 from gears.errors import CommandFailed, NothingRunning, NotReachable
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, load_lab, load_turn, mark_ended
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status
+from gears.lab.status.report import read_hop
+from gears.lab.status.status import observe
 from gears.sites.locate import find_paths, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -118,16 +119,16 @@ def stop_hop(route: Route, paths: RunDir, *, say: Progress) -> bool:
     clear_loop(route, paths)
     if not told:
         raise NotReachable(
-            f"{route.here} is cleared, but the lab on {status.hops[0]['to']} could not be told to stop",
-            next=f"ssh {status.hops[0]['to']}   (there: gears stop {route.site.name})",
+            f"{route.here} is cleared, but the lab on {status.hops[0].target} could not be told to stop",
+            next=f"ssh {status.hops[0].target}   (there: gears stop {route.site.name})",
         )
     if status.lab:
-        mark_ended(paths, status.lab["host"])
+        mark_ended(paths, status.lab.host)
     paths.pin.unlink(missing_ok=True)
     paths.fixed.unlink(missing_ok=True)  # whatever host the lab was on, it is none's any more
     if route.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)
-    return alive or status.state not in ("stopped",)
+    return alive or status.state != State.STOPPED
 
 
 def undo_start(route: Route, paths: RunDir, *, say: Progress) -> None:
@@ -192,14 +193,14 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -
     Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal.
     """
     loop = processes.read(paths.loop)
-    connected = status.hops[0]["state"] in ("up", "failed")
+    connected = status.hops[0].state in (State.UP, State.FAILED)
     if connected and loop and files.write_fifo(paths.hop_in, "stop"):
-        say(f"{status.hops[0]['to']}: stopping the lab")
+        say(f"{status.hops[0].target}: stopping the lab")
         number = load_turn(paths).number
         wait_for(lambda: not loop.alive() or _turned(paths, number) or _told(paths), timeout_s=STOPPING_S, every_s=0.05)
         if not loop.alive() or _told(paths):
             return True
-    elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
+    elif status.state == State.STOPPED or (status.lab is None and not _known_lab(paths)):
         return True
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
     say(f"{hop.host}: stopping the lab by an ssh of its own")

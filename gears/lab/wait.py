@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed
-from gears.lab import report
 from gears.lab.state import Plan, load_turn
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status, StepState
+from gears.lab.status.report import read_hop
+from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -54,7 +55,7 @@ SOMEBODY = Person()
 def check_kind(route: Route, status: Status) -> None:
     """Raise GearsError where a job is asked for, and JupyterLab is up but is none."""
     if route.job and status.job is None:
-        host = (status.lab or {}).get("host") or route.lab
+        host = status.lab.host if status.lab else route.lab
         site = route.site.name
         raise GearsError(f"it runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
 
@@ -78,18 +79,18 @@ class Waiting:
         The time in a queue does not count.
         """
         status = observe(self.route, self.paths)
-        if self.wake and status.state == "failed" and not self.route.job:
+        if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
             status = observe(self.route, self.paths)
-            if status.state == "queued":
+            if status.state == State.QUEUED:
                 self.began = time.monotonic()
-            if status.state == "up":
+            if status.state == State.UP:
                 check_kind(self.route, status)
                 self._tell_left()
                 return status
             self._tell(status)
-            if status.state == "needs-login" or self._at_prompt():
+            if status.state == State.NEEDS_LOGIN or self._at_prompt():
                 self._log_in(status)
             else:
                 self._check_hope(status)
@@ -102,12 +103,12 @@ class Waiting:
     def _tell(self, status: Status) -> None:
         reason = f": {status.reason}" if status.reason else ""
         words = f"{status.state}{reason}"
-        if status.state == "queued" and time.monotonic() - self.said_at > STILL_EVERY_S:
+        if status.state == State.QUEUED and time.monotonic() - self.said_at > STILL_EVERY_S:
             self.said = ""
             reason += f" (waiting for {(time.monotonic() - self.born) / 60:.0f} min; Ctrl-C leaves it in the queue)"
         if words != self.said:
             self.said, self.said_at = words, time.monotonic()
-            trying = next((step.what for step in status.steps if step.state == "trying"), "")
+            trying = next((step.what for step in status.steps if step.state == StepState.TRYING), "")
             self.say(f"{status.state}{reason}" if reason else f"{status.state}: {trying}")
 
     def _lasts(self, status: Status) -> bool:
@@ -118,17 +119,17 @@ class Waiting:
 
     def _check_hope(self, status: Status) -> None:
         """Raise where waiting on is in vain."""
-        if status.state == "failed" and self._lasts(status):
-            no_way = bool(status.hops) and status.hops[0]["state"] == "failed"
+        if status.state == State.FAILED and self._lasts(status):
+            no_way = bool(status.hops) and status.hops[0].state == State.FAILED
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
-        if status.state == "stopped":
+        if status.state == State.STOPPED:
             raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
         elsewhere = self.route.role == "lab" and status.job and status.job.host != self.route.here
-        if status.state == "unknown" and elsewhere:  # somebody asked for it on another login node meanwhile
+        if status.state == State.UNKNOWN and elsewhere:  # somebody asked for it on another login node meanwhile
             raise GearsError(status.reason or "followed from another host", next=status.next)
 
     def _tell_left(self) -> None:
-        told = report.read_hop(self.paths) if self.route.role == "front" else None
+        told = read_hop(self.paths) if self.route.role == "front" else None
         if told and told.left:
             left = told.left
             self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
@@ -139,10 +140,10 @@ class Waiting:
         def asks() -> bool:
             return load_turn(self.paths).plan == Plan.ASK
 
-        hop = status.hops[0]["state"] if status.hops else ""
-        if hop == "up" and files.write_fifo(self.paths.hop_in, "again"):
-            wait_for(lambda: asks() or observe(self.route, self.paths).state != "failed", timeout_s=15, every_s=0.2)
-        if hop == "failed":
+        hop = status.hops[0].state if status.hops else None
+        if hop == State.UP and files.write_fifo(self.paths.hop_in, "again"):
+            wait_for(lambda: asks() or observe(self.route, self.paths).state != State.FAILED, timeout_s=15, every_s=0.2)
+        if hop == State.FAILED:
             wait_for(asks, timeout_s=CLOSED_S + 5)
         if asks():
             self._wake("again")
@@ -152,7 +153,7 @@ class Waiting:
 
         On the lab host all was taken away then, its loop as well.
         """
-        astray = status.state == "unknown" and self.route.role == "front" and status.hops[0]["state"] == "up"
+        astray = status.state == State.UNKNOWN and self.route.role == "front" and status.hops[0].state == State.UP
         self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
         if self.wake and time.monotonic() - self.astray_since > ROUSE_AFTER_S:
             word = f"job {hand_over(self.route.site)}" if self.route.job else "again"
@@ -172,7 +173,7 @@ class Waiting:
     def _log_in(self, status: Status) -> None:
         """Attach the person's terminal to the pane in which ssh asks, until it is connected or has failed. Once."""
         can_ask = self.may_ask and sys.stdin.isatty() and sys.stdout.isatty()
-        if status.state == "needs-login" and not (can_ask and self._wake("person")):
+        if status.state == State.NEEDS_LOGIN and not (can_ask and self._wake("person")):
             raise LoginNeeded(status.reason or "a person has to log in", next=status.next)
         if not can_ask:
             return  # another terminal shows the prompt
@@ -194,7 +195,7 @@ class Waiting:
 
     def _move_on(self, status: Status) -> None:
         """Let the alias lead to another login node, where the recorded one stays out of reach."""
-        if self.route.role == "front" and status.hops[0]["state"] == "connecting" and status.reason:
+        if self.route.role == "front" and status.hops[0].state == State.CONNECTING and status.reason:
             waited_s = time.monotonic() - self.began
             if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
                 host = load_pin(self.paths).host

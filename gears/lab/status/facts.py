@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gears.lab.report import HopReport, read_hop
 from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
 from gears.lab.status.probe import Answer, probe
+from gears.lab.status.report import HopReport, read_hop
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.system import files, processes
-from gears.system.files import Record
+from gears.system.records import as_values
 from gears.system.unix_http import connects, get_json
 
 if TYPE_CHECKING:  # read only where there is a job
@@ -86,17 +86,20 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
 def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:
     """Find the job's record: in the home, which without a shared one has what the keeper last saw.
 
-    Before that, what was told.
+    Before that, what the lab host reported.
     """
-    told = () if shared else (record_in(answer.content.get("gears")).get("job"), report and report.job)
-    if not (any(told) or paths.job_record.exists()):
+    on_page = None if shared or not answer.page else answer.page.job
+    reported = None if shared or not report else report.job
+    if not (on_page or reported or paths.job_record.exists()):
         return None
     from gears.lab.job.records import from_values, load
 
     if shared:
         return _with_life(paths, load(paths))
-    page, reported = map(from_values, told)
-    return page or load(paths) or reported
+    if on_page is None and (saved := load(paths)):
+        return saved
+    shown = on_page or reported
+    return from_values(as_values(shown)) if shown else None
 
 
 def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
@@ -139,11 +142,6 @@ def _age_s(path: Path) -> float:
         return 0.0
 
 
-def record_in(value: object) -> Record:
-    """Return what was read where a record should be: that record, or an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
 def count_kernels(paths: RunDir) -> int | None:
     """Ask how many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
     token = files.read_text(paths.token).strip()
@@ -151,4 +149,5 @@ def count_kernels(paths: RunDir) -> int | None:
         status, content = get_json(paths.link, "/api/status", token=token)
     except OSError:
         return None
-    return content.get("kernels") if status == 200 else None
+    kernels = content.get("kernels")
+    return kernels if status == 200 and isinstance(kernels, int) else None

@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import GearsError
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, Turn, load_turn, note_up, save_given_up, save_lab
+from gears.lab.status.model import ShownJob, State, Status
 from gears.lab.status.probe import Answer, probe
+from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.held_socket import HELD_FD
 from gears.lab.supervisor.page_server import WaitingServer
@@ -26,7 +27,7 @@ from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import Failure
 from gears.ssh.pin import Pin, load_pin, reached_by, save_pin
-from gears.system import files, processes
+from gears.system import files, processes, records
 
 PROMPT_S = 100.0
 """For a person to answer ssh's prompt: under sshd's LoginGraceTime of 120 s, which ssh there does not notice.
@@ -127,14 +128,14 @@ def _keep_turn(route: Route, paths: RunDir, listener: socket.socket | None) -> i
     own = paths.held if listener else paths.socket("wait", os.getpid())
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
-    server = WaitingServer(own, observe(route, paths, answer=Answer("refused", {})).as_record(), listener)
+    server: WaitingServer[Status] = WaitingServer(own, observe(route, paths, answer=Answer("refused")), listener)
     files.switch(paths.link, own)
     number = _watch(route, paths, server)
     server.leave()
     return number
 
 
-def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
+def _watch(route: Route, paths: RunDir, server: WaitingServer[Status]) -> int | None:
     born = began = time.monotonic()
     number, closed_since = -1, math.inf
     while _loop_alive(paths, patient=time.monotonic() - born < 5):
@@ -152,8 +153,8 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
         if turn.how == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
             _give_up(paths, _unanswered(route))
-        if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
-            _give_up(paths, Failure("forward", server.status["reason"], server.status["next"]))
+        if server.page.state == State.FAILED and time.monotonic() - closed_since > CLOSED_S:
+            _give_up(paths, Failure("forward", server.page.reason or "", server.page.next))
         pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
         time.sleep(min(pause_s, NEWS_EVERY_S) if turn.what == "job" else pause_s)
     return None
@@ -188,23 +189,22 @@ def _switch_over(route: Route, paths: RunDir, candidate: Path, number: int) -> b
         return False
     note_up(paths, number)
     _note_report(route, paths)
-    _note_state(route, paths)
+    _note_state(route, paths, observe(route, paths))
     return True
 
 
-def _show(route: Route, paths: RunDir, server: WaitingServer, answer: Answer) -> None:
-    status = observe(route, paths, answer=answer).as_record()
-    if status != server.status:
-        server.status = status
+def _show(route: Route, paths: RunDir, server: WaitingServer[Status], answer: Answer) -> None:
+    status = observe(route, paths, answer=answer)
+    if status != server.page:
+        server.page = status
         _note_report(route, paths)
-        _note_job(route, paths, status["job"])
-        with contextlib.suppress(OSError):
-            files.write_record(_state_file(route, paths), status)
+        _note_job(route, paths, status.job)
+        _note_state(route, paths, status)
 
 
-def _note_state(route: Route, paths: RunDir) -> None:
+def _note_state(route: Route, paths: RunDir, status: Status) -> None:
     with contextlib.suppress(OSError):
-        files.write_record(_state_file(route, paths), observe(route, paths).as_record())
+        files.write_record(_state_file(route, paths), status.as_values())
 
 
 def _state_file(route: Route, paths: RunDir) -> Path:
@@ -250,11 +250,11 @@ def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
         save_pin(paths, pin)
 
 
-def _note_job(route: Route, paths: RunDir, job: files.Record | None) -> None:
+def _note_job(route: Route, paths: RunDir, job: ShownJob | None) -> None:
     """Note what the lab host's page showed of the job, for the time when JupyterLab answers in its place."""
     if job and route.role == "front" and route.site.lab.home == "separate":
         with contextlib.suppress(OSError):
-            files.write_record(paths.job_record, job)
+            records.save(paths.job_record, job)
 
 
 def prompt_s() -> float:

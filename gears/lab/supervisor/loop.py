@@ -11,6 +11,7 @@ from typing import Any
 
 from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.lab.state import Plan, load_lab, load_turn
+from gears.lab.status.model import State
 from gears.lab.status.status import observe
 from gears.sites.locate import open_paths, save_route
 from gears.sites.paths import RunDir
@@ -84,7 +85,7 @@ def check_loop(paths: RunDir, pid: int) -> None:
 
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
     """Tell whether a lab is up here: one whose loop was killed lives on by itself, and is as good as ever."""
-    return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
+    return kind_of_loop(route) == "lab" and observe(route, paths).state == State.UP
 
 
 def lab_without_socket(route: Route, paths: RunDir) -> bool:

@@ -11,8 +11,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from gears.lab.status.model import Page
 from gears.lab.supervisor import waiting_page
 
 QUIET_S = 0.3
@@ -24,21 +25,24 @@ HOLD_S = 180.0
 MOST_BODY = 1 << 30
 
 
-class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves `status`, a JSON object that its owner replaces whole whenever something changed."""
+ShownPage = TypeVar("ShownPage", bound=Page)
+
+
+class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer, Generic[ShownPage]):
+    """Serves `page`, which its owner replaces whole whenever something has changed."""
 
     address_family = socket.AF_UNIX
 
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, path: Path | None, status: dict[str, Any], listener: socket.socket | None = None) -> None:
+    def __init__(self, path: Path | None, page: ShownPage, listener: socket.socket | None = None) -> None:
         """Serve in a thread from now on.
 
         `listener`: one that listens at `path`, or at a port, already, and is left open and in place.
         """
         self.path = path or Path()
-        self.status = status
+        self.page = page
         self.last_request = time.monotonic()
         self.unanswered: set[Any] = set()
         self.leaving = threading.Event()
@@ -103,7 +107,7 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 class Handler(BaseHTTPRequestHandler):
     """Answers a request with the waiting page: HTML for whoever accepts it, else JSON."""
 
-    server: WaitingServer
+    server: WaitingServer[Page]
     protocol_version = "HTTP/1.1"
     server_version = "gears"
     timeout = 5
@@ -117,7 +121,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self.server.leaving.wait(HOLD_S)
         wants_json = "text/html" not in self.headers.get("Accept", "")
-        body = (waiting_page.as_json if wants_json else waiting_page.as_html)(self.server.status)
+        body = (waiting_page.as_json if wants_json else waiting_page.as_html)(self.server.page)
         self.send_response(503)
         self.send_header("Content-Type", "application/json" if wants_json else "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))

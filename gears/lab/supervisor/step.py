@@ -19,8 +19,8 @@ from pathlib import Path
 
 from gears.errors import CommandFailed
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, save_turn, was_up
+from gears.lab.status.report import read_hop
 from gears.lab.supervisor.cleanup import finish
 from gears.lab.supervisor.policy import plan_aim, plan_hop_turn, plan_lab_turn
 from gears.sites.paths import RunDir
