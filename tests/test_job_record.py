@@ -113,7 +113,9 @@ def test_what_is_shown_has_the_keys_of_before_and_stays_the_same() -> None:
     assert copy is not None
     assert (copy.number, copy.successor) == (0, Successor(id="4712"))
     assert shown(copy) == shown(golden())
-    assert as_line(shown(copy)).endswith("renewed 2 times more, next by job 4712, with your SBATCH_ACCOUNT=csc123")
+    assert as_line(shown(copy)).endswith(
+        "renewed up to 2 more times, next by job 4712, with your SBATCH_ACCOUNT=csc123"
+    )
 
 
 def test_a_copy_in_the_home_of_a_front_is_no_job_of_that_host(paths: RunDir) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the words of the command."""
-    lab = add_command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it", do_lab)
+    lab = add_command(commands, "lab", "start JupyterLab, or find a running one, and show how to reach it", do_lab)
     lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
     lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
     add_job_options(lab)
@@ -88,6 +88,6 @@ def _how_to_reach(route: Route, status: Status) -> str:
         yours = "".join(f", with your {variable}" for variable in status.job.variables)
         lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{yours}")
     if route.kind == "relay" and route.role == "lab":
-        lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
+        lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (opens the connection from the laptop)")
     lines += lab_notes(lab) if lab else []
     return "\n".join(lines)

@@ -35,7 +35,7 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person =
     site = route.site.name
     if route.role == "elsewhere":
         raise UsageError(
-            f"{site}: its lab is started on {route.lab} itself",
+            f"{site}: start its lab on {route.lab}",
             next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
         )
     paths = prepare(route)
@@ -121,7 +121,7 @@ def check_retry(route: Route, status: Status) -> None:
     """Raise GearsError where a job has failed and no other one was asked for: that would be charged for."""
     if status.state == State.FAILED and status.job and not route.job:
         site = route.site.name
-        raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
+        raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
 def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> None:
@@ -136,7 +136,7 @@ def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> N
         return
     told, turn = reports(paths), status.turn
     if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {hand_over(route.site)}"):
-        say(f"{status.hops[0].target}: asked for a job")
+        say(f"{status.hops[0].target}: requested a job")
         wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
     elif not saved_route(paths.here)[0].job:  # else another command has just asked for one
         clear_loop(route, paths)

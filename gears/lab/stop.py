@@ -119,7 +119,7 @@ def stop_hop(route: Route, paths: RunDir, *, say: Progress) -> bool:
     clear_loop(route, paths)
     if not told:
         raise NotReachable(
-            f"{route.here} is cleared, but the lab on {status.hops[0].target} could not be told to stop",
+            f"{route.here} is cleaned up, but the lab on {status.hops[0].target} could not be stopped",
             next=f"ssh {status.hops[0].target}   (there: gears stop {route.site.name})",
         )
     if status.lab:
@@ -203,7 +203,7 @@ def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -
     elif status.state == State.STOPPED or (status.lab is None and not _known_lab(paths)):
         return True
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
-    say(f"{hop.host}: stopping the lab by an ssh of its own")
+    say(f"{hop.host}: stopping the lab over a separate ssh connection")
     return end_by_ssh(hop, load_pin(paths))
 
 

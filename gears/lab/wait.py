@@ -57,7 +57,7 @@ def check_kind(route: Route, status: Status) -> None:
     if route.job and status.job is None:
         host = status.lab.host if status.lab else route.lab
         site = route.site.name
-        raise GearsError(f"it runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
+        raise GearsError(f"JupyterLab runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
 
 
 class Waiting:
@@ -123,16 +123,16 @@ class Waiting:
             no_way = bool(status.hops) and status.hops[0].state == State.FAILED
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
         if status.state == State.STOPPED:
-            raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
+            raise GearsError("the lab ended before it was up", next=f"gears logs {self.site}")
         elsewhere = self.route.role == "lab" and status.job and status.job.host != self.route.here
         if status.state == State.UNKNOWN and elsewhere:  # somebody asked for it on another login node meanwhile
-            raise GearsError(status.reason or "followed from another host", next=status.next)
+            raise GearsError(status.reason or "the job is monitored from another host", next=status.next)
 
     def _tell_left(self) -> None:
         told = read_hop(self.paths) if self.route.role == "front" else None
         if told and told.left:
             left = told.left
-            self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
+            self.say(f"a lab was left on {left} and may still be running: ssh {left}, then gears stop {self.site}")
 
     def _retry(self, status: Status) -> None:
         """Try again what had failed, since a person came back: here, or behind a hop that is up."""
@@ -174,7 +174,7 @@ class Waiting:
         """Attach the person's terminal to the pane in which ssh asks, until it is connected or has failed. Once."""
         can_ask = self.may_ask and sys.stdin.isatty() and sys.stdout.isatty()
         if status.state == State.NEEDS_LOGIN and not (can_ask and self._wake("person")):
-            raise LoginNeeded(status.reason or "a person has to log in", next=status.next)
+            raise LoginNeeded(status.reason or "login required", next=status.next)
         if not can_ask:
             return  # another terminal shows the prompt
         from gears.system import tmux
@@ -199,5 +199,5 @@ class Waiting:
             waited_s = time.monotonic() - self.began
             if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
                 host = load_pin(self.paths).host
-                self.say(f"{host} can't be reached, and is left as it is: trying others behind {self.route.lab}")
+                self.say(f"{host} can't be reached: trying other hosts behind {self.route.lab}")
                 self.paths.pin.unlink(missing_ok=True)

@@ -41,8 +41,6 @@ def with_request(site: Site, request: Mapping[str, Any]) -> Site:
 def check_scheduler(site: Site) -> Scheduler:
     """Return the site's scheduler. Raises UsageError where it has none."""
     if site.scheduler is None:
-        fix = (
-            f"gears sites show {site.name}   (then [scheduler] with kind = … in ~/.config/gears/sites/{site.name}.toml)"
-        )
+        fix = f"gears sites show {site.name}   (then add [scheduler] with kind = … to ~/.config/gears/sites/{site.name}.toml)"
         raise UsageError(f"{site.name} has no batch scheduler in its profile", next=fix)
     return site.scheduler

@@ -40,7 +40,7 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
         if now and now.live and now.id:
             return now
         if time.monotonic() > deadline:
-            raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")
+            raise NotReachable("another host has been submitting a job for too long", next=f"gears status {paths.site}")
         time.sleep(0.2)
     now = records.read(paths)
     if now and now.live:
@@ -104,12 +104,12 @@ def settle(route: Route, record: JobRecord) -> JobRecord:
     """Return the record of a submission that was broken off: the job is found by its name, or was never taken."""
     found = scheduler(record.kind).find(record.name, record.clusters)
     if found is None:
-        return replace(record, reason="the scheduler can't be asked whether it took the job")
+        return replace(record, reason="the scheduler can't be asked whether it accepted the job")
     if found:
         return replace(record, id=found[0], state=JobState.PENDING, known=JobState.PENDING)
     if time.time() - record.begun < records.TOLD_S and record.host != route.here:
         return record
-    return replace(record, state=JobState.GONE, reason="the submission was broken off")
+    return replace(record, state=JobState.GONE, reason="the submission was interrupted")
 
 
 def _new_record(route: Route, number: int, name: str) -> JobRecord:
@@ -179,5 +179,5 @@ def _explained(exc: CommandFailed, site: str) -> CommandFailed:
     if isinstance(exc, SubmissionRefused):
         fix = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
         return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=fix)
-    later = exc.next or f"gears lab {site} --job   (later: the scheduler could not be asked)"
+    later = exc.next or f"gears lab {site} --job   (later: the scheduler did not answer)"
     return CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later)

@@ -123,7 +123,7 @@ def judge(trial: Trial, head: str) -> None:
     if status not in REFUSALS:
         raise Open(f"{trial.method} /{trial.target} without a login was answered with {status or 'nothing'}")
     if "Origin" in trial.headers and re.search(r"(?im)^access-control-allow-origin: *(\*|https://anybody)", head):
-        raise Open("every page on the web may read its answers (Access-Control-Allow-Origin)")
+        raise Open("any web page can read its answers (Access-Control-Allow-Origin)")
 
 
 def ask_port(port: int, targets: Iterable[str] = ("/api/contents", "/api/kernels")) -> None:

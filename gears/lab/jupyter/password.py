@@ -20,8 +20,8 @@ def ask_password() -> str:
     first = getpass.getpass("Password for JupyterLab: ")
     if not first:
         raise UsageError("the password is empty", next="gears password")
-    if getpass.getpass("Once more: ") != first:
-        raise UsageError("the two passwords differ; nothing was changed", next="gears password")
+    if getpass.getpass("Repeat the password: ") != first:
+        raise UsageError("the passwords do not match; nothing was changed", next="gears password")
     return first
 
 
@@ -36,7 +36,7 @@ def set_password(password: str) -> Path:
         security.set_password(password, config_file=str(path))
         path.chmod(0o600)
     except ValueError as exc:
-        raise GearsError(f"{path}: is no valid JSON: {exc}", next=f"mv {path} {path}.broken && gears password") from exc
+        raise GearsError(f"{path}: invalid JSON: {exc}", next=f"mv {path} {path}.broken && gears password") from exc
     except OSError as exc:
         raise GearsError(f"{path}: {exc.strerror}", next=f"ls -l {path}") from exc
     finally:

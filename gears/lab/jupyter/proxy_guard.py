@@ -94,10 +94,10 @@ def refuse(found: listeners.Found, port: int) -> None:
 
     here = socket.gethostname()
     if found.other is None:
-        why = f"Nobody listens at port {port} of {here}: what was there has ended, or is on another host."
-        raise HTTPError(502, f"{why} For a Dask cluster: gears dask status", reason="Nobody there")
+        why = f"Nothing listens at port {port} of {here}: the program has ended, or runs on another host."
+        raise HTTPError(502, f"{why} For a Dask cluster: gears dask status", reason="Nothing listens")
     why = f"Port {port} of {here} belongs to another user (uid {found.other}); nothing was sent there."
-    raise HTTPError(403, f"{why} What you had at this port has ended.", reason="Another user's port")
+    raise HTTPError(403, f"{why} Your own program at this port has ended.", reason="Another user's port")
 
 
 def clean(headers: Any, secret: str, cookie: str = "") -> None:

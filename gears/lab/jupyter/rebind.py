@@ -42,7 +42,7 @@ class Places:
             if self.secret and not self.token.exists():
                 files.write_private(self.token, self.secret)
         except (GearsError, OSError) as exc:
-            self.serverapp.log.warning("gears: the sockets were swept away, and can't be made anew: %s", exc)
+            self.serverapp.log.warning("gears: the sockets were removed and can't be recreated: %s", exc)
 
     def _is_whole(self) -> bool:
         there = (self._link(), *self.records, Path(self.serverapp.runtime_dir), *([self.token] if self.secret else []))
@@ -58,7 +58,7 @@ class Places:
         if _identity(self.socket) != self.bound:
             from tornado.netutil import bind_unix_socket
 
-            self.serverapp.log.warning("gears: %s was swept away, and is made anew", self.socket)
+            self.serverapp.log.warning("gears: %s was removed; recreating it", self.socket)
             self.serverapp.http_server.add_socket(bind_unix_socket(str(self.socket), mode=0o600))
             self.bound = _identity(self.socket)
         if not self._link().exists():  # or leads to what is gone

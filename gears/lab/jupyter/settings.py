@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-CLOSED, WAY = "it would let others in", "it would break the way to JupyterLab"
+CLOSED, WAY = "it would let others in", "it would break the connection to JupyterLab"
 
 SERVER: dict[str, tuple[Any, str]] = {
     "allow_credentials": (False, CLOSED),

@@ -36,7 +36,7 @@ def warn(serverapp: Any, ends: float) -> None:
     """Warn in JupyterLab's log, terminals and kernels that its job is about to end. `ends`: seconds since 1970."""
     left_s = max(0, round(ends - time.time()))
     left = f"{left_s // 60} min" if left_s >= 120 else f"{left_s} s"
-    words = f"gears: this job ends in {left}. Save your work: variables are lost, notebooks are saved by themselves."
+    words = f"gears: this job ends in {left}. Save your work: variables are lost, notebooks are saved automatically."
     serverapp.log.warning(words)
     tell_terminals(serverapp.web_app.settings.get("terminal_manager"), words)
     tell_kernels(serverapp.kernel_manager)

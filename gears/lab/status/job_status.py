@@ -49,20 +49,20 @@ def _not_followed(route: Route, job: JobRecord) -> Verdict:
     if not job.live:
         return over(site, job)
     if host == route.here:
-        return State.UNKNOWN, f"job {job.id} is not followed from {host}", f"gears lab {site}"
-    return State.UNKNOWN, f"job {job.id} is followed from {host}", f"ssh {host}   (there: gears status {site})"
+        return State.UNKNOWN, f"job {job.id} is not monitored from {host}", f"gears lab {site}"
+    return State.UNKNOWN, f"job {job.id} is monitored from {host}", f"ssh {host}   (there: gears status {site})"
 
 
 def over(site: str, job: JobRecord) -> Verdict:
     """Return the verdict on a job that is over, where no loop has said more about it."""
-    return State.FAILED, f"job {job.id}: {job.reason or 'is over'}", f"gears lab {site} --job"
+    return State.FAILED, f"job {job.id}: {job.reason or 'has ended'}", f"gears lab {site} --job"
 
 
 def in_queue(job: JobRecord) -> str:
     """Describe a job that waits, in a sentence."""
     if job.state == JobState.SUBMITTING:
         return "the job is being submitted"
-    reason = job.reason or "it waits its turn"
+    reason = job.reason or "waiting in the queue"
     place = f", place {job.position}" if job.position else ""
     starts = f", expected to start {job.starts}" if job.starts else ""
     return f"job {job.id}: {reason}{place}{starts}; submitted {job.submitted}"
@@ -70,7 +70,7 @@ def in_queue(job: JobRecord) -> str:
 
 def suspended(job: JobRecord) -> str:
     """Describe a suspended job, while JupyterLab is stopped, and its browser waits for an answer."""
-    return f"job {job.id} is suspended on {job.node}: JupyterLab goes on when the scheduler lets it"
+    return f"job {job.id} is suspended on {job.node}: JupyterLab continues when the scheduler resumes it"
 
 
 SOON_S = 600
@@ -137,5 +137,7 @@ def as_line(job: ShownJob) -> str:
     if job.starts:
         words.append(f"expected to start {job.starts}")
     if job.renew:
-        words.append(f"renewed {job.renew} times more" + (f", next by job {job.successor}" if job.successor else ""))
+        words.append(
+            f"renewed up to {job.renew} more times" + (f", next by job {job.successor}" if job.successor else "")
+        )
     return ", ".join(words + [f"with your {variable}" for variable in job.variables])

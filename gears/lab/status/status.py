@@ -115,7 +115,7 @@ def _lab_state(route: Route, facts: Facts) -> Verdict:
     if facts.lab_alive:
         return State.UNKNOWN, "JupyterLab runs, but does not answer at the fixed path", again
     if facts.lab and not facts.lab.ended and facts.lab_alive is None:
-        reason = f"a lab was started on {facts.lab.host}; from {route.here} it can't be seen whether it still runs"
+        reason = f"a lab was started on {facts.lab.host}; whether it still runs can't be seen from {route.here}"
         return State.UNKNOWN, reason, f"ssh {facts.lab.host}   (there: gears status {site})"
     return State.STOPPED, None, again
 
@@ -125,7 +125,7 @@ def _elsewhere_state(route: Route, facts: Facts) -> Verdict:
     if facts.answer.kind == "jupyter":
         return State.UP, None, None
     following = f"ssh {alias}   (there: gears status {route.site.name})"
-    return State.UNKNOWN, f"the lab is on {route.lab}, and can't be seen from here", following
+    return State.UNKNOWN, f"the lab is on {route.lab}, which can't be seen from this host", following
 
 
 def _front_state(route: Route, facts: Facts) -> Verdict:
@@ -145,14 +145,14 @@ def _front_state(route: Route, facts: Facts) -> Verdict:
         return (
             State.UNKNOWN,
             facts.turn.reason,
-            f"{again}   (it is tried again by itself; this starts a lab elsewhere if need be)",
+            f"{again}   (gears reconnects automatically; this starts a lab on another host if needed)",
         )
     if facts.starting_up:
-        reason = f"{route.lab} has let us in, and still runs your start-up files there (~/.bashrc, ~/.ssh/rc …)"
+        reason = f"connected to {route.lab}, where your start-up files are still running (~/.bashrc, ~/.ssh/rc …)"
         return (
             State.CONNECTING,
             reason,
-            f"ssh {route.lab} echo works   (it takes as long; if it prints nothing, mend them)",
+            f"ssh {route.lab} echo works   (takes as long; if it prints nothing, fix those files)",
         )
     return State.CONNECTING, facts.turn.reason, again if ended else None
 
@@ -172,7 +172,7 @@ def _without_hop(route: Route, facts: Facts) -> Verdict:
 
         return over(route.site.name, facts.job)
     if facts.job:
-        return State.UNKNOWN, f"no hop runs on {route.here}; job {facts.job.id} may wait or run", again
+        return State.UNKNOWN, f"no hop runs on {route.here}; job {facts.job.id} may be queued or running", again
     if facts.lab and not facts.lab.ended:
         reason = f"no hop runs on {route.here}; the lab on {facts.lab.host} may be running"
         return State.UNKNOWN, reason, again
@@ -190,12 +190,12 @@ def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
     if own and own.state == State.FAILED:
         return State.FAILED, own.reason, own.next
     if facts.answer.kind == "silent":
-        return State.UNKNOWN, f"{host} does not answer; ssh finds out within 15 s whether the link is cut", again
+        return State.UNKNOWN, f"{host} does not answer; ssh detects a broken connection within 15 s", again
     if _forbidden(facts):
         reason = f"sshd on {host} forbids forwarding to sockets ({FORBIDDING})"
         return State.FAILED, reason, f"gears doctor {route.site.name}"
     if facts.answer.kind == "closed" and facts.was_up:
-        return State.UNKNOWN, f"the connection to {host} has just ended", again
+        return State.UNKNOWN, f"the connection to {host} was just closed", again
     if state == State.FAILED:
         return State.FAILED, f"{host}: {reason or report.reason}", following or again
     if state in (State.QUEUED, State.UNKNOWN):
@@ -299,7 +299,7 @@ def _lab_step(route: Route, facts: Facts, state: State) -> StepState:
 
 def lab_notes(lab: ShownLab) -> list[str]:
     """List what a user should know of a lab that is up, a line each."""
-    lost = [f"{name} can't be reached since its socket was swept away: Restart Kernel" for name in lab.unreachable]
+    lost = [f"{name} can't be reached since its socket was removed: restart the kernel" for name in lab.unreachable]
     return [f"  setting  {note}" for note in lab.overridden] + [f"  kernel   {note}" for note in lost]
 
 

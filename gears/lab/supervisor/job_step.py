@@ -116,7 +116,7 @@ def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
         job = submit.submit_successor(route, paths, job)
     if not job.successor:
         return job
-    before = f"job {job.id} {job.reason or 'is over'}"
+    before = f"job {job.id} {job.reason or 'has ended'}"
     job = submit.promote(job, job.successor)
     return replace(after_life(job, records.read_life(paths, job.number)), reason=before)
 
@@ -160,7 +160,7 @@ def _by_life(job: JobRecord, life: Life) -> str:
         return f"ended by a signal ({life.signal})"
     if life.ended is not None:
         return f"JupyterLab ended with {life.ended}"
-    return "the scheduler does not know it any more"
+    return "the scheduler no longer knows it"
 
 
 # --- carrying out ----------------------------------------------------------------------------

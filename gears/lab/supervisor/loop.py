@@ -41,7 +41,7 @@ def start_loop(
             _start(route, paths, say, word)
             return True
         open_paths(route, local=local)
-    raise NotReachable(f"{route.site.name} is being stopped again and again", next=f"gears status {route.site.name}")
+    raise NotReachable(f"{route.site.name} keeps being stopped", next=f"gears status {route.site.name}")
 
 
 def kind_of_loop(route: Route) -> str:
@@ -80,7 +80,7 @@ def check_loop(paths: RunDir, pid: int) -> None:
     """
     loop = processes.read(paths.loop)
     if loop is None or loop.pid != pid:
-        raise NothingRunning(f"{pid} is not the loop of {paths.site} any more", next=f"gears status {paths.site}")
+        raise NothingRunning(f"{pid} is no longer the loop of {paths.site}", next=f"gears status {paths.site}")
 
 
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
@@ -114,9 +114,9 @@ def _unreachable(route: Route, lab: processes.Process, socket: Path) -> tuple[st
     """Return reason and fix. /proc/PID/root: files as that process sees them (proc(5))."""
     site = route.site.name
     if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
-        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"
-        return reason, f"gears stop {site}; then name a directory on local disk as `local` in the profile"
-    reason = f"JupyterLab runs here (pid {lab.pid}), and has not made its socket anew; its kernels can't be reached"
+        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session can see"
+        return reason, f"gears stop {site}; then set `local` in the profile to a directory on local disk"
+    reason = f"JupyterLab runs here (pid {lab.pid}), but has not recreated its socket; its kernels can't be reached"
     return reason, f"gears logs {site}   (gears stop {site} ends it, with its kernels)"
 
 

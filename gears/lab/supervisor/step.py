@@ -85,7 +85,7 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Fai
 def why_session_ended(host: str, site: str, *, answered: bool) -> Failure:
     """Say why ssh ended with 0. A session in which gears had begun is dialled again, as after any cut."""
     if answered:
-        return Failure("network", f"{host}: the session there was ended", f"gears lab {site}")
+        return Failure("network", f"{host}: the session was closed", f"gears lab {site}")
     return before_gears(host, "the session ended")
 
 
@@ -108,7 +108,7 @@ def why_refused(words: str, site: str) -> Failure:
     """Return what JupyterLab said in its log before it ended with REFUSED (`gears.lab.jupyter.server.end`)."""
     said = words.rpartition(REFUSED_MARK)[2].partition("\n")[0]
     reason = f"JupyterLab was not started: {said}"
-    return Failure("refused", reason, f"gears lab {site}   (after that file was mended; more: gears logs {site})")
+    return Failure("refused", reason, f"gears lab {site}   (after fixing that file; details: gears logs {site})")
 
 
 def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:

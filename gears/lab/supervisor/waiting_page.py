@@ -13,8 +13,8 @@ from gears.system.templates import render
 RELOAD_S = 2
 MARKS = {StepState.UP: "✓", StepState.TRYING: "…", StepState.WAITING: "·", StepState.FAILED: "✗"}
 HEADINGS = {
-    State.NEEDS_LOGIN: "a person has to log in",
-    State.FAILED: "this did not work",
+    State.NEEDS_LOGIN: "login required",
+    State.FAILED: "failed",
     State.UNKNOWN: "not reachable at the moment",
 }
 
@@ -42,5 +42,5 @@ def as_html(page: Page) -> bytes:
 
 def _heading(page: Page) -> str:
     if page.state == State.FAILED and page.job and not page.job.live:
-        return "the job is over"
+        return "the job has ended"
     return HEADINGS.get(page.state, f"{page.state}…")
