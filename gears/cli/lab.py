@@ -82,11 +82,11 @@ def _how_to_reach(route: Route, status: Status) -> str:
         f"  stop     gears stop {site}",
     ]
     if route.kind == "local":
-        here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
-        lines.insert(2, here)
+        port_line = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
+        lines.insert(2, port_line)
     if status.job:
-        yours = "".join(f", with your {variable}" for variable in status.job.variables)
-        lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{yours}")
+        variables = "".join(f", with your {variable}" for variable in status.job.variables)
+        lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{variables}")
     if route.kind == "relay" and route.role == "lab":
         lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (opens the connection from the laptop)")
     lines += lab_notes(lab) if lab else []

@@ -1,4 +1,4 @@
-"""The address that a person opens, with its token."""
+"""The address to open, with its token."""
 
 from __future__ import annotations
 

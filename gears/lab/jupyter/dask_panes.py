@@ -13,7 +13,7 @@ CLOSE_S = 10.0
 """gears stop ends JupyterLab by force after 20 s."""
 
 
-def mend_dashboards(handler: Any) -> None:
+def fix_dashboards(handler: Any) -> None:
     """Let /dask/dashboard/ID lead to the port in the cluster's link.
 
     It takes the browser's own port for it, where the link is one of JupyterLab's proxy. Its panes don't use the route

@@ -96,7 +96,7 @@ async def _load(serverapp: Any, token: Path, names: list[str], wanted: asyncio.E
         for name in names:
             extension = _real(name)
             if name == "dask_labextension":
-                dask_panes.mend_dashboards(extension.DaskDashboardHandler)
+                dask_panes.fix_dashboards(extension.DaskDashboardHandler)
                 dask_panes.close_with(serverapp, importlib.import_module("dask_labextension.manager").manager)
             load = getattr(extension, "_load_jupyter_server_extension", None) or extension.load_jupyter_server_extension
             load(serverapp)

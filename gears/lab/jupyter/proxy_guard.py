@@ -107,9 +107,9 @@ def clean(headers: Any, secret: str, cookie: str = "") -> None:
             del headers[name]
     if "Cookie" in headers:
         cookies = [part.strip() for part in headers["Cookie"].split(";")]
-        kept = [part for part in cookies if not _logs_in(part.partition("=")[0].strip(), cookie)]
-        headers["Cookie"] = "; ".join(kept)
-        if not kept:
+        remaining = [part for part in cookies if not _logs_in(part.partition("=")[0].strip(), cookie)]
+        headers["Cookie"] = "; ".join(remaining)
+        if not remaining:
             del headers["Cookie"]
 
 

@@ -29,7 +29,7 @@ class Places:
         self.bound = _identity(socket)
         self.lost: list[str] = []
 
-    async def mend(self) -> None:
+    async def restore(self) -> None:
         """Make what is missing. What can't be made is logged, and tried again."""
         lost = self._lost_kernels()
         if self._is_whole() and lost == self.lost:
@@ -83,7 +83,7 @@ def watch(places: Places) -> None:
     """Look from now on, in the server's own loop."""
     from tornado.ioloop import PeriodicCallback
 
-    PeriodicCallback(places.mend, EVERY_S * 1000).start()
+    PeriodicCallback(places.restore, EVERY_S * 1000).start()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -147,10 +147,12 @@ def says(line: str, value: object) -> bool:
     """Tell whether a line of Python or JSON sets just this value."""
     words = re.split(r"[=:]", line, maxsplit=1)[-1].strip().rstrip(",")
     try:
-        said = {"true": True, "false": False, "null": None}[words] if words in LITERALS else ast.literal_eval(words)
+        value_on_line = (
+            {"true": True, "false": False, "null": None}[words] if words in LITERALS else ast.literal_eval(words)
+        )
     except (ValueError, SyntaxError):
         return False
-    return bool(said == value or (value == "127.0.0.1" and said == "localhost"))
+    return bool(value_on_line == value or (value == "127.0.0.1" and value_on_line == "localhost"))
 
 
 LITERALS = ("true", "false", "null")

@@ -20,7 +20,7 @@ Verdict = tuple[State, str | None, str | None]
 def job_state(route: Route, facts: Facts, job: JobRecord) -> Verdict:
     """Conclude a lab's state, reason and next command, on the login node.
 
-    No scheduler is asked: what it last said stands in the job's record.
+    The scheduler is not queried: its last answer is in the job's record.
     """
     site = route.site.name
     ended = facts.turn.ended
@@ -54,12 +54,12 @@ def _not_followed(route: Route, job: JobRecord) -> Verdict:
 
 
 def over(site: str, job: JobRecord) -> Verdict:
-    """Return the verdict on a job that is over, where no loop has said more about it."""
+    """Return the verdict on a job that has ended, where no loop has said more about it."""
     return State.FAILED, f"job {job.id}: {job.reason or 'has ended'}", f"gears lab {site} --job"
 
 
 def in_queue(job: JobRecord) -> str:
-    """Describe a job that waits, in a sentence."""
+    """Describe a waiting job in a sentence."""
     if job.state == JobState.SUBMITTING:
         return "the job is being submitted"
     reason = job.reason or "waiting in the queue"
@@ -69,16 +69,16 @@ def in_queue(job: JobRecord) -> str:
 
 
 def suspended(job: JobRecord) -> str:
-    """Describe a suspended job, while JupyterLab is stopped, and its browser waits for an answer."""
+    """Describe a suspended job, while JupyterLab is stopped and does not answer."""
     return f"job {job.id} is suspended on {job.node}: JupyterLab continues when the scheduler resumes it"
 
 
 SOON_S = 600
-"""A job that ends within this time, or is in the last quarter of a shorter one, is spoken of."""
+"""A job is warned of when it ends within this time, or is in its last quarter if it is shorter."""
 
 
 def warning(job: JobRecord) -> str | None:
-    """Say, while JupyterLab is up, that its time is short, or that no job will take over; None where neither is so."""
+    """Warn, while JupyterLab is up, that its job ends soon or that no job will take over; None where neither holds."""
     left_s = seconds_left(job.ends)
     trouble = job.trouble or None
     if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
@@ -97,7 +97,7 @@ def seconds_left(ends: str | None) -> int | None:
 
 
 def _closed_for_good(facts: Facts, job: JobRecord) -> bool:
-    """Tell whether JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
+    """Return whether JupyterLab listens by its record, the connection to its node is up, and it leads nowhere."""
     serves = facts.lab is not None and facts.lab.job == job.number and not facts.was_up
     return facts.turn.plan == Plan.DIAL and facts.answer.kind == "closed" and serves
 

@@ -1,6 +1,6 @@
-"""The status of a site, concluded from the facts: what the waiting page, `gears status` and `gears lab` show.
+"""Conclude the status of a site from the facts, for the waiting page, `gears status` and `gears lab`.
 
-What can't be seen from here is `unknown`, never `stopped`.
+What can't be seen from this host is `unknown`, never `stopped`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:  # read only where there is a job
     from gears.lab.job.records import JobRecord
 
 FORBIDDEN_AFTER_S = 2.0
-"""How long the far end must have been serving before a closed forward is put down to its sshd."""
+"""How long the remote end must have been serving before a closed forward is blamed on its sshd."""
 
 
 def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Status:
-    """Look, and conclude. Takes up to 3 s where something hangs. `answer`: what the keeper found behind its socket."""
+    """Gather the facts and conclude. Takes up to 3 s where a host hangs. `answer`: of the keeper's own probe."""
     facts = gather(route, paths, answer)
     return conclude(route, paths, facts)
 
 
 def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
-    """Conclude the status from the facts. Looks at nothing of the site itself."""
+    """Conclude the status from the facts, without looking at the site again."""
     state, reason, following = _conclusion(route, facts)
     return Status(
         site=route.site.name,
@@ -59,7 +59,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
 
 
 def address(route: Route, lab: Lab | None) -> str:
-    """Return what to open, without a secret: the laptop's port, or for the site of this machine alone its own port."""
+    """Return the address to open, without a secret: the laptop's port, or the lab's own port for the local site."""
     own_port = lab.port if lab and route.kind == "local" else None
     return f"http://localhost:{own_port or route.site.laptop.port}/lab"
 
@@ -68,7 +68,7 @@ Verdict = tuple[State, str | None, str | None]
 
 
 def _conclusion(route: Route, facts: Facts) -> Verdict:
-    """Conclude the state, why it is not up or what should be known though it is, and what to type."""
+    """Conclude the state, the reason or a warning, and the next command."""
     if not facts.job:
         return CONCLUSIONS[route.role](route, facts)
     from gears.lab.status.job_status import job_state, suspended, warning
@@ -158,7 +158,7 @@ def _front_state(route: Route, facts: Facts) -> Verdict:
 
 
 def _refusal(ended: Failure | None) -> State:
-    """Tell the state where a person is wanted."""
+    """Return the state of a hop that waits for the user."""
     return State.NEEDS_LOGIN if ended and ended.kind in ("login", "hostkey-unknown") else State.FAILED
 
 
@@ -182,7 +182,7 @@ def _without_hop(route: Route, facts: Facts) -> Verdict:
 def _behind_hop(route: Route, facts: Facts, host: str, again: str) -> Verdict:
     """Conclude from a hop that is up, where JupyterLab does not answer through it.
 
-    The page that answers is the lab host's or our own.
+    The page that answers is the lab host's or this host's own.
     """
     report = facts.report or HopReport()
     page, own = facts.answer.page, _own_page(route, facts)
@@ -211,7 +211,7 @@ def _own_page(route: Route, facts: Facts) -> Status | None:
 
 
 def _forbidden(facts: Facts) -> bool:
-    """Tell whether a forward that is closed can be put down to sshd: the far end serves, and this turn never was up."""
+    """Return whether sshd must have refused the forward: the remote end serves, and this turn was never up."""
     served = bool(facts.report and facts.report.serving) and facts.report_age_s > FORBIDDEN_AFTER_S
     return facts.answer.kind == "closed" and served and not facts.was_up
 
@@ -228,7 +228,7 @@ def _hop(route: Route, facts: Facts) -> Hop:
 
 
 def _lab_host(facts: Facts) -> str | None:
-    """Return the lab's host: of a job that is the login node, not the node the job is on."""
+    """Return the lab's host: with a job the login node, not the compute node."""
     if facts.job:
         return facts.job.host
     return facts.lab.host if facts.lab and not facts.lab.job else None

@@ -1,6 +1,6 @@
-"""The waiting page: HTML for a browser, JSON for programs. What is up, what is tried, what failed, what to type.
+"""The waiting page: HTML for a browser, JSON for programs. What is up, what is tried, what failed, what to run.
 
-It holds no secret, loads nothing from anywhere, and asks again by itself: the next answer may already be JupyterLab.
+It contains no secret, loads nothing from other hosts, and refreshes itself until JupyterLab answers.
 """
 
 from __future__ import annotations

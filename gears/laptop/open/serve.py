@@ -71,8 +71,8 @@ def make_sure(route: Route, *, ask: bool) -> None:
             served.append(paths.fixed)
             tell(socket=str(paths.fixed))
 
-    person = wait.Person(may_ask=ask, at_prompt=_at_prompt, begun=begun)
-    lab = bring_up(route, say=lambda words: tell(said=words), person=person).lab
+    requester = wait.Requester(may_ask=ask, at_prompt=_at_prompt, begun=begun)
+    lab = bring_up(route, say=lambda words: tell(said=words), requester=requester).lab
     begun()
     tell(up=True, token=_token(route, lab), host=lab.host if lab else None)
 
