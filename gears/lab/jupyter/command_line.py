@@ -58,7 +58,7 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
     if site.envs.default:
         options.append(f"--MappingKernelManager.default_kernel_name={site.envs.default.lower()}")
     if listen == "socket":
-        options.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
+        options.append("--MappingKernelManager.kernel_manager_class=gears.lab.jupyter.kernels.SocketKernelManager")
     return [*options, "--allow-root"] if root else options
 
 
