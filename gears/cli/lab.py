@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
+    """Add the command and its options."""
     lab = add_command(commands, "lab", "start JupyterLab, or find a running one, and show how to reach it", do_lab)
-    lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
-    lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
+    lab.add_argument("--dir", metavar="DIR", help="start directory (default: the profile's, else your home)")
+    lab.add_argument("--env", metavar="NAME", help="default environment of new notebooks (default: the profile's)")
     add_job_options(lab)
-    lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
+    lab.add_argument("--no-wait", action="store_true", help="return without waiting until it is up")
     lab.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def do_lab(args: argparse.Namespace) -> int:
-    """Make sure of the lab and print how to reach it, or its status where it is not up yet.
+    """Start the lab if needed, and print how to reach it, or its status where it is not up yet.
 
-    With `--json` the status always; with `--verbose` the job script, of a job that was refused too. Root is warned.
+    With `--json` always print the status; with `--verbose` also the job script, even of a refused job. Warns root.
     """
     from gears.lab import start
     from gears.lab.status.model import State
@@ -44,7 +44,7 @@ def do_lab(args: argparse.Namespace) -> int:
     except UsageError:
         raise
     except GearsError:
-        _say_script(args, route)  # what was refused, or did not come up
+        _say_script(args, route)  # of the job that was refused, or did not start
         raise
     _say_script(args, route)
     if args.json:

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from gears.lab.status.model import Status
 
 STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
-"""`gears status` answers by its exit status as well; what is up, or on its way, is 0."""
+"""Exit statuses of `gears status`; 0 for all other states: up, or starting."""
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
+    """Add the command and its options."""
     status = add_command(commands, "status", "show what is up, where, and what to do if it is not", do_status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     status.add_argument("--watch", action="store_true", help="show every change until interrupted")
 
 
 def do_status(args: argparse.Namespace) -> int:
-    """Print the status; with `--watch` again at every change, looked for every 2 s.
+    """Print the status; with `--watch` again at every change, checked every 2 s.
 
-    The exit status tells it as well (STATUS_EXITS).
+    The exit status reports it as well (STATUS_EXITS).
     """
     import time
 

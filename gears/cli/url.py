@@ -9,7 +9,7 @@ from gears.errors import NothingRunning
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
+    """Add the command and its options."""
     add_command(commands, "url", "print the address to open", do_url)
 
 

@@ -10,13 +10,13 @@ from gears.errors import GearsError, UsageError
 
 
 def config_file() -> Path:
-    """Return the file in which `jupyter server password` keeps it as well."""
+    """Return the file that `jupyter server password` uses too."""
     directory = os.environ.get("JUPYTER_CONFIG_DIR") or "~/.jupyter"
     return Path(directory).expanduser() / "jupyter_server_config.json"
 
 
 def ask_password() -> str:
-    """Ask twice, in a terminal, without showing it. Raises UsageError where the two differ or are empty."""
+    """Ask twice, in a terminal, without echo. Raises UsageError where the passwords differ or are empty."""
     first = getpass.getpass("Password for JupyterLab: ")
     if not first:
         raise UsageError("the password is empty", next="gears password")
@@ -26,7 +26,7 @@ def ask_password() -> str:
 
 
 def set_password(password: str) -> Path:
-    """Hash and store it. Raises GearsError, with the file untouched, where the file is no JSON or can't be written."""
+    """Hash and store it. Raises GearsError, with the file unchanged, where that is invalid JSON or can't be written."""
     from jupyter_server.auth import security
 
     path = config_file()
