@@ -131,7 +131,7 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
 
     Before its trap is set a signal would end the shell without a status, and the front would dial again. So the record
     of this process is removed first; the shell writes it again, which fails where everything was stopped in between
-    (`tell_fronts`). The script is an argument, since a file could be removed before the shell has read it.
+    (`signal_fronts`). The script is an argument, since a file could be removed before the shell has read it.
     """
     from gears.system.templates import render
 

@@ -38,11 +38,11 @@ def warn(serverapp: Any, ends: float) -> None:
     left = f"{left_s // 60} min" if left_s >= 120 else f"{left_s} s"
     words = f"gears: this job ends in {left}. Save your work: variables are lost, notebooks are saved automatically."
     serverapp.log.warning(words)
-    tell_terminals(serverapp.web_app.settings.get("terminal_manager"), words)
-    tell_kernels(serverapp.kernel_manager)
+    warn_terminals(serverapp.web_app.settings.get("terminal_manager"), words)
+    signal_kernels(serverapp.kernel_manager)
 
 
-def tell_terminals(manager: Any, words: str) -> None:
+def warn_terminals(manager: Any, words: str) -> None:
     """Show a line in each open terminal, as wall(1) does, without sending any input."""
     for terminal in getattr(manager, "terminals", {}).values():
         line = f"\r\n\x1b[7m{words}\x1b[0m\r\n"
@@ -51,7 +51,7 @@ def tell_terminals(manager: Any, words: str) -> None:
             client.on_pty_read(line)
 
 
-def tell_kernels(manager: Any) -> None:
+def signal_kernels(manager: Any) -> None:
     """Send SIGUSR1 to each kernel that has a handler for it."""
     for kernel in manager.list_kernel_ids():
         pid = getattr(manager.get_kernel(kernel).provisioner, "pid", None)

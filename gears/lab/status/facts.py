@@ -142,7 +142,7 @@ def _age_s(path: Path) -> float:
 
 
 def count_kernels(paths: RunDir) -> int | None:
-    """Count the lab's kernels; None where it does not tell, as with a password, when there is no token."""
+    """Count the lab's kernels; None where it does not answer, as with a password, when there is no token."""
     token = files.read_text(paths.token).strip()
     try:
         status, content = get_json(paths.link, "/api/status", token=token)

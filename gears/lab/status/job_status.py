@@ -1,4 +1,4 @@
-"""What follows for the status of a site whose lab is a job; see `gears.lab.status.status`."""
+"""Conclude the status of a site whose lab is a job; see `gears.lab.status.status`."""
 
 from __future__ import annotations
 

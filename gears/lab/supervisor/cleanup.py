@@ -21,7 +21,7 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
     """
     if not moved:
         _close_records(paths, what)
-    tell_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
+    signal_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
     with contextlib.suppress(FileNotFoundError):
         if (lock := files.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and cleans up
             clean(paths)
@@ -29,7 +29,7 @@ def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
             os.close(lock)
 
 
-def tell_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
+def signal_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
     """Signal the remote ends of hops on this host that nothing runs here any longer.
 
     SIGTERM: everything was stopped (`templates/remote.sh.j2`); SIGHUP: only the connection ends. Their directory is
@@ -72,7 +72,7 @@ def clean(paths: RunDir) -> None:
     lab = load_lab(paths.lab_record)
     if lab is None or lab.ended or lab.host == socket.gethostname():
         paths.fixed.unlink(missing_ok=True)
-    tell_fronts(paths)
+    signal_fronts(paths)
     if keeper := processes.read(paths.keeper):
         keeper.end(timeout_s=3)
     for path in [paths.link, *paths.local.glob(f"{paths.site}.*.sck")]:
