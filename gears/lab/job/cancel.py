@@ -43,7 +43,7 @@ def _ids(paths: RunDir, job: JobRecord) -> list[str]:
         if not one.id:  # its submission was interrupted: find it by name
             found = scheduler(job.kind).find(one.name, one.clusters)
             if found is None:
-                raise _unsure(paths, one.name, "the scheduler can't be asked")
+                raise _unsure(paths, one.name, "the scheduler does not answer")
             ids += found
     return [id for id in ids if id]
 

@@ -104,7 +104,7 @@ def settle(route: Route, record: JobRecord) -> JobRecord:
     """Return the record after an interrupted submission: the job is found by its name, or was never accepted."""
     found = scheduler(record.kind).find(record.name, record.clusters)
     if found is None:
-        return replace(record, reason="the scheduler can't be asked whether it accepted the job")
+        return replace(record, reason="the scheduler does not answer; it may have accepted the job")
     if found:
         return replace(record, id=found[0], state=JobState.PENDING, known=JobState.PENDING)
     if time.time() - record.begun < records.SUBMISSION_TIMEOUT_S and record.host != route.here:
