@@ -84,7 +84,7 @@ def test_environment_missing_on_the_node(site: Centre) -> None:
         for node in (site.c1, site.c2):
             node.run(f"umount {home()}/.venv", "root", check=True)
     assert done.returncode == 1, done.stderr
-    assert f"there is no {home()}/.venv/bin/python" in done.stderr
+    assert f"{home()}/.venv/bin/python does not exist on " in done.stderr
     assert "--job" in done.stderr
 
 

@@ -213,7 +213,7 @@ def test_the_page_says_of_every_setting_what_becomes_of_it() -> None:
     from jupyter_server.serverapp import ServerApp
 
     page = (Path(__file__).parents[1] / "docs/reference/jupyter-settings.md").read_text()
-    ours, _, others = page.partition("Of other classes:")
+    ours, _, others = page.partition("In other classes:")
     theirs = others.partition("## Settings that are yours")[2]
     table = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in ours.splitlines() if line[:3] == "| `")))
     rest = set(re.findall(r"`(\w+)`", theirs))

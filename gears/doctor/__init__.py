@@ -20,7 +20,8 @@ from gears.doctor.programs import check_ssh, check_terminal, check_tmux
 from gears.doctor.space import check_home_space, check_local_space
 from gears.doctor.sshd import check_forwarding
 from gears.errors import GearsError
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import Status
+from gears.lab.status.status import observe
 from gears.sites.locate import find_paths, place_of
 from gears.sites.paths import RunDir, plan_local
 from gears.sites.route import Route

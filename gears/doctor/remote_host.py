@@ -17,7 +17,7 @@ from gears import __version__
 from gears.doctor.finding import Finding, failed, from_record, ok, warning
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import fix_for
-from gears.lab.status.status import Status
+from gears.lab.status.model import Status
 from gears.sites.load import to_json
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
 from gears.lab.address import with_token
 from gears.lab.start import bring_up
+from gears.lab.status.model import State
 from gears.laptop.open import desktop
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import choose_user, end_command
 from gears.laptop.open.port import RETURN_S, LaptopPort
 from gears.laptop.open.session import Session
-from gears.laptop.open.waiting_page import status
+from gears.laptop.open.waiting_page import plan_page
 from gears.sites import directories
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -40,7 +41,7 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
         with _until_ended(route, desk):
             known = choose_user(route, user)
             stale = end_stale(paths)
-            first = status(route, "connecting", None, desk.again)
+            first = plan_page(route, State.CONNECTING, None, desk.again)
             laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
             try:
                 files.write_record(paths.opened, {"port": port})
@@ -55,7 +56,7 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
 def open_local(route: Route, desk: Desk) -> None:
     """Open the lab of this machine: no way is needed. Raises what `bring_up` raises."""
     found = bring_up(route, say=desk.say)
-    address = with_token(route.site.name, found.url or "", found.lab or {})
+    address = with_token(route.site.name, found.url or "", password=bool(found.lab and found.lab.has_password))
     desk.show(f"JupyterLab is up on this machine.\n  open     {address}")
     if desk.browser:
         paths = directories.open_laptop(gears_home(), route.site.name, this_host().user)

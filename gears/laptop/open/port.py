@@ -13,9 +13,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from gears.errors import GearsError
+from gears.lab.status.model import Page
 from gears.lab.supervisor.page_server import WaitingServer
 from gears.system.ports import free_port, is_free_beside, taken_by
 
@@ -28,21 +28,21 @@ RETURN_S = 2.0
 class LaptopPort:
     """127.0.0.1:`number`, and nothing else: no other machine gets there."""
 
-    def __init__(self, number: int, status: dict[str, Any], again: str, *, patient_s: float = 0.0) -> None:
-        """Take the port, and show `status` on the page. `again`: the command that was typed.
+    def __init__(self, number: int, page: Page, again: str, *, patient_s: float = 0.0) -> None:
+        """Take the port, and show `page`. `again`: the command that was typed.
 
         Raises GearsError where it is taken, and is so for `patient_s`.
         """
         self.number = number
         self.again = again
-        self._status = status
-        self._server: WaitingServer | None = self._serve(patient_s)
+        self._page = page
+        self._server: WaitingServer[Page] | None = self._serve(patient_s)
 
-    def show(self, status: dict[str, Any]) -> None:
+    def show(self, page: Page) -> None:
         """Set what the page says from now on."""
-        self._status = status
+        self._page = page
         if self._server:
-            self._server.status = status
+            self._server.page = page
 
     def take_back(self) -> None:
         """Let the page answer again: ssh has ended. Raises GearsError where something else has taken the port."""
@@ -69,9 +69,9 @@ class LaptopPort:
             self._server.close_door()
             self._server = None
 
-    def _serve(self, patient_s: float) -> WaitingServer:
+    def _serve(self, patient_s: float) -> WaitingServer[Page]:
         with self._listen(patient_s) as listener:
-            return WaitingServer(None, self._status, listener)
+            return WaitingServer(None, self._page, listener)
 
     def _listen(self, patient_s: float) -> socket.socket:
         deadline = time.monotonic() + patient_s

@@ -22,6 +22,7 @@ from typing import Any
 from gears.errors import GearsError, LoginNeeded
 from gears.lab import wait
 from gears.lab.start import bring_up
+from gears.lab.status.model import ShownLab, State
 from gears.lab.status.status import look
 from gears.sites.locate import find_paths
 from gears.sites.route import Route
@@ -48,7 +49,7 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
     """
     try:
         route = find_route()
-        if not start and look(route)["state"] == "stopped":
+        if not start and look(route).state == State.STOPPED:
             return ENDED
         make_sure(route, ask=ask)
     except LoginNeeded as error:
@@ -70,10 +71,10 @@ def make_sure(route: Route, *, ask: bool) -> None:
             served.append(paths.fixed)
             tell(socket=str(paths.fixed))
 
-    person = wait.Person(may_ask=ask, at_prompt=_at_prompt, begun=begun)
-    lab = bring_up(route, say=lambda words: tell(said=words), person=person).lab or {}
+    requester = wait.Requester(may_ask=ask, at_prompt=_at_prompt, begun=begun)
+    lab = bring_up(route, say=lambda words: tell(said=words), requester=requester).lab
     begun()
-    tell(up=True, token=_token(route, lab), host=lab.get("host"))
+    tell(up=True, token=_token(route, lab), host=lab.host if lab else None)
 
 
 def hold(again: Sequence[str]) -> int:
@@ -90,7 +91,7 @@ def _at_prompt() -> Iterator[None]:
         tell(login=False)
 
 
-def _token(route: Route, lab: files.Record) -> str:
-    if lab.get("login") == "password":
+def _token(route: Route, lab: ShownLab | None) -> str:
+    if lab and lab.has_password:
         return ""
     return files.read_text(gears_home() / "run" / route.site.name / "token").strip()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 
 from gears.errors import CommandFailed, GearsError, LoginNeeded
+from gears.lab.status.model import Page, State
 from gears.lab.status.probe import probe
 from gears.lab.supervisor.keeper import prompt_s
 from gears.lab.supervisor.policy import NETWORK_PAUSES_S
@@ -20,7 +21,7 @@ from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import first_host, forward_command, plan_dial
 from gears.laptop.open.failures import why_connection_ended, why_front_failed
 from gears.laptop.open.port import LaptopPort
-from gears.laptop.open.waiting_page import status
+from gears.laptop.open.waiting_page import plan_page
 from gears.sites import validators
 from gears.sites.paths import MAX_FORWARD_PATH, RunDir
 from gears.sites.route import Route
@@ -177,11 +178,11 @@ class Session:
             self._back()
         elif answer.kind == "waiting":
             self.misses = 0
-            page = answer.content["gears"]
-            if page.get("state") == "needs-login":
-                self._want(str(page.get("reason")))
+            page = answer.page or Page()
+            if page.state == State.NEEDS_LOGIN:
+                self._want(str(page.reason))
             else:
-                self._tell(str(page.get("reason") or page.get("state")))
+                self._tell(page.reason or page.state)
         else:
             self._miss(connection)
 
@@ -226,7 +227,7 @@ class Session:
         if reason != self.trouble:
             self.trouble, self.away = reason, True
             self.desk.say(f"{self.site}: {reason}")
-        self.port.show(status(self.route, "connecting", reason, self.desk.again))
+        self.port.show(plan_page(self.route, State.CONNECTING, reason, self.desk.again))
 
     def _want(self, reason: str, login: bool = True, following: str | None = None) -> None:
         """Ask for a person: once for each reason. Raises LoginNeeded where there can be none."""
@@ -236,7 +237,7 @@ class Session:
             raise LoginNeeded(reason, next=f"{self.desk.again}   (in a terminal)")
         self.wanted, self.away = reason, True
         desktop.forget_typed()
-        self.port.show(status(self.route, "needs-login" if login else "failed", reason, self.desk.again))
+        self.port.show(plan_page(self.route, State.NEEDS_LOGIN if login else State.FAILED, reason, self.desk.again))
         first = f"{following}; then " if following and not login else ""
         self.desk.say(
             f"{self.site}: {reason}\n  next: {first}press Enter here, to {'log in' if login else 'try again'}"
