@@ -212,7 +212,7 @@ def test_cancel_frees_one_port_and_then_all(servers: Centre) -> None:
 def test_typed_twice_it_says_what_is_there(servers: Centre) -> None:
     terminal, found = start(servers, "antakya")
     done = gears(servers.laptop, "forward antakya", check=True)
-    assert [(one.port, one.about.endswith("forwarded already")) for one in shown(done.stdout)] == [
+    assert [(one.port, one.about.endswith("already forwarded")) for one in shown(done.stdout)] == [
         (one.port, True) for one in found
     ]
     end(terminal)

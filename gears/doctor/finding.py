@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from gears.system.records import as_values, parse
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
@@ -24,14 +26,16 @@ class Finding:
     host: str = ""
 
     def as_record(self) -> dict[str, Any]:
-        """Return what JSON has of the finding."""
-        record = asdict(self)
-        return record | {"cure": record.pop("fix")}
+        """Return the finding as JSON values, with the fix under the key `cure`."""
+        values = as_values(self)
+        return values | {"cure": values.pop("fix")}
 
 
-def from_record(record: dict[str, Any]) -> Finding:
-    """Read a finding of another host's doctor (`Finding.as_record`)."""
-    return Finding(**{key: value for key, value in record.items() if key != "cure"}, fix=record["cure"])
+def read_findings(records: object) -> tuple[Finding, ...]:
+    """Parse the findings of another host's doctor (`Finding.as_record`). Skip those that are not complete."""
+    items = [item for item in records if isinstance(item, dict)] if isinstance(records, list) else []
+    found = (parse(Finding, item | {"fix": item.get("cure")}) for item in items)
+    return tuple(finding for finding in found if finding and finding.level in MARKS)
 
 
 def ok(what: str, seen: str) -> Finding:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gears.doctor.finding import Finding, failed, from_record, ok, warning
+from gears.doctor.finding import Finding, failed, ok, read_findings, warning
 from gears.doctor.remote_host import dial, judge, judge_end, remote_command
 from gears.sites.route import Route
 from gears.ssh.failures import Failure, explain_failure
@@ -91,7 +91,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
     if line:
         yield replace(ok("login", f"`ssh {name}` gets in without a passcode"), host=route.front)
-        yield from (from_record(found) for found in json.loads(line))
+        yield from read_findings(json.loads(line))
         return
     ended = Failure("network", f"{route.front} said nothing in time", f"ssh -v {name}")
     if status is not None:

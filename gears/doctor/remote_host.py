@@ -11,10 +11,10 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gears import __version__
-from gears.doctor.finding import Finding, failed, from_record, ok, warning
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.doctor.report import HostReport, read_report
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import fix_for
 from gears.lab.status.status import Status
@@ -35,8 +35,6 @@ from gears.system.unix_http import UnixConnection
 ALIVE = b"alive\n"
 """What the far end says to whoever gets through to its socket."""
 
-Record = dict[str, Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -45,7 +43,7 @@ class Call:
     `forwarded`: whether its socket answered through ssh; None where that was not tried. `skew_s`: its clock less ours.
     """
 
-    report: Record
+    report: HostReport | None
     ended: Failure | None
     forwarded: bool | None = None
     skew_s: float = 0.0
@@ -88,16 +86,16 @@ def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, unti
     """Take the far end's report, try the forward while the far end lives, and let it go."""
     forwarded = None
     with Conversation(argv) as ssh:
-        report: Record = read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic()))
+        report = read_report(read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic())))
         now = time.time()
         if report and directory:
             forwarded = _hear(directory / "near.sck")
         status, stderr = ssh.end(timeout_s=2.0 if report else max(0.5, until - time.monotonic()))
     if report:
-        return Call(report, None, forwarded, float(report.get("time", now)) - now)
+        return Call(report, None, forwarded, (now if report.time is None else report.time) - now)
     if status in (None, 0):  # it ends well once its input is closed
-        return Call({}, Failure("network", f"{host} said nothing in time", f"time ssh {host} true"))
-    return Call({}, explain_failure(status, stderr, site=site.name, host=host, interactive=False))
+        return Call(None, Failure("network", f"{host} said nothing in time", f"time ssh {host} true"))
+    return Call(None, explain_failure(status, stderr, site=site.name, host=host, interactive=False))
 
 
 def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
@@ -105,17 +103,18 @@ def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Find
 
     `up`: the hop was logged in before.
     """
-    if call.ended is not None:
-        return [replace(judge_end(call.ended, route, up=up), host=host)]
-    host = str(call.report.get("host", host))
+    report = call.report
+    if report is None:
+        return [replace(judge_end(call.ended, route, up=up), host=host)] if call.ended else []
+    host = report.host or host
     both = [
         ok("login", "without a passcode"),
-        _judge_version(str(call.report.get("version"))),
+        _judge_version(report.version),
         _judge_clock(call.skew_s),
-        *(_judge_home(call.report.get("shared"), route.site) if route.kind == "relay" else []),
-        *_judge_forward(call),
+        *(_judge_home(report.shared, route.site) if route.kind == "relay" else []),
+        *_judge_forward(report, call.forwarded),
     ]
-    return [replace(found, host=host) for found in both] + [from_record(found) for found in call.report["findings"]]
+    return [*(replace(found, host=host) for found in both), *report.findings]
 
 
 def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
@@ -159,13 +158,13 @@ def _judge_home(shared: bool | None, site: Site) -> Iterator[Finding]:
     yield (warning if shared else failed)("home", cause, fix)
 
 
-def _judge_forward(call: Call) -> Iterator[Finding]:
-    forbidden = [str(words) for words in call.report.get("forbidden") or []]
-    if call.forwarded or (call.forwarded is None and call.report.get("forbidden") == []):
+def _judge_forward(report: HostReport, forwarded: bool | None) -> Iterator[Finding]:
+    if forwarded or (forwarded is None and report.forbidden == ()):
         yield ok("forwarding", "sshd allows it")
-    elif forbidden:
+    elif report.forbidden:
+        forbidden = list(report.forbidden)
         yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", fix_for(forbidden))
-    elif call.forwarded is False:
+    elif forwarded is False:
         fix = (
             "ask the centre to set in sshd_config, for you: AllowTcpForwarding local, AllowStreamLocalForwarding local"
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gears import __version__
 from gears.doctor.remote_host import ALIVE
+from gears.doctor.report import HostReport
 from gears.doctor.sshd import effective_options, forbidden_by
 from gears.sites.locate import lab_route
 from gears.sites.profile import Site
@@ -26,25 +27,19 @@ def answer(site: Site, directory: Path | None, mark: Path | None) -> None:
     """
     with contextlib.ExitStack() as stack:
         listener = _listen(directory, stack) if directory else None
-        send(_report(site, mark))
+        send(_report(site, mark).as_record())
         _serve(listener)
 
 
-def _report(site: Site, mark: Path | None) -> dict[str, object]:
+def _report(site: Site, mark: Path | None) -> HostReport:
     from gears.doctor import examine_host
 
     route = lab_route(site)
     shared = mark.exists() if mark else None
     options = effective_options()
     findings = examine_host(route, home=not shared)
-    return {
-        "host": route.here,
-        "version": __version__,
-        "shared": shared,
-        "forbidden": None if options is None else forbidden_by(options),
-        "findings": [finding.as_record() for finding in findings],
-        "time": time.time(),
-    }
+    forbidden = None if options is None else tuple(forbidden_by(options))
+    return HostReport(route.here, __version__, shared, forbidden, tuple(findings), time.time())
 
 
 def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | None:

@@ -18,7 +18,7 @@ def forward(names: list[str], *, show: Callable[[str], None], say: Callable[[str
 
 def listed() -> list[str]:
     """Return a line for each forward of this laptop, whichever command made it. Raises NothingRunning without any."""
-    found = [_line(one) for one in records.live()]
+    found = [_line(record.name, forward) for record in records.live().values() for forward in record.forwards]
     if not found:
         raise NothingRunning("nothing is forwarded", next="gears forward HOST")
     return found
@@ -28,8 +28,10 @@ def cancelled(ports: list[str]) -> list[str]:
     """End the forward at a port, or all. Raises NothingRunning if there is none, UsageError for anything but a port."""
     if len(ports) > 1 or not all(port.isdecimal() for port in ports):
         raise UsageError("cancel takes one port, or none for all", next="gears forward list")
-    return [f"cancelled  {_line(one)}" for one in records.cancel(int(ports[0]) if ports else None)]
+    cancelled = records.cancel(int(ports[0]) if ports else None)
+    return [f"cancelled  {_line(name, forward)}" for name, forward in cancelled]
 
 
-def _line(one: records.Forward) -> str:
-    return f"{one.port}  {one.name:12} {NAMES.get(one.kind, one.kind):8} {one.address}  → {one.target}"
+def _line(name: str, forward: records.Forward) -> str:
+    kind = NAMES.get(forward.kind, forward.kind)
+    return f"{forward.port}  {name:12} {kind:8} {forward.address}  → {forward.target}"

@@ -103,19 +103,25 @@ class Session:
 
     def _show_new(self, line: Line, tunnel: Tunnel) -> None:
         with records.locked():
-            there = {(one.name, one.target): one.port for one in records.live() if one.record != tunnel.record}
+            forwarded = {
+                (record.name, forward.target): forward.port
+                for path, record in records.live().items()
+                if path != tunnel.record
+                for forward in record.forwards
+            }
             wanted = [server for server in tunnel.servers if server.target not in line.cancelled]
-            known = [there.get((line.name, server.target)) for server in wanted]
-            ports = [port or _place(tunnel, server) for server, port in zip(wanted, known, strict=True)]
-        rows = [row for row in zip(wanted, ports, known, strict=True) if line.shown.get(row[0].target) != row[1]]
+            existing = [forwarded.get((line.name, server.target)) for server in wanted]
+            ports = [port or _forward(tunnel, server) for server, port in zip(wanted, existing, strict=True)]
+        rows = [row for row in zip(wanted, ports, existing, strict=True) if line.shown.get(row[0].target) != row[1]]
         if rows:
             self.show(line.name if line.name == tunnel.host else f"{line.name} ({tunnel.host})")
         for server, port, before in rows:
             line.shown[server.target] = port
-            self.show(self._row(server, server.address(port, with_token=self.with_tokens), known=before is not None))
+            address = server.address(port, with_token=self.with_tokens)
+            self.show(self._row(server, address, already=before is not None))
 
-    def _row(self, server: Server, address: str, *, known: bool) -> str:
-        remarks = [server.about, server.remark(with_token=self.with_tokens), "forwarded already" if known else ""]
+    def _row(self, server: Server, address: str, *, already: bool) -> str:
+        remarks = [server.about, server.remark(with_token=self.with_tokens), "already forwarded" if already else ""]
         return f"  {NAMES[server.kind]:8} {address}   {'; '.join(filter(None, remarks))}".rstrip()
 
     def _show_here(self, name: str) -> None:
@@ -126,7 +132,7 @@ class Session:
         for server in read_servers(report):
             port = server.target.rpartition(":")[2]
             address = server.address(int(port), with_token=self.with_tokens) if port.isdigit() else server.target
-            self.show(self._row(server, address, known=False))
+            self.show(self._row(server, address, already=False))
 
     def _look_after(self, line: Line) -> None:
         if line.tunnel:
@@ -159,7 +165,8 @@ class Session:
             self.say(str(error))
 
 
-def _place(tunnel: Tunnel, server: Server) -> int:
+def _forward(tunnel: Tunnel, server: Server) -> int:
+    """Forward a server's port, or the next one that can be bound, and return it. Raises NotReachable if none can."""
     key = f"{tunnel.name} {server.target}"
     for port in records.ports_of(key, records.remembered_ports()):
         if tunnel.add(server, port):

@@ -92,13 +92,11 @@ class Tunnel:
 
     def add(self, server: Server, port: int) -> bool:
         """Let `port` lead to `server`. False where it can't be bound after all."""
-        if not records.tell(self.control, "forward", "-L", records.spec(port, server.target)):
+        forward = records.Forward(port, server.target, server.kind, server.address(port, with_token=False))
+        if not records.control_ssh(self.control, "forward", "-L", forward.spec):
             return False
-        address = server.address(port, with_token=False)
-        self.forwards.append(
-            records.Forward(self.name, port, server.target, server.kind, address, self.control, self.record)
-        )
-        records.write(self.record, self.name, self.control, self.forwards)
+        self.forwards.append(forward)
+        records.save(self.record, records.TunnelRecord(self.name, str(self.control), tuple(self.forwards)))
         return True
 
     def _look(self) -> None:

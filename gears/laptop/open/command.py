@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
 from gears.lab.address import with_token
@@ -20,10 +21,17 @@ from gears.laptop.open.waiting_page import status
 from gears.sites import directories
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.system import files
+from gears.system import files, records
 from gears.system.commands import find_program, run
 from gears.system.host import is_me, this_host
 from gears.system.installation import gears_home
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The port of the `gears open` that runs, as on disk (`RunDir.opened`)."""
+
+    port: int
 
 
 def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: Sequence[str]) -> None:
@@ -43,7 +51,7 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
             first = status(route, "connecting", None, desk.again)
             laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
             try:
-                files.write_record(paths.opened, {"port": port})
+                records.save(paths.opened, Opened(port))
                 Session(route, paths, laptop_port, desk, user=known, words=words).run()
             finally:
                 laptop_port.close()
@@ -84,10 +92,10 @@ def end_stale(paths: RunDir) -> bool:
 
 
 def _open_again(paths: RunDir, desk: Desk) -> None:
-    port = files.read_record(paths.opened).get("port")
-    if port is None:
-        raise GearsError("another one is just starting, or ending", next=desk.again)
-    address = f"http://localhost:{port}/lab"
+    opened = records.load(Opened, paths.opened)
+    if opened is None:
+        raise GearsError(f"another `{desk.again}` is starting or ending", next=desk.again)
+    address = f"http://localhost:{opened.port}/lab"
     desk.show(f"already open, by another `{desk.again}` here: {address}")
     page = paths.open_page
     if desk.browser and not desktop.open_browser(page.as_uri() if page.exists() else address):

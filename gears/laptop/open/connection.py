@@ -21,10 +21,9 @@ import tty
 from typing import Any
 
 from gears.laptop.open.dial import Dial
+from gears.laptop.open.report import Report, read_report
 from gears.ssh.report import BEGIN
 from gears.system.commands import end_program, start_in_terminal
-
-Report = dict[str, Any]
 
 ENDING_S = 0.02
 
@@ -32,10 +31,10 @@ KEPT = 8192
 """Bytes of ssh's own words that are kept, to tell why it ended."""
 
 
-def split(text: bytes) -> tuple[bytes, list[Report], bytes]:
+def split(text: bytes) -> tuple[bytes, list[dict[str, Any]], bytes]:
     """Split a text into what is to be shown, what was reported, and the beginning of a report that is not whole yet."""
     shown, mark = b"", BEGIN.encode()
-    reports: list[Report] = []
+    reports: list[dict[str, Any]] = []
     while (place := text.find(mark)) >= 0:
         line, end, rest = text[place:].partition(b"\n")
         if not end:
@@ -134,12 +133,12 @@ class Connection:
         self._open.clear()
 
     def _take(self, text: bytes) -> list[Report]:
-        shown, reports, self._rest = split(self._rest + text)
+        shown, lines, self._rest = split(self._rest + text)
         self.noise = (self.noise + shown)[-KEPT:]
         if self._dialog:
             _show(shown)
-        self.reported = self.reported or bool(reports)
-        return reports
+        self.reported = self.reported or bool(lines)
+        return [report for values in lines if (report := read_report(values))]
 
     def _complain(self, text: bytes) -> None:
         self.errors = (self.errors + text)[-KEPT:]

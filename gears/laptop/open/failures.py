@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from gears.errors import GearsError, Interrupted, LoginNeeded, NothingRunning, NotReachable, UsageError
-from gears.laptop.open.connection import Connection, Report
+from gears.laptop.open.connection import Connection
+from gears.laptop.open.report import FrontFailed
 from gears.sites.route import Route
 from gears.ssh.failures import ENDED, Failure, explain_failure
 from gears.ssh.remote_gears import front_root
@@ -19,18 +20,17 @@ HUNG_UP = (0, 129, 143)
 """The remote shell's exit status where the connection ended under it."""
 
 
-def why_front_failed(report: Report, route: Route, again: str, *, shown: bool) -> Failure:
+def why_front_failed(report: FrontFailed, route: Route, again: str, *, shown: bool) -> Failure:
     """Return why the front's gears failed, once the lab was up (`shown`); else raise that as an error of ours.
 
     Once it was up, nothing that happens there ends `gears open`. The error is that of the exit status reported, or
     GearsError.
     """
-    reason, following = str(report["failed"]), report.get("next")
     if shown:
-        kind = "network" if report.get("exit") == NotReachable.exit_code else "remote"
-        return Failure(kind, reason, following)
-    fix = f"ssh {route.front}   (there: {following})" if following else again
-    raise ERRORS.get(int(report.get("exit", 1)), GearsError)(f"{route.front}: {reason}", next=fix)
+        kind = "network" if report.exit == NotReachable.exit_code else "remote"
+        return Failure(kind, report.failed, report.next)
+    fix = f"ssh {route.front}   (there: {report.next})" if report.next else again
+    raise ERRORS.get(report.exit, GearsError)(f"{route.front}: {report.failed}", next=fix)
 
 
 def why_connection_ended(connection: Connection, route: Route, user: str, again: str) -> Failure:

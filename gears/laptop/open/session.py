@@ -15,12 +15,13 @@ from gears.lab.status.probe import probe
 from gears.lab.supervisor.keeper import prompt_s
 from gears.lab.supervisor.policy import NETWORK_PAUSES_S
 from gears.laptop.open import desktop
-from gears.laptop.open.connection import Connection, Report
+from gears.laptop.open.connection import Connection
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import first_host, forward_command, plan_dial
 from gears.laptop.open.failures import why_connection_ended, why_front_failed
 from gears.laptop.open.port import LaptopPort
-from gears.laptop.open.waiting_page import status
+from gears.laptop.open.report import FrontFailed, LabUp, Listening, LoginRequired, Progress, Prompt, Report
+from gears.laptop.open.waiting_page import read_page, status
 from gears.sites import validators
 from gears.sites.paths import MAX_FORWARD_PATH, RunDir
 from gears.sites.route import Route
@@ -89,11 +90,11 @@ class Session:
             self.paths.open_control(number).unlink(missing_ok=True)
 
     def _follow(self, connection: Connection, number: int) -> Failure:
-        failed: Report = {}
+        failed: FrontFailed | None = None
         while connection.running():
             for report in connection.read(TICK_S):
                 self._take(report, connection, number)
-                failed = report if "failed" in report else failed
+                failed = report if isinstance(report, FrontFailed) else failed
             if connection.interactive and not connection.reported and time.monotonic() - connection.began > prompt_s():
                 return Failure("login", f"nobody typed the passcode for {self.route.front} in time")
             if self.wanted and desktop.pressed_enter():
@@ -106,18 +107,19 @@ class Session:
         return why_connection_ended(connection, self.route, self.user, self.desk.again)
 
     def _take(self, report: Report, connection: Connection, number: int) -> None:
-        if "said" in report:
-            self.desk.say(str(report["said"]))
-        elif "socket" in report:
-            self._hand_over(number, str(report["socket"]))
-        elif "login" in report:
-            connection.show_login(bool(report["login"]))
-        elif "needs" in report:
-            self._settle(True)
-            self._want(str(report["needs"]))
-        elif "up" in report:
-            self._settle(True)
-            self._up(report)
+        match report:
+            case Progress(said):
+                self.desk.say(said)
+            case Listening(socket):
+                self._hand_over(number, socket)
+            case Prompt(login):
+                connection.show_login(login)
+            case LoginRequired(reason):
+                self._settle(True)
+                self._want(reason)
+            case LabUp():
+                self._settle(True)
+                self._up(report)
 
     def _settle(self, settled: bool) -> None:
         """Note whether the front's gears has said how it stands, and leaves it to us to look."""
@@ -143,17 +145,16 @@ class Session:
             raise GearsError(f"ssh can't listen at port {self.port.number}", next=f"{self.desk.again} --port N")
         self.words, self.ever, self.failures = [], True, 0
 
-    def _up(self, report: Report) -> None:
+    def _up(self, lab: LabUp) -> None:
         self._back()
         if self.shown:
             return
         self.shown = True
         address = f"http://localhost:{self.port.number}/lab"
-        token = str(report.get("token") or "")
-        with_token = f"{address}?token={token}" if token else address
+        with_token = f"{address}?token={lab.token}" if lab.token else address
         desktop.write_page(self.paths.open_page, with_token)
         self.desk.show(
-            f"JupyterLab of {self.site} is up on {report.get('host') or self.route.lab}.\n"
+            f"JupyterLab of {self.site} is up on {lab.host or self.route.lab}.\n"
             f"  open     {with_token if desktop.is_private() else address}\n"
             f"  leave    Ctrl-C   (the lab goes on; {self.desk.again} comes back to it)"
         )
@@ -177,11 +178,11 @@ class Session:
             self._back()
         elif answer.kind == "waiting":
             self.misses = 0
-            page = answer.content["gears"]
-            if page.get("state") == "needs-login":
-                self._want(str(page.get("reason")))
+            page = read_page(answer.content)
+            if page.state == "needs-login":
+                self._want(page.reason or page.state)
             else:
-                self._tell(str(page.get("reason") or page.get("state")))
+                self._tell(page.reason or page.state)
         else:
             self._miss(connection)
 
