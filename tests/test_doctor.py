@@ -244,7 +244,7 @@ def test_leftovers_of_a_crash_are_a_warning_and_go_with_the_cure(healthy: Centre
     assert {level for level, _, what in report.wrong() if what == "leftovers"} == {"warning"}
     causes = " ".join(found["cause"] for found in report.findings if found["what"] == "leftovers")
     assert "the loop of andes" in causes
-    assert "nobody listens" in causes
+    assert "no process listens" in causes
     assert old in causes
     healthy.hub.run(f"rm -r {old}", check=True)
     gears(healthy.hub, "lab andes", check=True)

@@ -9,24 +9,24 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    add_command(commands, "stop", "stop the lab and its hop, and nothing else of yours", do_stop)
+    """Add the command to the parser."""
+    add_command(commands, "stop", "stop the lab and its hop, and nothing else", do_stop)
 
 
 def do_stop(args: argparse.Namespace) -> int:
-    """Stop the lab and its hop, and print whether anything ran. The site's Dask cluster goes on, which is said."""
+    """Stop the lab and its hop, and print whether anything was running. The site's Dask cluster keeps running."""
     from gears.lab.stop import stop
     from gears.sites.locate import locate
 
     name = site_name(args)
     ran = stop(locate(name), say=say)
     print(f"{name}: stopped" if ran else f"{name}: nothing was running")
-    _say_of_cluster(name)
+    _say_if_cluster_runs(name)
     return 0
 
 
-def _say_of_cluster(name: str) -> None:
+def _say_if_cluster_runs(name: str) -> None:
     from gears.dask.cluster import goes_on
 
     if goes_on(name):
-        say(f"its Dask cluster goes on; to end it: gears dask down {name}")
+        say(f"its Dask cluster keeps running; to stop it: gears dask down {name}")

@@ -1,4 +1,4 @@
-"""What the doctor found: a value, and how a person reads it. Pure."""
+"""A finding of the doctor, and how it is shown. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was probed.
+    """The result of one check.
 
-    level: ok, warning (it works, but not for ever, or could not be probed), failed. `cause`: what was seen. `fix`:
-    what to do about it, on one line; None where all is well. `host`: where it was seen.
+    level: ok, warning (works for now, or could not be checked), failed. `cause`: what was found. `fix`: what to do
+    about it, on one line; None if the level is ok. `host`: where it was found.
     """
 
     level: str
@@ -39,25 +39,22 @@ def read_findings(records: object) -> tuple[Finding, ...]:
 
 
 def ok(what: str, seen: str) -> Finding:
-    """Make a finding that has no fix, for all is well."""
+    """Return a finding of level ok, without a fix."""
     return Finding("ok", what, seen)
 
 
 def warning(what: str, cause: str, fix: str) -> Finding:
-    """Make a finding of what works, but not for ever, or could not be probed."""
+    """Return a finding for something that works for now, or could not be checked."""
     return Finding("warning", what, cause, fix)
 
 
 def failed(what: str, cause: str, fix: str) -> Finding:
-    """Make a finding of what does not work."""
+    """Return a finding for something that does not work."""
     return Finding("failed", what, cause, fix)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """Format findings for a person in a terminal.
-
-    There is a line for each, and its fix below it; what is wrong is counted at the end.
-    """
+    """Format findings for a terminal: one line each, its fix below it, and the counts at the end."""
     lines = []
     for found in findings:
         lines.append(f"{MARKS[found.level]} {found.host}: {found.what}: {found.cause}")

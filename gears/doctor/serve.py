@@ -1,4 +1,4 @@
-"""What the doctor runs on the far host: examine it, report in one line of JSON, and listen until it is let go."""
+"""The doctor on the remote host: check it, report in one line of JSON, and listen until standard input ends."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOST_S = 15.0
 
 
 def answer(site: Site, directory: Path | None, mark: Path | None) -> None:
-    """Examine this host, report, and listen until standard input ends, MOST_S at most.
+    """Check this host, report, and listen until standard input ends, MOST_S at most.
 
-    `directory`: where to listen; it is made, and removed. `mark`: a file that is here if the home is shared.
+    `directory`: where to listen; it is created and removed. `mark`: a file that exists here if the home is shared.
     """
     with contextlib.ExitStack() as stack:
         listener = _listen(directory, stack) if directory else None
@@ -43,7 +43,7 @@ def _report(site: Site, mark: Path | None) -> HostReport:
 
 
 def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | None:
-    """Listen in `directory`, which is made; None where there is no room, which the findings tell better."""
+    """Create `directory` and listen in it; None if that fails, which other findings explain."""
     try:
         directory.mkdir(mode=0o700)
         stack.callback(os.rmdir, directory)
@@ -58,7 +58,7 @@ def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | Non
 
 
 def _serve(listener: socket.socket | None) -> None:
-    """Say that we are alive to whoever connects, until standard input ends."""
+    """Answer each connection with ALIVE, until standard input ends."""
     deadline = time.monotonic() + MOST_S
     sources = [0, listener.fileno()] if listener else [0]
     while (left_s := deadline - time.monotonic()) > 0:

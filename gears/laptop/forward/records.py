@@ -1,7 +1,7 @@
-"""What is forwarded from this laptop now, by which ssh, and which port each server had: files under run/forward/.
+"""The forwards of this machine, the ssh of each, and the ports that servers had before: files under run/forward/.
 
-Whether an ssh lives is asked at its own control socket, so no process is looked for and none is signalled: this works
-on macOS as on Linux. No token is in these files.
+Whether an ssh is alive is asked through its control socket. No process is searched for or signalled, so this works on
+macOS as on Linux. These files contain no tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gears.system.installation import gears_home
 from gears.system.ports import port_is_free
 
 FIRST_PORT, PORTS = 20000, 10000
-"""Below the ports that systems give to outgoing connections."""
+"""Below the ephemeral ports of the usual systems."""
 
 ASK_S = 5.0
 
@@ -59,7 +59,7 @@ def save(path: Path, record: TunnelRecord) -> None:
 
 
 def directory() -> Path:
-    """Return the directory, made if need be, 0700. Raises UnsafePath."""
+    """Return the directory, 0700; create it if needed. Raises UnsafePath."""
     run_directory = gears_home() / "run"
     files.ensure_private(run_directory, first_use=not (run_directory / "id").exists())
     files.ensure_private(run_directory / "forward")
@@ -73,7 +73,7 @@ def locked() -> Iterator[None]:
         yield
 
 
-# --- ssh's own door --------------------------------------------------------------------------
+# --- control commands ------------------------------------------------------------------------
 
 
 def control_ssh(control: Path, command: str, *arguments: str) -> bool:
@@ -87,7 +87,7 @@ def control_ssh(control: Path, command: str, *arguments: str) -> bool:
     return True
 
 
-# --- what is forwarded -----------------------------------------------------------------------
+# --- forwards --------------------------------------------------------------------------------
 
 
 def live() -> dict[Path, TunnelRecord]:
@@ -150,9 +150,9 @@ def _keep_only(path: Path, record: TunnelRecord, kept: tuple[Forward, ...]) -> N
 
 
 def ports_of(key: str, remembered: dict[str, int]) -> Iterator[int]:
-    """Yield ports for the server `key`, best first: the one it had; else one that follows from `key`, and the next.
+    """Yield free ports for the server `key`, best first: the one it had, then one derived from `key` and the next.
 
-    Taken ones, and those that other servers had, are left out.
+    Skip ports of other servers.
     """
     own, others = remembered.get(key), {port for other, port in remembered.items() if other != key}
     if own is not None and port_is_free(own):
@@ -171,7 +171,7 @@ def remembered_ports() -> dict[str, int]:
 
 
 def remember_port(key: str, port: int) -> None:
-    """Remember a server's first port. It stays the server's own, also if another is used for once."""
+    """Remember a server's first port. It remains reserved for the server, even if another one is used once."""
     remembered = remembered_ports()
     if key not in remembered:
         files.write_record(directory() / "ports.json", remembered | {key: port})

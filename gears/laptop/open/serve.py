@@ -1,4 +1,4 @@
-"""What `gears open` runs on the front: `gears lab` for a person whose terminal is on her laptop.
+"""What `gears open` runs on the front: `gears lab` for a user whose terminal is on the laptop.
 
 It reports in lines of JSON (`report`), replaces nothing that runs, and becomes a shell that waits for a word or for the
 end of the connection: nothing of gears stays running except ssh and tmux.
@@ -27,7 +27,7 @@ from gears.system.records import as_values
 from gears.system.unix_http import connects
 
 WAIT = 'unset TMOUT; read -r word || exit 0; [ "$word" = again ] && set -- "$@" --ask; exec "$@"'
-"""`again`: a person is there. Any other word: look again."""
+"""`again`: the user is present. Any other word: check again."""
 
 
 def report(found: Report) -> None:
@@ -36,15 +36,15 @@ def report(found: Report) -> None:
 
 
 def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
-    """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold.
+    """Ensure that the lab is running, report, and become a shell. Return only if there is nothing to wait for.
 
-    `start`: also where the lab was stopped. `ask`: a person is there, for passcodes.
+    `start`: also start a stopped lab. `ask`: the user is present and can enter passcodes.
     """
     try:
         route = find_route()
         if not start and look(route)["state"] == "stopped":
             return ENDED
-        make_sure(route, ask=ask)
+        ensure_lab(route, ask=ask)
     except LoginNeeded as error:
         report(LoginRequired(error.message))
     except GearsError as error:
@@ -53,12 +53,12 @@ def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
     return hold([*gears_words(), "_open", route.site.name])
 
 
-def make_sure(route: Route, *, ask: bool) -> None:
-    """Make sure of the lab as `gears lab` does, in reports. Raises what that raises."""
+def ensure_lab(route: Route, *, ask: bool) -> None:
+    """Ensure that the lab is running as `gears lab` does, with reports. Raises the errors of `bring_up`."""
     served: list[Path] = []
 
     def begun() -> None:
-        """Report the fixed path, once, when somebody listens there; waits for that for 10 s at most."""
+        """Report the fixed path once it is served; wait for that for at most 10 s."""
         paths = find_paths(route)
         if paths and not served and wait_for(lambda: connects(paths.link), timeout_s=10):
             served.append(paths.fixed)
@@ -71,7 +71,7 @@ def make_sure(route: Route, *, ask: bool) -> None:
 
 
 def hold(again: Sequence[str]) -> int:
-    """Become a shell that waits."""
+    """Replace this process with a shell that waits."""
     os.execv("/bin/sh", ["sh", "-c", WAIT, "sh", *again])
 
 

@@ -1,4 +1,4 @@
-"""What the page at the laptop's port says while there is no connection. Pure."""
+"""Content of the page at the laptop's port while there is no connection. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_page(content: dict[str, Any]) -> Page:
 
 
 def status(route: Route, state: str, reason: str | None, again: str) -> dict[str, Any]:
-    """Make a status, as `gears.lab.status.status` does, of the one connection that is seen from here.
+    """Return a status, as `gears.lab.status.status` does, of the one connection that is visible from here.
 
     `state`: connecting, needs-login or failed.
     """
