@@ -54,7 +54,7 @@ class Dashboard:
         elif port and _is_here(host) and (base := proxy_base()) is not None:
             self.path = f"{base}proxy/{port}{page}"
         elif port:
-            self.text = forward_words(host, port, page)
+            self.text = forward_hint(host, port, page)
         if self.path:
             self.text = f"Dask's dashboard: {address() or '(below the address of your Jupyter) '}{self.path}"
 
@@ -110,7 +110,7 @@ def scheduler_host(what: Any) -> str:
 
 
 def parts_of(link: str) -> tuple[str, int, str]:
-    """Return host, port and page of a link; port 0 where it has none."""
+    """Return host, port and page of a link; port 0 if it has none."""
     found = re.match(r"^https?://(\[[^]]*\]|[^:/]*):(\d+)(/.*)?$", link)
     return (found[1].strip("[]"), int(found[2]), found[3] or "/status") if found else ("", 0, "")
 
@@ -207,19 +207,19 @@ def address() -> str:
     return f"http://localhost:{site.laptop.port}" if site and site.name != "local" else ""
 
 
-def forward_words(host: str, port: int, page: str) -> str:
+def forward_hint(host: str, port: int, page: str) -> str:
     """Return the command that forwards a port of `host` to the user's machine, and the address to open then.
 
-    If no command is known (`login_words`), return the address on `host`.
+    If no command is known (`login_arguments`), return the address on `host`.
     """
     link = f"http://localhost:{port}{page}"
     target = "localhost" if _is_here(host) else host
-    if login := login_words():
+    if login := login_arguments():
         return f"On your own machine:  ssh -L {port}:{target}:{port} {login}\nand then open:        {link}"
     return f"Dask's dashboard: http://{target}:{port}{page}"
 
 
-def login_words() -> str:
+def login_arguments() -> str:
     """Return the arguments of ssh from there to this host: from the site's profile, else from $SSH_CONNECTION.
 
     "" on the user's own machine.

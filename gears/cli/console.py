@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 
-def show(words: str) -> None:
+def show(text: str) -> None:
     """Print a result, with commands in a form that can be run here."""
     from gears.system.installation import typed
 
-    print(typed(words))
+    print(typed(text))
 
 
 def show_now(line: str) -> None:
@@ -22,8 +22,8 @@ def show_part(text: str) -> None:
     print(text, end="", flush=True)
 
 
-def say(words: str) -> None:
+def say(text: str) -> None:
     """Print progress or an error on standard error."""
     from gears.system.installation import typed
 
-    print(f"gears: {typed(words)}", file=sys.stderr, flush=True)
+    print(f"gears: {typed(text)}", file=sys.stderr, flush=True)

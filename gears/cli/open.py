@@ -11,8 +11,8 @@ from gears.cli.options import (
     add_internal,
     add_job_options,
     check_job_options,
+    lab_options,
     lab_route,
-    lab_words,
     port_number,
     site_name,
     user_name,
@@ -52,7 +52,7 @@ def do_open(args: argparse.Namespace) -> int:
         command.open_local(route, desk)
     else:
         port = args.port or route.site.laptop.port
-        command.open_site(route, desk, port=port, user=args.user, words=lab_words(args))
+        command.open_site(route, desk, port=port, user=args.user, words=lab_options(args))
     return 0
 
 

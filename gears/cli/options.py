@@ -122,7 +122,7 @@ def _job_options() -> dict[str, str]:
     return OPTIONS
 
 
-def lab_words(args: argparse.Namespace) -> list[str]:
+def lab_options(args: argparse.Namespace) -> list[str]:
     """Return the options of the lab as given, for gears on another host."""
     words = ["--job"] if args.job else []
     for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():

@@ -82,11 +82,11 @@ def pressed_enter(timeout_s: float = 0.0) -> bool:
     return True
 
 
-def notify(words: str) -> None:
+def notify(text: str) -> None:
     """Show a desktop notification, if this desktop has them."""
     for argv in (
-        ["notify-send", "--app-name=gears", "--", "gears", words],
-        ["osascript", *(word for line in APPLE_SCRIPT for word in ("-e", line)), words],
+        ["notify-send", "--app-name=gears", "--", "gears", text],
+        ["osascript", *(word for line in APPLE_SCRIPT for word in ("-e", line)), text],
     ):
         if shutil.which(argv[0]):
             with contextlib.suppress(CommandFailed):
