@@ -153,7 +153,7 @@ def test_passcode_is_no_fault_and_the_clock_is_that_of_the_lab(healthy: Centre) 
     report = Report(healthy.hub)
     healthy.login1.reconfigure_sshd(totp=False)
     assert report.wrong() == []
-    assert "wants a passcode" in report.of("login1", "login")["cause"]
+    assert "requires a passcode" in report.of("login1", "login")["cause"]
     assert report.of("login1", "clock")["level"] == "ok"
 
 

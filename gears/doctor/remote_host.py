@@ -121,9 +121,9 @@ def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
     """Return the finding for a dial that ended without a report. `up`: the hop is connected already."""
     fix = ended.next or f"gears logs {route.site.name}"
     if ended.kind == "login" and up:
-        return ok("login", "wants a passcode; the hop is connected already; not checked any further")
+        return ok("login", "requires a passcode; the hop is connected already, so this was not checked further")
     if ended.kind == "login":
-        return warning("login", f"{ended.reason} in addition to the key; not checked any further", fix)
+        return warning("login", f"{ended.reason} in addition to the key; not checked further", fix)
     if ended.kind == "network":
         fix = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries other hosts behind that name)"
     if ended.kind == "unknown-host" and route.role == "front":
