@@ -190,9 +190,7 @@ def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
         return None
     prefix = secret_prefix(pid, target[1])
     identity = ask(target, ("/" + prefix if prefix else "") + "/json/identity.json")
-    if identity.get("type") != "Scheduler" and not (
-        prefix and "workers" in identity
-    ):  # the class of gears has another name
+    if identity.get("type") != "Scheduler" and not (prefix and "workers" in identity):  # a subclass, of gears
         return None
     workers = identity.get("workers")
     count = identity.get("n_workers", len(workers) if isinstance(workers, dict) else 0)
