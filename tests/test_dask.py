@@ -93,7 +93,7 @@ def test_however_it_ends_no_job_is_left(centre: Centre, fresh: Centre, how: str,
     found = cluster(centre.login1, "quick")
     assert found["state"] == "ended"
     assert how in {"down": "down", "kill -9": "kill -9"}.get(how, found["reason"])
-    assert dask(centre.login1, "down quick").stdout == "quick: no Dask cluster was running\n"
+    assert dask(centre.login1, "down quick").stdout == "quick: no Dask cluster was up\n"
     wait_until(lambda: "dask@quick" not in centre.login1.run("tmux -L gears ls").stdout, 10, "its session has ended")
 
 

@@ -62,10 +62,10 @@ def test_from_the_laptop_as_from_the_lab_host(centre: Centre) -> None:
     assert connect(centre.login1)[1].startswith(address)
     for host in (centre.laptop, centre.hub, centre.login2):
         assert cluster(host, "hpc")["address"] == address, host.name
-    assert dask(centre.laptop, "scale 1 hpc").stdout == "hpc: 1 workers requested, 1 running\n"
+    assert dask(centre.laptop, "scale 1 hpc").stdout == "hpc: 1 workers are wanted, 1 are there\n"
     assert "its Dask cluster keeps running" in gears(centre.hub, "stop hpc").stderr
     assert dask(centre.hub, "down hpc").stdout == "hpc: the Dask cluster has ended\n"
-    assert dask(centre.laptop, "down hpc").stdout == "hpc: no Dask cluster was running\n"
+    assert dask(centre.laptop, "down hpc").stdout == "hpc: no Dask cluster was up\n"
     wait_until(lambda: not centre.login1.processes("alice"), 10, "nothing of hers is left on login1")
     assert dask(centre.hub, "scale 1 hpc").returncode == 4
 
@@ -192,4 +192,4 @@ def test_idle_workers_go_and_an_idle_cluster_says_when_it_will(centre: Centre) -
         centre.login1, "from dask.distributed import Client; print(Client().submit(sum, [1, 2]).result())", check=True
     )
     wait_until(lambda: cluster(centre.login1, "hpc")["workers"] == 0, 30, "its worker has gone")
-    assert "idle since" in dask(centre.login1, "status hpc").stdout
+    assert "nothing to do since" in dask(centre.login1, "status hpc").stdout

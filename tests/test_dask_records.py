@@ -156,7 +156,7 @@ def test_status_of_one_that_is_just_ending(paths: RunDir) -> None:
     done = status(paths)
     assert done.returncode == 0, done.stderr
     assert f"local: the Dask cluster is ending on {me.host}, since {ending['started']}" in done.stdout
-    assert "ending, 1 workers running; at most 1 cores" in done.stdout
+    assert "it is to end, 1 workers are there; at most 1 cores" in done.stdout
 
 
 def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> None:

@@ -21,7 +21,6 @@ from gears.laptop.open.report import (
     Report,
     read_report,
 )
-from gears.laptop.open.waiting_page import Page, read_page
 from gears.system.records import as_values
 
 GOLDEN = Path(__file__).parent / "golden/forward.json"
@@ -61,11 +60,6 @@ def test_other_reports_of_the_front_are_ignored() -> None:
     assert read_report({"new in a later version": 1}) is None
     assert read_report({}) is None
     assert read_report({"up": True}) == LabUp(True)
-
-
-def test_a_waiting_page_of_any_version_has_a_state() -> None:
-    assert read_page({"gears": {"state": "connecting", "reason": None, "site": "andes"}}) == Page("connecting")
-    assert read_page({"gears": 5}) == Page()
 
 
 HOST_REPORT = {

@@ -172,4 +172,4 @@ def test_dask(hers: Centre) -> None:
     for host in (hers.laptop, hers.hub):
         assert "up" in typed(host, "dask status hpc")
     assert "has ended" in typed(hers.hub, "dask down hpc")
-    assert "no Dask cluster was running" in typed(hers.laptop, "dask down hpc")
+    assert "no Dask cluster was up" in typed(hers.laptop, "dask down hpc")

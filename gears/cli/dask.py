@@ -19,7 +19,7 @@ from gears.system.timestamps import utc_time
 
 
 def do_dask(args: argparse.Namespace) -> int:
-    """Run a verb of `gears dask`, and print its output, if any."""
+    """Carry out a verb of `gears dask`, and print its answer, if it has one."""
     answer: Answer = args.answer(args.site or default_site(), args)
     text, status = answer
     if text:
@@ -36,7 +36,7 @@ EXITS = {
     ClusterState.STOPPED: 4,
     ClusterState.UNKNOWN: 5,
 }
-"""Exit statuses of `gears dask status`."""
+"""`gears dask status` answers by its exit status as well."""
 
 SHOWN = (
     *(
@@ -56,13 +56,13 @@ SHOWN = (
     *("versions", "wanted", "workers", "threads", "memory", "jobs", "waiting", "tasks", "trouble", "counts"),
     *("bounds", "processes", "maximum_jobs", "idle_since", "idle_timeout_s"),
 )
-"""Fields of the record in `--json`, in this order."""
+"""What of the record `--json` has, in this order."""
 
 Answer = tuple[str, int]
 
 
 def up(name: str, args: argparse.Namespace) -> Answer:
-    """Start the cluster, or find the running one. Print nothing if another host has already printed the answer."""
+    """Start the cluster, or find the one that runs. Nothing is to be printed where another host has answered."""
     from gears.dask.environment import asked_for
     from gears.dask.launch import Request
 
@@ -75,25 +75,25 @@ def up(name: str, args: argparse.Namespace) -> Answer:
 
 
 def _words(args: argparse.Namespace) -> list[str]:
-    """Return the options as given, for gears on another host."""
+    """Return the options as they were typed, for gears on another host."""
     values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
     words = [f"{option}={value}" for option, value in values.items() if value not in (None, "")]
     return words + ["--oversubscribe"] * args.oversubscribe + ["--in-job"] * args.in_job + ["--json"] * args.json
 
 
 def status(name: str, args: argparse.Namespace) -> Answer:
-    """Show the cluster; the exit status reflects its state."""
+    """Tell of the cluster; its state is in the exit status, too."""
     found = lifecycle.status(name, say, on_lab_host=args.on_lab_host, words=["--json"] * args.json)
     return ("", found) if isinstance(found, int) else (_status(name, found, args), EXITS[found.state])
 
 
 def scale(name: str, args: argparse.Namespace) -> Answer:
-    """Set a fixed number of workers."""
+    """Have as many workers as it says."""
     return _change(name, args, args.number, args.number, ["scale", str(args.number)])
 
 
 def adapt(name: str, args: argparse.Namespace) -> Answer:
-    """Scale the workers with the load, within bounds."""
+    """Have as many workers as the work wants, within bounds."""
     return _change(name, args, args.least, args.most, ["adapt", str(args.least), str(args.most)])
 
 
@@ -103,10 +103,10 @@ def _change(name: str, args: argparse.Namespace, least: int, most: int, verb: li
 
 
 def down(name: str, args: argparse.Namespace) -> Answer:
-    """Stop the cluster, if one is running."""
+    """End the cluster, if one is up."""
     ran = lifecycle.down(name, say, on_lab_host=args.on_lab_host)
     if ran is True or ran is False:
-        return f"{name}: the Dask cluster has ended" if ran else f"{name}: no Dask cluster was running", 0
+        return f"{name}: the Dask cluster has ended" if ran else f"{name}: no Dask cluster was up", 0
     return "", ran
 
 
@@ -128,12 +128,12 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
     why = f": {record.reason}" if record.reason else ""
     match found.state:
         case ClusterState.STOPPED:
-            return f"{name}: no Dask cluster is running\n  next: gears dask up {name}"
+            return f"{name}: no Dask cluster is up\n  next: gears dask up {name}"
         case ClusterState.ENDED:
-            return f"{name}: the last Dask cluster ended at {record.updated}{why}\n  next: gears dask up {name}"
+            return f"{name}: the last one ended at {record.updated}{why}\n  next: gears dask up {name}"
         case ClusterState.QUEUED:
-            pending = f"{name}: job {record.job}, which will run the Dask cluster, is pending{why}"
-            return f"{pending}\n  stop      gears dask down {name}"
+            waits = f"{name}: job {record.job}, which is to own the Dask cluster, waits{why}"
+            return f"{waits}\n  stop      gears dask down {name}"
         case ClusterState.STARTING | ClusterState.UNKNOWN:
             return f"{name}: the Dask cluster on {record.host} is {found.state}\n  next: gears dask status {name}"
     lines = [
@@ -147,41 +147,41 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
 
 
 def _as_json(found: Cluster) -> str:
-    """Format the record as one line of JSON, with null for what is unknown."""
+    """Format the record as one line of JSON, null where nothing is known."""
     values = as_values(found.record) if found.record.id else {}
     return json.dumps({name: values.get(name) for name in SHOWN} | {"state": found.state})
 
 
 def _wanted(record: ClusterRecord) -> str:
-    (least, most), running = record.asked, record.workers or 0
+    (least, most), there = record.asked, record.workers or 0
     if isinstance(record.wanted, End):
-        return f"ending, {running} workers running"
+        return f"it is to end, {there} workers are there"
     if least == most:
-        return f"{least} workers requested, {running} running"
-    return f"{least} to {most} workers depending on load, {running} running"
+        return f"{least} workers are wanted, {there} are there"
+    return f"{least} to {most} workers as the work wants, {there} are there"
 
 
 def _workers(record: ClusterRecord) -> str:
     if bounds := record.bounds:
         memory = f"{bounds.memory / 1e9:.1f} GB ({bounds.why_memory})"
         return f"{_wanted(record)}; at most {bounds.cores} cores ({bounds.why_cores}), {memory}"
-    return f"{_wanted(record)}; {record.processes} per job, at most {record.maximum_jobs} jobs"
+    return f"{_wanted(record)}; {record.processes} in a job, at most {record.maximum_jobs} jobs"
 
 
 def _jobs(record: ClusterRecord) -> str:
     if record.kind is None:
-        return "none: the workers run on this machine"
+        return "none: the workers are on this machine"
     jobs = record.jobs or Jobs()
-    pending = [job for job in record.waiting or () if job.reason]
-    why = f"; {pending[0].id}: {pending[0].reason}" if pending else ""
-    return f"{jobs.all}, {jobs.waiting} of them without workers yet{why}"
+    waits = [job for job in record.waiting or () if job.reason]
+    why = f"; {waits[0].id}: {waits[0].reason}" if waits else ""
+    return f"{jobs.all}, of which {jobs.waiting} wait{why}"
 
 
 def _idle(record: ClusterRecord) -> str:
     since, limit_s = record.idle_since, record.idle_timeout_s
     if not since or not limit_s:
         return ""
-    return f"; idle since {since}, shuts down at {utc_time(seconds(since) + limit_s)}"
+    return f"; nothing to do since {since}, and it ends itself at {utc_time(seconds(since) + limit_s)}"
 
 
 def _trouble(record: ClusterRecord) -> str:
@@ -202,12 +202,12 @@ VERBS = "up|status|scale N|adapt MIN MAX|down"
 
 
 def add(commands: Commands) -> None:
-    """Add `dask`, and `_dask` for the host to which a command is passed on."""
-    what = "manage a Dask cluster that all your notebooks find"
+    """Add `dask`, and `_dask` for the host that a command is passed on to."""
+    what = "a Dask cluster that every notebook of yours finds"
     dask = add_command(commands, "dask", what, do_dask, site=False)
     dask.set_defaults(answer=status, site=None, json=False, on_lab_host=False)
     _add_verbs(dask.add_subparsers(metavar=VERBS), on_lab_host=False)
-    inner = commands.add_parser("_dask")  # the same, on the host to which it is passed on
+    inner = commands.add_parser("_dask")  # the same, on a host that one is sent to
     verbs = inner.add_subparsers(required=True)
     _add_verbs(verbs, on_lab_host=True)
     _add_inner(verbs)
@@ -219,39 +219,33 @@ def _add_verbs(verbs: Commands, *, on_lab_host: bool) -> None:
         parser.set_defaults(answer=answer, on_lab_host=on_lab_host)
         return parser
 
-    start = verb("up", "start the cluster, or find the running one", up)
+    start = verb("up", "start the cluster, or find the one that runs", up)
     start.add_argument(
-        "--min", type=count, metavar="N", help="minimum number of workers (default: the profile's, or 0)"
+        "--min", type=count, metavar="N", help="keep at least so many workers (default: the profile's, or 0)"
     )
+    start.add_argument("--max", type=count, metavar="N", help="have at most so many (default: as the profile allows)")
+    start.add_argument("--cores", type=count, metavar="N", help="of a job, or of this machine (default: the profile's)")
+    start.add_argument("--memory", metavar="8GB", help="the same of its memory")
+    start.add_argument("--env", metavar="NAME", help="the environment whose Python the workers have")
+    start.add_argument("--oversubscribe", action="store_true", help="though another cluster of yours has the machine")
     start.add_argument(
-        "--max", type=count, metavar="N", help="maximum number of workers (default: the most that the profile allows)"
+        "--in-job", action="store_true", help="its owner, too, is a batch job: nothing stays on this host"
     )
-    start.add_argument(
-        "--cores", type=count, metavar="N", help="cores per job, or of this machine (default: the profile's)"
-    )
-    start.add_argument("--memory", metavar="8GB", help="memory per job, or of this machine (default: the profile's)")
-    start.add_argument("--env", metavar="NAME", help="environment of the workers")
-    start.add_argument(
-        "--oversubscribe", action="store_true", help="start even if another cluster of yours uses this machine"
-    )
-    start.add_argument(
-        "--in-job", action="store_true", help="run the scheduler in a batch job too: nothing stays on this host"
-    )
-    look = verb("status", "show its state, workers, jobs and problems", status)
-    exact = verb("scale", "set a fixed number of workers", scale)
+    look = verb("status", "whether it is up, its workers and jobs, and what is wrong", status)
+    exact = verb("scale", "have so many workers, no more and no fewer", scale)
     exact.add_argument("number", type=count, metavar="N")
-    bounds = verb("adapt", "scale the workers with the load, within bounds", adapt)
+    bounds = verb("adapt", "have as many as the work wants, within these bounds", adapt)
     bounds.add_argument("least", type=count, metavar="MIN")
     bounds.add_argument("most", type=count, metavar="MAX")
-    end = verb("down", "stop the cluster and all its jobs", down)
+    end = verb("down", "end the cluster and all its jobs", down)
     for parser in (start, look, exact, bounds, end):
         parser.add_argument("site", nargs="?", metavar="SITE")
     for parser in (start, look):
-        parser.add_argument("--json", action="store_true", help="machine-readable output")
+        parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _add_inner(verbs: Commands) -> None:
-    """Add the commands that the owner of a cluster and its loop call."""
+    """Add what the owner of a cluster and the loop around it call; no person types these."""
     jobs = add_internal(verbs, "jobs", do_dask_jobs, "kind", "name")
     jobs.add_argument("ids", nargs="*")
     add_internal(verbs, "address", do_dask_address, "site")
@@ -266,18 +260,18 @@ def count(text: str) -> int:
 
 
 def do_dask_jobs(args: argparse.Namespace) -> int:
-    """Print what the scheduler reports about the cluster's pending jobs, as JSON, for its owner."""
+    """Print, for the cluster's owner, what the scheduler says of its jobs that wait, as JSON."""
     print(json.dumps(lifecycle.jobs(args.kind, args.name, args.ids)))
     return 0
 
 
 def do_dask_address(args: argparse.Namespace) -> int:
-    """Print the address at which other nodes reach this one, for an owner in a job."""
+    """Print, for an owner in a job, by which of its addresses other nodes know this one."""
     print(lifecycle.address(args.site))
     return 0
 
 
 def do_dask_end(args: argparse.Namespace) -> int:
-    """Clean up after a cluster whose owner is gone: its address and its jobs."""
+    """Clear up after a cluster whose owner is gone: its address and its jobs."""
     lifecycle.end(args.site, args.id, say)
     return 0

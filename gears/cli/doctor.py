@@ -10,11 +10,11 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     doctor = add_command(
         commands, "doctor", "check every hop and setting; show the cause and the fix of each problem", do_doctor
     )
-    doctor.add_argument("--json", action="store_true", help="machine-readable output")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
 
 
 def do_doctor(args: argparse.Namespace) -> int:

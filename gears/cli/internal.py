@@ -9,7 +9,7 @@ from gears.cli.options import Commands, add_internal
 
 
 def add(commands: Commands) -> None:
-    """Add the commands to the parser."""
+    """Add the commands and their options."""
     turn = add_internal(commands, "_turn", do_turn, "here")
     turn.add_argument("what", choices=("hop", "lab", "job"))
     turn.add_argument("word")

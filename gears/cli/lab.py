@@ -17,21 +17,19 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
-    lab = add_command(commands, "lab", "start JupyterLab, or find the running one, and show how to reach it", do_lab)
-    lab.add_argument(
-        "--dir", metavar="DIR", help="directory in which JupyterLab starts (default: the profile's, else your home)"
-    )
-    lab.add_argument("--env", metavar="NAME", help="environment of new notebooks (default: the profile's)")
+    """Add the words of the command."""
+    lab = add_command(commands, "lab", "start JupyterLab, or find the one that runs, and say how to reach it", do_lab)
+    lab.add_argument("--dir", metavar="DIR", help="where JupyterLab starts (default: the profile's, else your home)")
+    lab.add_argument("--env", metavar="NAME", help="the environment that new notebooks get (default: the profile's)")
     add_job_options(lab)
     lab.add_argument("--no-wait", action="store_true", help="return as soon as it is started")
     lab.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def do_lab(args: argparse.Namespace) -> int:
-    """Ensure that the lab is running and print how to reach it, or its status if it is not up yet.
+    """Make sure of the lab and print how to reach it, or its status where it is not up yet.
 
-    With `--json` always print the status; with `--verbose` also the job script, even of a refused job. Warn root.
+    With `--json` the status always; with `--verbose` the job script, of a job that was refused too. Root is warned.
     """
     from gears.lab import start
     from gears.lab.status.status import look
@@ -45,7 +43,7 @@ def do_lab(args: argparse.Namespace) -> int:
     except UsageError:
         raise
     except GearsError:
-        _say_script(args, route)  # of a job that was refused or did not come up
+        _say_script(args, route)  # what was refused, or did not come up
         raise
     _say_script(args, route)
     if args.json:
@@ -74,7 +72,7 @@ def _how_to_reach(route: Route, status: Status) -> str:
     site, lab = route.site.name, status.lab or {}
     host = lab.get("host") or (status.hops[-1]["to"] if status.hops else route.here)
     password = lab.get("login") == "password"
-    log_in = "with your password" if password else "with the token in the address   (to use a password: gears password)"
+    log_in = "with your password" if password else "with the token in the address   (a password: gears password)"
     lines = [
         f"JupyterLab of {site} is up on {host}.",
         f"  open     {with_token(site, status.url or '', lab)}",
@@ -83,12 +81,12 @@ def _how_to_reach(route: Route, status: Status) -> str:
         f"  stop     gears stop {site}",
     ]
     if route.kind == "local":
-        ports = f"           on this machine; from a laptop with the stanza: port {route.site.laptop.port}"
-        lines.insert(2, ports)
+        here = f"           on this machine; on a laptop, through the stanza, port {route.site.laptop.port}"
+        lines.insert(2, here)
     if status.job:
         yours = "".join(f", with your {variable}" for variable in status.job.variables or ())
         lines.insert(1, f"  job      {status.job.id}, until {status.job.ends}{yours}")
     if route.kind == "relay" and route.role == "lab":
-        lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (starts the connection from the laptop)")
+        lines.insert(1, f"  hop      on {route.front}: gears lab {site}   (it brings the way from the laptop up)")
     lines += lab_notes(lab)
     return "\n".join(lines)

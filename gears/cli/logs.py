@@ -8,7 +8,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     logs = add_command(commands, "logs", "show the logs of a site", do_logs)
     logs.add_argument("-f", "--follow", action="store_true", help="show new lines as they are written")
 

@@ -20,7 +20,7 @@ from gears.cli.options import (
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     opened = add_command(
         commands, "open", "on your laptop: connect, open the lab in the browser, and keep the connection up", do_open
     )

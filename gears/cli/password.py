@@ -11,7 +11,7 @@ from gears.errors import UsageError
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     add_command(commands, "password", "set JupyterLab's password", do_password, site=False)
 
 

@@ -16,7 +16,7 @@ from gears.ssh.target import pass_on
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     run = add_command(
         commands, "run", "run a command on the lab host, in tmux: it outlives the connection", do_run, site=False
     )
@@ -76,8 +76,8 @@ def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: b
 
 def _start(route: Route, argv: list[str], env: str | None) -> int:
     run = start(route, argv, before=run_in(env))
-    again = f"gears run logs {route.site.name} {run.number} --follow"
-    say(f"run {run.number} of {route.site.name}, on {run.host}; it runs without a connection. To follow it: {again}")
+    site, follow = route.site.name, f"gears run logs {route.site.name} {run.number} --follow"
+    say(f"run {run.number} of {site} started on {run.host}; it continues without a connection. To follow it: {follow}")
     return _show(route, run.number, follow=True)
 
 
@@ -88,14 +88,10 @@ def _show(route: Route, number: int, *, follow: bool) -> int:
             show_part(text)
     except KeyboardInterrupt:
         again = f"gears run logs {site} {number} --follow"
-        raise Interrupted(
-            f"run {number} keeps running", next=f"{again}   (or: gears run attach {site} {number})"
-        ) from None
+        raise Interrupted(f"run {number} continues", next=f"{again}   (or: gears run attach {site} {number})") from None
     run = find(paths, number)
     if run.status is None and run.alive is False:
-        raise GearsError(
-            f"run {number} was lost without an exit status: {run.host} was restarted or its tmux was killed"
-        )
+        raise GearsError(f"run {number} is gone and left no exit status: {run.host} or its tmux session ended")
     return run.status or 0 if follow else 0
 
 

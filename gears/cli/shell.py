@@ -9,7 +9,7 @@ from gears.cli.options import Commands, add_command, add_internal, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     what = "open a tmux session on the lab host, or return to it, with gears' environment active"
     shell = add_command(commands, "shell", what, do_shell)
     on_lab_host = add_internal(commands, "_shell", do_shell_on_lab_host, "site")

@@ -9,7 +9,7 @@ from gears.cli.options import Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     sites = add_command(commands, "sites", "list, show or create site profiles", do_sites_list, site=False)
     verbs = sites.add_subparsers(metavar="list|show NAME|new NAME")
     add_command(verbs, "list", "list all sites, with the source of each profile", do_sites_list, site=False)

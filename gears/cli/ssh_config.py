@@ -9,7 +9,7 @@ from gears.errors import UsageError
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
+    """Add the command and its options."""
     stanza = add_command(commands, "ssh-config", "print the stanza for ~/.ssh/config on your laptop", do_ssh_config)
     stanza.add_argument("--port", type=int, help="local port (default: the profile's)")
     stanza.add_argument("--user", help="user name on the front (default: the one on this host)")

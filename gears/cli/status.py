@@ -14,9 +14,9 @@ STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
-    status = add_command(commands, "status", "show what is running, where, and what to do if it is not", do_status)
-    status.add_argument("--json", action="store_true", help="machine-readable output")
+    """Add the words of the command."""
+    status = add_command(commands, "status", "what is up, where, and what to do if it is not", do_status)
+    status.add_argument("--json", action="store_true", help="for programs")
     status.add_argument("--watch", action="store_true", help="show every change until interrupted")
 
 

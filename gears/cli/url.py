@@ -9,8 +9,8 @@ from gears.errors import NothingRunning
 
 
 def add(commands: Commands) -> None:
-    """Add the command to the parser."""
-    add_command(commands, "url", "print the address to open", do_url)
+    """Add the words of the command."""
+    add_command(commands, "url", "the address to open", do_url)
 
 
 def do_url(args: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def do_url(args: argparse.Namespace) -> int:
     record = look(locate(name))
     if not record["url"]:
         raise NothingRunning(
-            f"{name} is {record['state']}: {record['reason'] or 'nothing is running'}", next=f"gears lab {name}"
+            f"{name} is {record['state']}: {record['reason'] or 'nothing runs'}", next=f"gears lab {name}"
         )
     print(with_token(name, record["url"], record["lab"] or {}))
     return 0

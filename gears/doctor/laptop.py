@@ -71,7 +71,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
     """Check over one session without forwards: the stanza's port may be in use."""
     user = route.site.front.user or this_host().user
     remote = remote_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
-    words = [*_options(), *own_proxy(name)]
+    words = [*_ours(), *own_proxy(name)]
     call = dial(["ssh", "-T", "-oBatchMode=yes", *words, name, remote], route.site, route.front, None, until=until)
     if call.ended and call.ended.kind == "network":
         yield from _check_jump(route, effective, timeout_s=until - time.monotonic())
@@ -82,7 +82,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     """Ask the front's own doctor, which checks the front and the hop behind it."""
     site = route.site.name
     gears = next_gears(route.site, "laptop")
-    argv = ["ssh", "-T", "-oBatchMode=yes", *_options(), *own_proxy(name), name]
+    argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *own_proxy(name), name]
     with Conversation([*argv, f"{gears} doctor {site} --json"]) as ssh:
         line = ssh.read_line("[", timeout_s=FRONT_S)
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
@@ -96,7 +96,7 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
     yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
 
 
-def _options() -> list[str]:
+def _ours() -> list[str]:
     return [f"-o{option}" for option in ssh_options()]
 
 
@@ -108,7 +108,7 @@ def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[F
     if not jump or timeout_s <= 0:
         return
     target = f"{settings['hostname']}:{settings['port']}"
-    with Conversation(["ssh", "-oBatchMode=yes", *_options(), "-W", target, jump[1]]) as ssh:
+    with Conversation(["ssh", "-oBatchMode=yes", *_ours(), "-W", target, jump[1]]) as ssh:
         _, stderr = ssh.end(timeout_s=timeout_s)
     if "administratively prohibited" in stderr:
         cause = f"it forbids forwarding to {target} (AllowTcpForwarding, PermitOpen or DisableForwarding)"

@@ -65,8 +65,8 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
 
         def call_by(pin: Pin) -> Call:
             """Dial the host of `pin`, or any host if it is empty, without prompts."""
-            ssh_options, guard = dial_again(hop, pin)
-            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *ssh_options, hop.host, guard + remote]
+            aim, guard = dial_again(hop, pin)
+            argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, guard + remote]
             return dial(argv, route.site, host, directory, until=until)
 
         call = call_by(pin)

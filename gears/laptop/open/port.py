@@ -29,7 +29,7 @@ class LaptopPort:
     """127.0.0.1:`number`: no other machine can reach it."""
 
     def __init__(self, number: int, status: dict[str, Any], again: str, *, patient_s: float = 0.0) -> None:
-        """Take the port, and show `status` on the page. `again`: the command that the user ran.
+        """Take the port, and show `status` on the page. `again`: the command that was typed.
 
         Raises GearsError if the port is in use and stays so for `patient_s`.
         """
@@ -39,7 +39,7 @@ class LaptopPort:
         self._server: WaitingServer | None = self._serve(patient_s)
 
     def show(self, status: dict[str, Any]) -> None:
-        """Set what the page shows from now on."""
+        """Set what the page says from now on."""
         self._status = status
         if self._server:
             self._server.status = status

@@ -21,7 +21,7 @@ from gears.laptop.open.dial import first_host, forward_command, plan_dial
 from gears.laptop.open.failures import why_connection_ended, why_front_failed
 from gears.laptop.open.port import LaptopPort
 from gears.laptop.open.report import FrontFailed, LabUp, Listening, LoginRequired, Progress, Prompt, Report
-from gears.laptop.open.waiting_page import read_page, status
+from gears.laptop.open.waiting_page import status
 from gears.sites import validators
 from gears.sites.paths import MAX_FORWARD_PATH, RunDir
 from gears.sites.route import Route
@@ -116,7 +116,7 @@ class Session:
                 connection.show_login(login)
             case LoginRequired(reason):
                 self._settle(True)
-                self._ask_user(reason)
+                self._want(reason)
             case LabUp():
                 self._settle(True)
                 self._up(report)
@@ -180,11 +180,11 @@ class Session:
             self._back()
         elif answer.kind == "waiting":
             self.misses = 0
-            page = read_page(answer.content)
-            if page.state == "needs-login":
-                self._ask_user(page.reason or page.state)
+            page = answer.content["gears"]
+            if page.get("state") == "needs-login":
+                self._want(str(page.get("reason")))
             else:
-                self._show_trouble(page.reason or page.state)
+                self._tell(str(page.get("reason") or page.get("state")))
         else:
             self._miss(connection)
 
@@ -193,10 +193,10 @@ class Session:
         self.misses += 1
         now = source_towards(first_host(self.route))
         if now and self.source and now != self.source:
-            self._show_trouble(f"this machine's address is {now} now, was {self.source}: reconnecting")
+            self._tell(f"this machine's address is {now} now, was {self.source}: reconnecting")
             connection.end()
         elif self.misses == MOST_MISSES:
-            self._show_trouble(f"{self.route.front} does not answer")
+            self._tell(f"{self.route.front} does not answer")
             self._settle(True)
             connection.say("look")
 
@@ -205,7 +205,7 @@ class Session:
     def _after(self, ended: Failure, interactive: bool) -> bool:
         """Wait for what is missing. Return whether the user is present for the next dial."""
         if ended.kind == "network" or (ended.kind == "unknown-host" and self.connected_once):
-            self._show_trouble(f"{ended.reason}; reconnecting")
+            self._tell(f"{ended.reason}; reconnecting")
             self.failures += 1
             pause_s = NETWORK_PAUSES_S[min(self.failures - 1, len(NETWORK_PAUSES_S) - 1)]
             time.sleep(pause_s * random.uniform(0.8, 1.2))
@@ -215,7 +215,7 @@ class Session:
             raise GearsError(ended.reason, next=ended.next)
         if not interactive and needs_login and self._present() and desktop.can_ask():
             return True
-        self._ask_user(ended.reason, needs_login, ended.next)
+        self._want(ended.reason, needs_login, ended.next)
         while not desktop.pressed_enter(1.0):
             pass
         self.waiting_for = None
@@ -224,14 +224,14 @@ class Session:
     def _present(self) -> bool:
         return not self.connected_once and time.monotonic() - self.began < PRESENT_S
 
-    def _show_trouble(self, reason: str) -> None:
+    def _tell(self, reason: str) -> None:
         """Show why the connection is down, once for each reason."""
         if reason != self.trouble:
             self.trouble, self.was_down = reason, True
             self.desk.say(f"{self.site}: {reason}")
         self.port.show(status(self.route, "connecting", reason, self.desk.again))
 
-    def _ask_user(self, reason: str, login: bool = True, following: str | None = None) -> None:
+    def _want(self, reason: str, login: bool = True, following: str | None = None) -> None:
         """Ask the user to act, once for each reason. Raises LoginNeeded if there is no terminal."""
         if reason == self.waiting_for:
             return

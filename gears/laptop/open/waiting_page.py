@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from gears.sites.route import Route
-from gears.system.records import parse
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What the front's waiting page says about the connection behind it: a state of `gears status`, and why."""
-
-    state: str = "unknown"
-    reason: str | None = None
-
-
-def read_page(content: dict[str, Any]) -> Page:
-    """Parse the JSON with which a waiting page answers."""
-    return parse(Page, content.get("gears")) or Page()
 
 
 def status(route: Route, state: str, reason: str | None, again: str) -> dict[str, Any]:
-    """Return a status, as `gears.lab.status.status` does, of the one connection that is visible from here.
+    """Make a status, as `gears.lab.status.status` does, of the one connection that is seen from here.
 
     `state`: connecting, needs-login or failed.
     """
