@@ -53,7 +53,7 @@ def test_output_and_exit_status_are_the_commands(hosts: Centre) -> None:
     done = hosts.laptop.run(command("sh", "-c", "echo out; echo err >&2; exit 3"))
     assert (done.returncode, done.stdout) == (3, "out\nerr\n")
     assert re.search(
-        r"run 1 of matagorda started on login1; .* To follow it: \S*gears run logs matagorda 1 --follow", done.stderr
+        r"run 1 of matagorda, on login1; .* Back to it: \S*gears run logs matagorda 1 --follow", done.stderr
     )
     assert re.match(r"1 +ended 3 +login1 +2\S+Z  sh -c 'echo out; ", state(hosts.laptop))
 
@@ -107,7 +107,7 @@ def test_without_a_terminal_nobody_stays_to_follow_it(hosts: Centre) -> None:
 def test_ctrl_c_leaves_it_running(hosts: Centre) -> None:
     terminal = run_waiting(hosts, hosts.laptop)
     terminal.send("\x03")
-    terminal.expect("run 1 continues")
+    terminal.expect("run 1 goes on")
     terminal.expect(r"next: \S*gears run logs matagorda 1 --follow")
     terminal.expect(pexpect.EOF)
     terminal.close()
@@ -145,7 +145,7 @@ def test_a_run_whose_host_lost_its_power(hosts: Centre) -> None:
     assert re.match(r"1 +lost +login1 ", state(hosts.laptop))
     done = gears(hosts.laptop, "run logs matagorda 1 --follow")
     assert (done.returncode, done.stdout) == (1, "begun\n")
-    assert "run 1 is gone and left no exit status" in done.stderr
+    assert "run 1 is gone, and left no exit status" in done.stderr
     assert gears(hosts.laptop, "run attach matagorda 1").returncode == 4
 
 

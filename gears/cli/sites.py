@@ -9,18 +9,18 @@ from gears.cli.options import Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add the command and its options."""
-    sites = add_command(commands, "sites", "list, show or create site profiles", do_sites_list, site=False)
+    """Add the words of the command."""
+    sites = add_command(commands, "sites", "the site profiles", do_sites_list, site=False)
     verbs = sites.add_subparsers(metavar="list|show NAME|new NAME")
-    add_command(verbs, "list", "list all sites, with the source of each profile", do_sites_list, site=False)
-    show = add_command(verbs, "show", "show the effective profile, each key with its file", do_sites_show, site=False)
-    new = add_command(verbs, "new", "create a profile to edit", do_sites_new, site=False)
+    add_command(verbs, "list", "the sites that are known, and where from", do_sites_list, site=False)
+    show = add_command(verbs, "show", "the profile in force, each key with its file", do_sites_show, site=False)
+    new = add_command(verbs, "new", "a new profile, to be filled in", do_sites_new, site=False)
     for verb in (show, new):
         verb.add_argument("name", metavar="NAME")
 
 
 def do_sites_list(_args: argparse.Namespace) -> int:
-    """Print a line for each site: its name and the source of its profile."""
+    """Print a line for each known site: its name, and where its profile is."""
     from gears.sites.load import site_names
 
     for name, source in site_names():
@@ -29,7 +29,7 @@ def do_sites_list(_args: argparse.Namespace) -> int:
 
 
 def do_sites_show(args: argparse.Namespace) -> int:
-    """Print the effective profile as TOML, each key with its file."""
+    """Print the profile in force as TOML, each key with its file."""
     from gears.sites.export import render_toml
     from gears.sites.load import load_site
 
@@ -38,7 +38,7 @@ def do_sites_show(args: argparse.Namespace) -> int:
 
 
 def do_sites_new(args: argparse.Namespace) -> int:
-    """Create a profile to edit, and print its path."""
+    """Begin a new profile, and print where it is."""
     from gears.sites.export import new_site
 
     show(f"Created {new_site(args.name)}\n  next: edit it, then: gears sites show {args.name}")

@@ -21,11 +21,11 @@ def do_stop(args: argparse.Namespace) -> int:
     name = site_name(args)
     ran = stop(locate(name), say=say)
     print(f"{name}: stopped" if ran else f"{name}: nothing was running")
-    _say_if_cluster_runs(name)
+    _say_of_cluster(name)
     return 0
 
 
-def _say_if_cluster_runs(name: str) -> None:
+def _say_of_cluster(name: str) -> None:
     from gears.dask.cluster import goes_on
 
     if goes_on(name):
