@@ -63,7 +63,7 @@ def test_from_the_laptop_as_from_the_lab_host(centre: Centre) -> None:
     for host in (centre.laptop, centre.hub, centre.login2):
         assert cluster(host, "hpc")["address"] == address, host.name
     assert dask(centre.laptop, "scale 1 hpc").stdout == "hpc: 1 workers are wanted, 1 are there\n"
-    assert "its Dask cluster goes on" in gears(centre.hub, "stop hpc").stderr
+    assert "its Dask cluster keeps running" in gears(centre.hub, "stop hpc").stderr
     assert dask(centre.hub, "down hpc").stdout == "hpc: the Dask cluster has ended\n"
     assert dask(centre.laptop, "down hpc").stdout == "hpc: no Dask cluster was up\n"
     wait_until(lambda: not centre.login1.processes("alice"), 10, "nothing of hers is left on login1")

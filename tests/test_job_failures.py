@@ -53,7 +53,7 @@ def test_job_that_can_never_start(site: Centre) -> None:
         ("--job -A 'a b'", "-A: 'a b' is not a name a scheduler knows"),
         ("--job --directive 'rm -rf ~'", "--directive: 'rm -rf ~' is no directive"),
         ("--job --renew -1", "--renew: -1 is not a number"),
-        ("-A csc123", "-A is for a batch job"),
+        ("-A csc123", "-A requires --job"),
     ],
 )
 def test_wrong_words_submit_nothing(site: Centre, options: str, words: str) -> None:

@@ -128,7 +128,7 @@ def test_the_doctor_tries_it(login1: Host) -> None:
     gears(login1, "lab local", check=True)
     found = json.loads(gears(login1, "doctor local --json").stdout)
     causes = {(finding["what"], finding["level"]): finding["cause"] for finding in found}
-    assert "answers nobody who has not logged in" in causes["access", "ok"]
+    assert "requires a login" in causes["access", "ok"]
     assert f"{SHOWN}:1: ServerApp.token is not used" in causes["Jupyter settings", "warning"]
 
 

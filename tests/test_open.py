@@ -178,7 +178,7 @@ def test_a_wrong_passcode_is_tried_once(centre: Centre, kernel: Kernel) -> None:
 def test_a_prompt_that_nobody_answers_ends(centre: Centre, kernel: Kernel) -> None:
     terminal = type_open(centre.laptop, GEARS_PROMPT_S="2")
     terminal.expect(PROMPT)
-    terminal.expect("nobody typed the passcode for hub in time")
+    terminal.expect("no passcode entered for hub in time")
     terminal.expect(ENTER)
     assert masters(centre.laptop) == []
     terminal.sendcontrol("c")

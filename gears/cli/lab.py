@@ -38,7 +38,7 @@ def do_lab(args: argparse.Namespace) -> int:
     route = lab_route(args)
     root = os.geteuid() == 0 and route.role == "lab"
     if root:
-        say("you are root: JupyterLab and everything in its notebooks will have root's rights on this machine")
+        say("you are root: JupyterLab and all code in its notebooks will run as root on this machine")
     try:
         status = start.bring_up(route, say=say, wait=not args.no_wait)
     except UsageError:

@@ -1,4 +1,4 @@
-"""What the page at the laptop's port says while there is no connection. Pure."""
+"""Content of the page at the laptop's port while there is no connection. Pure."""
 
 from __future__ import annotations
 
