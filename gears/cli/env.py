@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from gears.cli.options import Commands, add_command
 from gears.envs import registry
 from gears.envs.archive import directory, remove_pack, state
 from gears.envs.paths import Place, place
-from gears.envs.registry import Environment
+from gears.envs.registry import Environment, EnvironmentRecord
 from gears.errors import GearsError
 from gears.system import files
 from gears.system.installation import gears_home
+from gears.system.records import as_values
 
 
 def do_env(args: argparse.Namespace) -> int:
@@ -94,7 +96,7 @@ def listing(args: argparse.Namespace) -> Answer:
     where = place(_run())
     settle(where)
     if args.json:
-        return json.dumps([_record(environment, where) for environment in registry.every(where)]), 0
+        return json.dumps([as_values(_row(environment, where)) for environment in registry.every(where)]), 0
     lines = [_line(environment, where, grey=sys.stdout.isatty()) for environment in registry.every(where)]
     return "\n".join(lines) or "no environments yet\n  next: gears env create NAME numpy …", 0
 
@@ -103,13 +105,19 @@ def describe(args: argparse.Namespace) -> Answer:
     """Show one environment: its condition, what it was made from, and its archive."""
     where = place(_run())
     environment = registry.find(_run(), args.name)
-    record = _record(environment, where)
+    row = _row(environment, where)
     if args.json:
-        return json.dumps(record), 0
-    lines = [
-        f"  {key:9} {record[key]}" for key in ("prefix", "tool", "source", "created", "pack", "next") if record[key]
-    ]
-    return "\n".join([f"{args.name}: {record['state']} {record['reason']}".rstrip(), *lines]), 0
+        return json.dumps(as_values(row)), 0
+    shown = {
+        "prefix": row.prefix,
+        "tool": row.tool,
+        "source": row.source,
+        "created": row.created,
+        "pack": row.pack,
+        "next": row.next,
+    }
+    lines = [f"  {label:9} {value}" for label, value in shown.items() if value]
+    return "\n".join([f"{args.name}: {row.state} {row.reason}".rstrip(), *lines]), 0
 
 
 def prune(args: argparse.Namespace) -> Answer:
@@ -182,27 +190,40 @@ def _what_then(environment: Environment, archive: Path, *, kept: bool) -> str:
     return f"{unpack}\n  it needs {needed} there too, which is not in it"
 
 
-def _record(environment: Environment, where: Place) -> files.Record:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row(EnvironmentRecord):
+    """What `list` and `show` print of an environment, and `--json` has: its record, with its condition now.
+
+    `state`, `reason`, `next`: see `registry.Condition`. `kernel`: JupyterLab offers it. `pack`: see `archive.state`.
+    """
+
+    reason: str
+    next: str
+    kernel: bool
+    pack: str
+
+
+def _row(environment: Environment, where: Place) -> Row:
     condition = registry.condition(environment)
-    pack = state(directory(_run()), environment.name)
-    return environment.as_record() | {
-        "state": condition.state,
-        "reason": condition.reason,
-        "next": condition.next,
-        "kernel": condition.state == "ready" and where.kernelspec(environment.name).exists(),
-        "pack": pack,
-    }
+    current = replace(environment, state=condition.state)
+    return Row(
+        **as_values(registry.to_record(current)),
+        reason=condition.reason,
+        next=condition.next,
+        kernel=condition.state == "ready" and where.kernelspec(environment.name).exists(),
+        pack=state(directory(_run()), environment.name),
+    )
 
 
 def _line(environment: Environment, where: Place, *, grey: bool) -> str:
-    record = _record(environment, where)
-    mark = {"ready": "✓", "making": "…"}.get(str(record["state"]), "✗")
-    pack = f", pack {record['pack']}" if record["pack"] else ""
-    line = f"{mark} {environment.name:20} {environment.tool:10} {environment.prefix}{pack}"
-    if record["state"] == "ready":
+    row = _row(environment, where)
+    mark = {"ready": "✓", "making": "…"}.get(row.state, "✗")
+    pack = f", pack {row.pack}" if row.pack else ""
+    line = f"{mark} {row.name:20} {row.tool:10} {row.prefix}{pack}"
+    if row.state == "ready":
         return line
-    text = f"{line}\n    {record['reason']}" + (f"; next: {record['next']}" if record["next"] else "")
-    return f"\x1b[2m{text}\x1b[0m" if grey and record["state"] == "broken" else text
+    text = f"{line}\n    {row.reason}" + (f"; next: {row.next}" if row.next else "")
+    return f"\x1b[2m{text}\x1b[0m" if grey and row.state == "broken" else text
 
 
 def _run() -> Path:

@@ -9,11 +9,11 @@ Read in jobs by a bare Python, so this imports little.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from gears.envs.paths import place
-from gears.system import files
+from gears.system import records
 
 MARK = ".gears-copy"
 """In a copy on a node: a file as old as the environment was when it was copied."""
@@ -43,17 +43,17 @@ def archive_of(packs: Path, name: str) -> Path:
     return packs / f"{name}.tar.gz"
 
 
-def write_pack(packs: Path, pack: Pack) -> None:
-    """Write the record of an archive."""
-    files.write_record(packs / f"{pack.name}.json", asdict(pack))
+def save_pack(packs: Path, pack: Pack) -> None:
+    """Write the record of an archive. Raises OSError."""
+    records.save(packs / f"{pack.name}.json", pack)
 
 
-def read_pack(packs: Path, name: str) -> Pack | None:
-    """Read the record of an archive; None if there is no archive, or nobody knows of what."""
+def load_pack(packs: Path, name: str) -> Pack | None:
+    """Load the record of an archive; None if there is no archive, or its record is missing or does not match it."""
+    pack = records.load(Pack, packs / f"{name}.json")
     try:
-        pack = Pack(**files.read_record(packs / f"{name}.json"))
-        return pack if archive_of(packs, name).stat().st_size == pack.bytes else None
-    except (TypeError, OSError):
+        return pack if pack and archive_of(packs, name).stat().st_size == pack.bytes else None
+    except OSError:
         return None
 
 
@@ -77,7 +77,7 @@ def is_fresh(pack: Pack) -> bool:
 
 def state(packs: Path, name: str) -> str:
     """Return "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
-    pack = read_pack(packs, name)
+    pack = load_pack(packs, name)
     return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
 
 

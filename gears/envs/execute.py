@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from gears.envs import registry
 from gears.envs.paths import Place
 from gears.envs.registry import Environment
 from gears.envs.tools import Plan, Step, own_caches
@@ -59,7 +60,7 @@ def note(where: Place, environment: Environment, state: str) -> Environment:
     """Write down what the environment is now."""
     maker = None if state == "ready" else processes.this_process()
     noted = replace(environment, state=state, maker=maker)
-    files.write_record(where.record(environment.name), noted.as_record())
+    registry.save(where, noted)
     return noted
 
 

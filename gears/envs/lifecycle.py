@@ -51,7 +51,7 @@ def create(request: Request, site: Site, say: Progress) -> tuple[Environment, bo
     where = _open()
     _check_free(where, name)
     with held(where, name, say) as lock:
-        found = registry.read(where, name)
+        found = registry.load(where, name)
         if found and registry.condition(found).state == "ready":
             _offer(found, where)
             return found, False
@@ -110,7 +110,7 @@ def adopt(prefix: Path, name: str | None, say: Progress) -> Environment:
     if not (prefix / "bin" / "python").exists():
         raise UsageError(f"{prefix}: there is no bin/python in it", next=f"ls {prefix}/bin")
     with held(where, name, say):
-        found = registry.read(where, name)
+        found = registry.load(where, name)
         if found and found.prefix != prefix:
             raise UsageError(f"{name} is {found.prefix}", next=f"gears env add {prefix} --name OTHER")
         if not found:
@@ -127,7 +127,7 @@ def remove(name: str, say: Progress) -> bool:
     where = _open()
     registry.check_name(name)
     with held(where, name, say):
-        environment = registry.read(where, name)
+        environment = registry.load(where, name)
         if environment is None:
             where.lock(name).unlink(missing_ok=True)
             return False

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from gears.envs import base_python, relocate
-from gears.envs.archive import Pack, archive_of, fingerprint, write_pack
+from gears.envs.archive import Pack, archive_of, fingerprint, save_pack
 from gears.errors import GearsError
 from gears.system import timestamps
 from gears.system.files import ensure_private
@@ -47,7 +47,7 @@ def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, sa
         size = temporary.stat().st_size
         os.replace(temporary, target)
     if not output:
-        write_pack(
+        save_pack(
             packs, Pack(name, str(prefix), kind, before, size, _size(target), _base(prefix), timestamps.utc_now())
         )
     return target

@@ -34,7 +34,7 @@ def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -
     where = place(run)
     found = []
     for name in kernel.offered(where):
-        environment = registry.read(where, name)
+        environment = registry.load(where, name)
         condition = (
             registry.condition(environment) if environment else registry.Condition("broken", "the environment is gone")
         )
@@ -57,7 +57,7 @@ def settle(where: Place) -> None:
         if lock is None:
             continue
         try:
-            now = registry.read(where, environment.name)
+            now = registry.load(where, environment.name)
             if now and not _is_offered_rightly(now, where):
                 _correct(now, where)
         finally:

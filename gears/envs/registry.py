@@ -1,6 +1,7 @@
-"""Which environments there are, as their records in the home say, and whether they can be used. Only reads.
+"""The environments that are registered, as their records in the home say, and whether they can be used.
 
-A record is written before anything is made and says `making` until all is there. What is not `ready` is never offered.
+A record is written before anything is made and says `making` until the environment is complete. An environment that is
+not `ready` is never offered.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gears.envs.paths import Place, place
 from gears.errors import UsageError
-from gears.system import files, processes
+from gears.system import files, processes, records
 
 BASE = "base"
 """Gears' own."""
@@ -54,11 +54,20 @@ class Environment:
         """Return the path of its Python, which need not be there."""
         return self.prefix / "bin" / "python"
 
-    def as_record(self) -> files.Record:
-        """Return what is written to its record. `maker`: a line as `processes.parse` reads it, or ""."""
-        maker = processes.line(self.maker).strip() if self.maker else ""
-        words = ("name", "tool", "program", "source", "created", "adopted", "state")
-        return {word: getattr(self, word) for word in words} | {"prefix": str(self.prefix), "maker": maker}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRecord:
+    """`NAME.json`: an `Environment` as JSON has it. `maker`: a line as `processes.parse` reads it, or ""."""
+
+    name: str
+    tool: str
+    program: str = ""
+    source: str = ""
+    created: str = ""
+    adopted: bool = False
+    state: str = "ready"
+    prefix: str
+    maker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +94,27 @@ def find(run: Path, name: str) -> Environment:
     """Find an environment by its name. Raises UsageError if none is called so."""
     if check_name(name) == BASE:
         return Environment(BASE, Path(sys.prefix), *_installer())
-    found = read(place(run), name)
+    found = load(place(run), name)
     if found is None:
         raise UsageError(f"no environment is called {name}", next="gears env list")
     return found
 
 
-def read(where: Place, name: str) -> Environment | None:
-    """Read the record of an environment; None where there is none."""
-    record = files.read_record(where.record(name))
-    return _from_record(record) if record.get("prefix") else None
+def load(where: Place, name: str) -> Environment | None:
+    """Load an environment by its record; None if there is none, or an incomplete one."""
+    record = records.load(EnvironmentRecord, where.record(name))
+    return _from_record(record) if record and record.prefix else None
+
+
+def save(where: Place, environment: Environment) -> None:
+    """Replace the record of an environment. Raises OSError."""
+    records.save(where.record(environment.name), to_record(environment))
 
 
 def every(where: Place) -> Iterator[Environment]:
     """Yield every environment, in alphabetical order."""
     for file in sorted(where.root.glob("[!.]*.json")):
-        if found := read(where, file.stem):
+        if found := load(where, file.stem):
             yield found
 
 
@@ -138,10 +152,33 @@ def has_ipykernel(prefix: Path) -> bool:
     return "include-system-site-packages = true" in files.read_text(prefix / "pyvenv.cfg")
 
 
-def _from_record(record: dict[str, Any]) -> Environment:
-    words = ("name", "tool", "program", "source", "created", "adopted", "state")
-    given = {word: record[word] for word in words if word in record}
-    return Environment(prefix=Path(record["prefix"]), maker=processes.parse(str(record.get("maker", ""))), **given)
+def to_record(environment: Environment) -> EnvironmentRecord:
+    """Convert an environment into its record."""
+    return EnvironmentRecord(
+        name=environment.name,
+        tool=environment.tool,
+        program=environment.program,
+        source=environment.source,
+        created=environment.created,
+        adopted=environment.adopted,
+        state=environment.state,
+        prefix=str(environment.prefix),
+        maker=processes.line(environment.maker).strip() if environment.maker else "",
+    )
+
+
+def _from_record(record: EnvironmentRecord) -> Environment:
+    return Environment(
+        name=record.name,
+        prefix=Path(record.prefix),
+        tool=record.tool,
+        program=record.program,
+        source=record.source,
+        created=record.created,
+        adopted=record.adopted,
+        state=record.state,
+        maker=processes.parse(record.maker),
+    )
 
 
 def _installer() -> tuple[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic
 
 from gears.envs import base_python
-from gears.envs.archive import MARK, Pack, archive_of, is_fresh, pack_names, read_pack
+from gears.envs.archive import MARK, Pack, archive_of, is_fresh, load_pack, pack_names
 from gears.errors import GearsError
 from gears.system import commands, files
 
@@ -47,7 +47,7 @@ def unpack(packs: Path, local: Path, name: str) -> str:
     """
     files.ensure_private(local.parent)
     files.ensure_private(local)
-    pack = read_pack(packs, name)
+    pack = load_pack(packs, name)
     if not pack:
         raise GearsError("there is no archive", next=f"gears env pack {name}")
     if not is_fresh(pack):
