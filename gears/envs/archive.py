@@ -1,9 +1,9 @@
-"""The archive of an environment, as it is known on disk: where it is, and whether the environment is still the same.
+"""The archive of an environment on disk: where it is, and whether the environment has changed since.
 
     <packs>/NAME.tar.gz    the archive, 0600
-    <packs>/NAME.json      of what it was made, and its size
+    <packs>/NAME.json      its record: what it was made from, and its size
 
-Read in jobs by a bare Python, so this imports little.
+Jobs import this under a bare Python, so it imports little.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from gears.envs.paths import place
 from gears.system import records
 
 MARK = ".gears-copy"
-"""In a copy on a node: a file as old as the environment was when it was copied."""
+"""A file in a copy on a node, with the modification time that the environment had when it was copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """`of`: what the environment was like (`fingerprint`). `base`: the Python elsewhere on which it stands, or ""."""
+    """`of`: the `fingerprint` of the environment. `base`: the external Python that it needs, or ""."""
 
     name: str
     prefix: str
@@ -34,12 +34,12 @@ class Pack:
 
 
 def directory(run: Path) -> Path:
-    """Return where archives are, for all sites. `run`: of $GEARS_HOME."""
+    """Return the directory of archives, for all sites. `run`: $GEARS_HOME/run."""
     return place(run).root / "packs"
 
 
 def archive_of(packs: Path, name: str) -> Path:
-    """Return the path of an environment's archive, which need not be there."""
+    """Return the path of an environment's archive, which need not exist."""
     return packs / f"{name}.tar.gz"
 
 
@@ -64,10 +64,10 @@ def pack_names(packs: Path) -> list[str]:
 
 def remove_pack(packs: Path, name: str) -> bool:
     """Remove an archive, its record first: an archive without one is never used. False if there was none."""
-    there = archive_of(packs, name).exists()
+    existed = archive_of(packs, name).exists()
     (packs / f"{name}.json").unlink(missing_ok=True)
     archive_of(packs, name).unlink(missing_ok=True)
-    return there
+    return existed
 
 
 def is_fresh(pack: Pack) -> bool:
@@ -76,22 +76,22 @@ def is_fresh(pack: Pack) -> bool:
 
 
 def state(packs: Path, name: str) -> str:
-    """Return "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
+    """Return "" (not packed), "fresh", or "stale": the environment has changed, and jobs do not use the archive."""
     pack = load_pack(packs, name)
     return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
 
 
 def fingerprint(prefix: Path) -> str:
-    """Compute what changes when a package is installed, replaced or removed: 16 hexadecimal digits.
+    """Compute a value that changes when a package is installed, replaced or removed: 16 hexadecimal digits.
 
-    Looks at some hundred files, and reads none.
+    Stats some hundred files, and reads none.
     """
     patterns = ("lib/python3*/site-packages/*.dist-info", "lib/python3*/site-packages/*.pth", "conda-meta/*.json")
     found = [path for pattern in patterns for path in prefix.glob(pattern)]
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted([*found, prefix / "pyvenv.cfg"]):
         try:
-            seen.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
+            digest.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
         except OSError:
             continue
-    return seen.hexdigest()[:16]
+    return digest.hexdigest()[:16]

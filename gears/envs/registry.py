@@ -18,10 +18,10 @@ from gears.errors import UsageError
 from gears.system import files, processes, records
 
 BASE = "base"
-"""Gears' own."""
+"""Gears' own environment."""
 
 RESERVED = (BASE, "python3", "python")
-"""Names that mean gears' own environment, to us or to Jupyter."""
+"""Names that mean gears' own environment, to gears or to Jupyter."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
@@ -30,8 +30,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 class Environment:
     """`tool`: conda, mamba, micromamba, pixi, uv or venv; `program`: its path. `family`: how its files are laid out.
 
-    `source`: what it was made from, in words. `adopted`: somebody else's work, which is left as it is.
-    `state`: ready, making, updating or removing; `maker`: who is at it.
+    `source`: what it was made from, as text. `adopted`: not made by gears, and not changed by it.
+    `state`: ready, making, updating or removing; `maker`: the process that does so.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Return the path of its Python, which need not be there."""
+        """Return the path of its Python, which need not exist."""
         return self.prefix / "bin" / "python"
 
 
@@ -72,7 +72,7 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Whether an environment can be used. state: ready, making, or broken, with the reason and what to type."""
+    """Whether an environment can be used. `state`: ready, making, or broken; `next`: the command to run."""
 
     state: str
     reason: str = ""
@@ -80,23 +80,23 @@ class Condition:
 
 
 def check_name(name: str) -> str:
-    """Return the name. Raises UsageError for a word that can be no environment's name."""
+    """Return the name. Raises UsageError if it is not a valid name of an environment."""
     if not re.fullmatch(NAME, name):
         shown = ascii(name) if len(name) <= 40 else f"{name[:40]!a}…"
         raise UsageError(
-            f"{shown} is no name of an environment: up to 64 letters, digits, ., _ and -, the first a letter or digit",
+            f"invalid environment name: {shown} (up to 64 letters, digits, ., _ and -; first a letter or digit)",
             next="gears env list",
         )
     return name
 
 
 def find(run: Path, name: str) -> Environment:
-    """Find an environment by its name. Raises UsageError if none is called so."""
+    """Find an environment by its name. Raises UsageError if there is none."""
     if check_name(name) == BASE:
         return Environment(BASE, Path(sys.prefix), *_installer())
     found = load(place(run), name)
     if found is None:
-        raise UsageError(f"no environment is called {name}", next="gears env list")
+        raise UsageError(f"no such environment: {name}", next="gears env list")
     return found
 
 
@@ -119,19 +119,21 @@ def every(where: Place) -> Iterator[Environment]:
 
 
 def condition(environment: Environment) -> Condition:
-    """Tell whether an environment can be used. Looks at a few files, and runs nothing."""
+    """Tell whether an environment can be used. Checks a few files, and runs nothing."""
     name, busy = environment.name, environment.state != "ready"
     if busy and environment.maker and environment.maker.alive() is not False:
-        return Condition("making", f"is being worked at on {environment.maker.host} ({environment.state})")
+        return Condition("making", f"is being changed on {environment.maker.host} ({environment.state})")
     if environment.state == "making":
-        return Condition("broken", "was never finished", f"gears env create {name} …   (or: gears env remove {name})")
+        return Condition(
+            "broken", "was not created completely", f"gears env create {name} …   (or: gears env remove {name})"
+        )
     if environment.state == "removing":
-        return Condition("broken", "is half removed", f"gears env remove {name}")
+        return Condition("broken", "was not removed completely", f"gears env remove {name}")
     if environment.state == "updating":
-        return Condition("broken", "its last update did not end well", f"gears env update {name}")
+        return Condition("broken", "its last update failed", f"gears env update {name}")
     if not environment.python.exists():
-        mend = f"gears env remove {name}" if environment.adopted else f"gears env verify {name}"
-        return Condition("broken", f"{environment.python} is gone", mend)
+        fix = f"gears env remove {name}" if environment.adopted else f"gears env verify {name}"
+        return Condition("broken", f"{environment.python} is gone", fix)
     if not has_ipykernel(environment.prefix):
         return Condition("broken", "has no ipykernel", f"gears env update {name} --ipykernel")
     return Condition("ready")
@@ -140,8 +142,8 @@ def condition(environment: Environment) -> Condition:
 def has_ipykernel(prefix: Path) -> bool:
     """Tell whether Jupyter can start a kernel in it.
 
-    Looks where pip and conda install, without starting a Python. A venv may see the packages of the Python it was made
-    of (pyvenv.cfg: include-system-site-packages).
+    Looks where pip and conda install, without starting Python. A venv can see the packages of its base Python
+    (pyvenv.cfg: include-system-site-packages).
     """
     if any(prefix.glob("lib/python3*/site-packages/ipykernel/__init__.py")):
         return True
@@ -182,6 +184,6 @@ def _from_record(record: EnvironmentRecord) -> Environment:
 
 
 def _installer() -> tuple[str, str]:
-    """Return the tool of `make init`, which takes uv where there is one, and its path."""
+    """Return the tool of `make init`, which uses uv if it is installed, and its path."""
     uv = shutil.which("uv")
     return ("uv", uv) if uv else ("venv", "")

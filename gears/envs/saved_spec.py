@@ -1,4 +1,4 @@
-"""What an environment was made from, kept with it: an update needs no other file, and asks the same channels."""
+"""The specification of an environment, saved with it: an update needs no other file, and uses the same channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gears.envs.tools import Order
 from gears.system import files, records
 
 CHANNEL = "conda-forge"
-"""Where packages come from that are only named."""
+"""The channel of packages that are requested by name only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,9 @@ def load_spec(name: str, where: Place) -> Spec:
     return Spec("packages", packages=saved.packages)
 
 
-def channels(asked: Spec, name: str, prefix: Path, where: Place) -> tuple[str, ...]:
-    """Return where conda and its like look for a package that is added: where the others came from.
-
-    Of an environment that is not there yet, and of one that somebody else made, its Python's record tells that. If none
-    does, it is conda-forge.
-    """
-    spec = asked if asked.kind == "conda" else load_spec(name, where)
+def channels(requested: Spec, name: str, prefix: Path, where: Place) -> tuple[str, ...]:
+    """Return the channels for added packages: those of the specification, of the installed Python, or conda-forge."""
+    spec = requested if requested.kind == "conda" else load_spec(name, where)
     if spec.kind == "conda" and spec.file:
         return tuple(map(str, read_conda(spec.file).get("channels") or ()))
     records = [files.read_record(file) for file in prefix.glob("conda-meta/python-[0-9]*.json")]
