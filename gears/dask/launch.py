@@ -248,11 +248,11 @@ def _chosen(route: Route, plan: Plan) -> list[str]:
     """Return the user's variables that set the queue, cluster or account of the workers' jobs."""
     if not plan.kind:
         return []
-    pattern = re.compile(_kept(route.site))
+    pattern = re.compile(_kept_variables(route.site))
     return [line for line in chosen(plan.kind, os.environ) if pattern.fullmatch(line.partition("=")[0])]
 
 
-def _kept(site: Site) -> str:
+def _kept_variables(site: Site) -> str:
     """Return a pattern for the user's variables that the owner keeps."""
     batch = site.scheduler
     return kept_pattern(
@@ -303,7 +303,7 @@ def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, A
         "published": paths.dask_published,
         "gears": shlex.join(gears_words()),
         "schedulers": SCHEDULERS,
-        "kept": _kept(route.site),
+        "kept": _kept_variables(route.site),
     }
 
 

@@ -45,7 +45,7 @@ DASK = ("dask", "distributed")
 
 
 class Owner:
-    """One cluster, from its plan to its end. `displaced`: another cluster has taken its place."""
+    """One cluster, from its plan to its end. `displaced`: another cluster has replaced it."""
 
     def __init__(self, plan: Record) -> None:
         self.plan = plan
@@ -124,13 +124,13 @@ class Owner:
             self.queries = 0
             return
         pause = QUERY_PAUSES_S[min(self.queries, len(QUERY_PAUSES_S) - 1)] if self.queries else 0.0
-        oldest = min(job.asked for job in jobs.values())
+        oldest = min(job.requested for job in jobs.values())
         if time.time() < max(oldest + QUERY_AFTER_S, self.queried + pause):
             return
         self.queried, self.queries = time.time(), self.queries + 1
         for found in await run_json([*self.plan["query"], self.plan["id"], *jobs]):
             self.waiting[found["id"]] = found
-            if found["state"] in ("ENDED", "GONE") and (job := jobs.get(found["id"])) and job.came is None:
+            if found["state"] in ("ENDED", "GONE") and (job := jobs.get(found["id"])) and job.connected is None:
                 why = f"job {job.id} ended before it had a worker: {found['reason'] or 'it is no longer in the queue'}"
                 await self.scaling.ended(job.name, f"{why}; its output is in {self.plan['logs']}")
 
@@ -194,7 +194,7 @@ class Owner:
             "workers": len(workers),
             "threads": sum(worker.nthreads for worker in workers),
             "memory": sum(worker.memory_limit for worker in workers),
-            "jobs": {"all": len(jobs), "waiting": sum(job.came is None for job in jobs)},
+            "jobs": {"all": len(jobs), "waiting": sum(job.connected is None for job in jobs)},
             "waiting": list(self.waiting.values()),
             "tasks": processing + len(scheduler.queued) + len(scheduler.unrunnable),
             "trouble": {"message": trouble.message, "since": utc(trouble.since)} if trouble.message else None,

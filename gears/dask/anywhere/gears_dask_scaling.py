@@ -26,13 +26,13 @@ PAUSES_S = (10.0, 30.0, 60.0, 120.0, 300.0)
 
 @dataclass
 class Job:
-    """A job of workers. `id`: of the batch system; "" during submission. `came`: when its first worker connected.
+    """A job of workers. `id`: of the batch system; "" during submission. `connected`: when its first worker connected.
     `idle_since`: since when it is idle, or pending and not needed; None: it is working. Times: seconds since 1970."""
 
     name: str
     id: str = ""
-    asked: float = 0.0
-    came: float | None = None
+    requested: float = 0.0
+    connected: float | None = None
     gone_since: float | None = None
     idle_since: float | None = None
     workers: int = 0
@@ -47,7 +47,7 @@ def choose(jobs: Iterable[Job], want: int, most: int, idle_s: float, now: float)
     Pending and idle jobs are closed first, after `idle_s`, if the remaining jobs have room for their data. Jobs above
     `most`, which the user has set, are closed at once, even while working.
     """
-    every = sorted(jobs, key=lambda job: (job.came is not None, job.busy, job.held, -job.asked))
+    every = sorted(jobs, key=lambda job: (job.connected is not None, job.busy, job.held, -job.requested))
     surplus, forced = len(every) - want, len(every) - most
     room, held = sum(job.limit for job in every), sum(job.held for job in every)
     closing: list[str] = []
@@ -71,14 +71,14 @@ class Trouble:
     count: int = 0
     until: float = 0.0
 
-    def met(self, message: str, now: float) -> None:
+    def add(self, message: str, now: float) -> None:
         """Note a refusal. Several jobs that are refused at once cause only one pause."""
         self.message, self.since = message, self.since or now
         if now >= self.until:
             self.until = now + PAUSES_S[min(self.count, len(PAUSES_S) - 1)]
             self.count += 1
 
-    def over(self) -> None:
+    def clear(self) -> None:
         """Forget all refusals: jobs can be submitted at once."""
         self.message, self.count, self.since, self.until = "", 0, 0.0, 0.0
 
@@ -133,16 +133,16 @@ class Scaling:
         """Remove a job that the batch system has refused, note its message, and wait before the next."""
         self.counts["refused"] += 1
         self._drop(name)
-        self.trouble.met(message, self.now())
+        self.trouble.add(message, self.now())
 
     async def ended(self, name: str, why: str) -> None:
         """End a job that is over according to the batch system, and never had a worker."""
         await self._forget(name)
-        self.trouble.met(why, self.now())
+        self.trouble.add(why, self.now())
 
     def waiting(self) -> list[Job]:
         """List the submitted jobs without a worker yet."""
-        return [job for job in self.jobs.values() if job.came is None and job.id]
+        return [job for job in self.jobs.values() if job.connected is None and job.id]
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -162,17 +162,17 @@ class Scaling:
         job.busy = any(worker.processing or worker.long_running for worker in workers)
         job.held, job.limit = (sum(getattr(worker, what) for worker in workers) for what in ("nbytes", "memory_limit"))
         if workers:
-            if job.came is None:
-                self.trouble.over()
-            job.came, job.gone_since = job.came or now, None
-        elif job.came is not None:
+            if job.connected is None:
+                self.trouble.clear()
+            job.connected, job.gone_since = job.connected or now, None
+        elif job.connected is not None:
             job.gone_since = job.gone_since or now
         job.idle_since = None if job.busy else job.idle_since or now
 
     def _leaves(self, job: Job, now: float) -> bool:
-        if self.life_s is None or job.came is None:
+        if self.life_s is None or job.connected is None:
             return False
-        return now - job.came >= self.life_s - min(HAND_OVER_S, self.life_s / 4)
+        return now - job.connected >= self.life_s - min(HAND_OVER_S, self.life_s / 4)
 
     def _add(self, number: int) -> None:
         for _ in range(number):
@@ -189,7 +189,7 @@ class Scaling:
     def _keep_waiting(self) -> None:
         """Mark pending jobs, which are needed, as not idle."""
         for job in self.jobs.values():
-            if job.came is None:
+            if job.connected is None:
                 job.idle_since = None
 
     async def _close(self, names: list[str]) -> None:
@@ -214,7 +214,7 @@ class Scaling:
         return self.cluster.workers.pop(name, None)
 
     def _job(self, name: str) -> Job:
-        return self.jobs.setdefault(name, Job(name, asked=self.now()))
+        return self.jobs.setdefault(name, Job(name, requested=self.now()))
 
     def _job_name(self, worker: Any) -> Any:
         """Return the name of a worker's job: dask-jobqueue appends -0, -1 … if a job has several workers."""
