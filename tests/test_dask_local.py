@@ -104,7 +104,7 @@ for line in sys.stdin:
         address = up(centre.login1, "hpc")["address"]
         assert ask() == f"{address} True"
         dask(centre.login1, "down hpc")
-        assert ask() == "your Dask cluster has ended: it was stopped by gears dask down next: gears dask up hpc"
+        assert ask() == "your Dask cluster has ended: it was stopped on request next: gears dask up hpc"
     centre.login1.end_popen(notebook)
 
 

@@ -83,7 +83,7 @@ def down(name: str, say: Progress, *, on_lab_host: bool) -> bool | int:
     if found.state == ClusterState.QUEUED:
         if not _can_query_scheduler(route, on_lab_host=on_lab_host):
             return _pass_on(route, "down", name)
-        record_end(paths, found.record, "it was stopped by gears dask down before its job started")
+        record_end(paths, found.record, "it was stopped before its job started")
         existed = True
     else:
         existed = _end(paths, found, say)

@@ -100,7 +100,7 @@ class Owner:
         if found.get("id") == self.plan["id"] and found != self.wanted:
             self.wanted = found
         if self.wanted.get("down"):
-            self.leave("it was stopped by gears dask down")
+            self.leave("it was stopped on request")
             return
         if read(self.files["record"]).get("id") != self.plan["id"]:
             self.displaced = True  # a cluster has been started on another host, and the record is its own
