@@ -26,7 +26,7 @@ def do_stop(args: argparse.Namespace) -> int:
 
 
 def _say_of_cluster(name: str) -> None:
-    from gears.dask.cluster import goes_on
+    from gears.dask.cluster import is_up
 
-    if goes_on(name):
+    if is_up(name):
         say(f"its Dask cluster keeps running; to stop it: gears dask down {name}")
