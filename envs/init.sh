@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the environment of this checkout, <checkout>/.venv, from the lock files beside this script.
+# Creates the environment of this checkout, <checkout>/.venv, from the lock files beside this script.
 #
-#   envs/init.sh [--quiet] [base|test]   make or update it; returns at once when it is current
-#   envs/init.sh show                    what it is made of
-#   envs/init.sh remove                  take it away
+#   envs/init.sh [--quiet] [base|test]   create or update it; returns at once if it is current
+#   envs/init.sh show                    show its Python and main packages
+#   envs/init.sh remove                  remove it
 #
-# A stamp in .venv says what it was made from; it is removed before anything is touched and written last, so whatever
-# was interrupted is made anew. Honours PYTHON=, and the settings of uv and pip for mirrors and proxies.
+# A stamp in .venv records what it was made from. The stamp is removed before any change and written last, so an
+# interrupted run is repeated. Honours PYTHON=, and the settings of uv and pip for mirrors and proxies.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -20,8 +20,8 @@ die() { printf 'gears: %s\n' "$@" >&2; exit 1; }
 
 # --- Is it current? -----------------------------------------------------------------------------------------------
 
-# The settings of tools, last in pyproject.toml, make no difference to an environment.
-# `recipe` counts changes of this script that older environments must get too.
+# The settings of tools, at the end of pyproject.toml, do not affect an environment.
+# `recipe` counts changes of this script that older environments need too.
 recipe=2
 checksum_of() { sed '/^\[tool/,$d' "$root/pyproject.toml" | (echo "$recipe" && cat "$root/envs/$1.lock.txt" -) | cksum; }
 
@@ -36,7 +36,7 @@ write_stamp() {
     printf '%s\n' "$(checksum_of "$1")" "$root" "$(readlink -f "$venv/bin/python")" "$(uname -nm)" >"$venv/gears-$1.stamp"
 }
 
-# Scripts of an environment name its directory and its interpreter: neither may have moved.
+# Scripts of an environment contain the paths of its directory and its interpreter: neither may have moved.
 is_usable() {
     [ -x "$venv/bin/python" ] && [ "$stamp_root" -ef "$root" ] && [ "$stamp_python" = "$(readlink -f "$venv/bin/python")" ]
 }
@@ -52,19 +52,19 @@ check_directory() {
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
     case $kind in base) needed_mb=450 ;; *) needed_mb=900 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
-        die "the environment takes $needed_mb MB; $root has $available_mb MB left: make room there, or clone gears elsewhere"
+        die "the environment needs $needed_mb MB, but $root has $available_mb MB left: free space there, or clone gears elsewhere"
 }
 
-# In a home shared by unlike hosts, making it anew here would take it from under a lab there.
+# In a home shared by different hosts, recreating it here would break a lab on another host.
 check_host() {
     read_stamp base || return 0
     [ "$stamp_host" = "$(uname -nm)" ] || is_usable ||
         die "$venv was made on ${stamp_host% *} with $stamp_python, which does not work on $(uname -n)." \
-            "Clone gears once more for this host, and name that directory as lab.root in the site's profile;" \
-            "or, if the other host needs it no more: make fini init"
+            "Clone gears again for this host, and set lab.root in the site's profile to that directory;" \
+            "or, if the other host no longer needs it, run: make fini init"
 }
 
-# Sets python, python_version and has_venv; what was looked at is left in found.
+# Sets python, python_version, has_venv, and found: all candidates that were checked.
 find_python() {
     python='' found=''
     if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3.14 python3.13 python3.12 python3.11 python3; fi
@@ -76,7 +76,7 @@ find_python() {
         python=$path python_version=$version has_venv=yes
         if "$path" -c 'import venv; from ensurepip import version' 2>/dev/null; then return; fi
         has_venv=no
-        [ -z "$uv" ] || return 0 # which needs neither
+        [ -z "$uv" ] || return 0 # uv needs neither
     done
     [ -n "$python" ]
 }
@@ -84,15 +84,15 @@ find_python() {
 die_without_venv() {
     die "$python ($python_version) lacks the modules venv and ensurepip. As administrator:" \
         "    apt install python3-venv        (Debian, Ubuntu; for another version than the system's: python${python_version%.*}-venv)" \
-        "or, without: uv, which brings its own Python: https://docs.astral.sh/uv/getting-started/installation/" \
-        "then again: make init"
+        "or, without an administrator, install uv, which provides its own Python: https://docs.astral.sh/uv/getting-started/installation/" \
+        "Then run: make init"
 }
 
 die_without_python() {
-    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is no Python 3.11 or newer; found:${found:- nothing}"
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not Python 3.11 or newer; found:${found:- nothing}"
     die "Python 3.11 or newer is needed; found:${found:- none}" \
-        "Where there are environment modules: module load python, then again: make init; or name one: make init PYTHON=/path/to/python3" \
-        "or, without an administrator: uv, which brings its own Python: https://docs.astral.sh/uv/getting-started/installation/"
+        "With environment modules: module load python, then run: make init; or choose one: make init PYTHON=/path/to/python3" \
+        "or, without an administrator, install uv, which provides its own Python: https://docs.astral.sh/uv/getting-started/installation/"
 }
 
 choose_maker() {
@@ -106,16 +106,16 @@ choose_maker() {
 
 # --- One at a time ------------------------------------------------------------------------------------------------
 
-die_of_waiting() { die "another make init has been at work for half an hour; end it, or if there is none: rm -r $lock*"; }
+die_of_waiting() { die "another make init has been running for half an hour; stop it, or if there is none, run: rm -r $lock*"; }
 
-# The kernel gives the lock back however we end; what pip we leave behind keeps it until it is done.
+# The kernel releases the lock however this script ends; a pip that outlives it holds the lock until it ends.
 take_lock() {
     if command -v flock >/dev/null; then
         (umask 077 && : >>"$lock")
         exec 9>>"$lock"
         answer=0; flock -n 9 || answer=$?
         if [ $answer -eq 1 ]; then
-            say "another make init is at work; waiting for it"
+            say "another make init is running; waiting for it"
             answer=0; flock -w 1800 9 || answer=$?
         fi
         case $answer in 0) return ;; 1) die_of_waiting ;; esac
@@ -123,12 +123,12 @@ take_lock() {
     take_lock_directory
 }
 
-# Where there is no flock, or a home that can't lock.
+# For hosts without flock, and homes that don't support locks.
 take_lock_directory() {
     turns=0
     until mkdir "$lock.d" 2>/dev/null; do
         if remove_stale_lock; then continue; fi
-        [ $turns -gt 0 ] || say "another make init is at work; waiting for it"
+        [ $turns -gt 0 ] || say "another make init is running; waiting for it"
         turns=$((turns + 1))
         [ $turns -lt 900 ] || die_of_waiting
         sleep 2
@@ -146,7 +146,7 @@ is_stale() {
     fi
 }
 
-# Only who made `breaker` may remove the directory, and looks once more: the owner may have changed meanwhile.
+# Only the process that made `breaker` may remove the directory, after another check: the owner may have changed.
 remove_stale_lock() {
     is_stale && mkdir "$lock.d/breaker" 2>/dev/null || return 1
     if is_stale; then rm -rf "$lock.d"; else rmdir "$lock.d/breaker"; return 1; fi
@@ -154,7 +154,7 @@ remove_stale_lock() {
 
 # --- Making it ----------------------------------------------------------------------------------------------------
 
-# logged WHAT COMMAND…: its output goes to the log, and the end of it to the screen if it fails.
+# logged WHAT COMMAND…: write the output to the log, and show the end of it if the command fails.
 logged() {
     doing=$1; shift
     printf '\n== %s\n' "$*" >>"$log"
@@ -167,30 +167,30 @@ die_of_failure() {
     printf 'gears: %s failed. The last lines of %s:\n' "$doing" "$log" >&2
     tail -n 12 "$log" | sed 's/^/    /' >&2
     if log_says 'no space left|quota exceeded'; then
-        die "The disk or your quota is full: make room (du -sh ~/.cache), then again: make init"
+        die "The disk or your quota is full: free space (du -sh ~/.cache), then run: make init"
     elif log_says 'certificate'; then
-        die "The package index shows a certificate that is not trusted here; a proxy of your centre may stand in between." \
-            "export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt (uv) or PIP_CERT=… (pip), then again: make init"
+        die "The certificate of the package index is not trusted here; it may be that of a proxy of your centre." \
+            "export SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt (uv) or PIP_CERT=… (pip), then run: make init"
     elif log_says 'resol|not known|unreachable|timed out|connect|sending request|failed to fetch|from versions: none'; then
         die "The package index can't be reached from here. Behind a proxy: export https_proxy=http://HOST:PORT" \
-            "With a mirror: export PIP_INDEX_URL=… (uv: UV_DEFAULT_INDEX=…). Then again: make init"
+            "With a mirror: export PIP_INDEX_URL=… (uv: UV_DEFAULT_INDEX=…). Then run: make init"
     fi
-    die "Mend what it says, then again: make init"
+    die "Fix the cause shown above, then run: make init"
 }
 
-# Set aside first: on NFS a file that is in use makes the removal of its directory fail.
+# Rename first: on NFS a directory with a file in use can't be removed.
 remove_environment() {
     [ ! -e "$venv" ] || mv "$venv" "$venv.old.$$"
-    rm -rf "$venv".old.* 2>/dev/null || say "files still in use were left in $venv.old.$$; the next make init removes them"
+    rm -rf "$venv".old.* 2>/dev/null || say "files in use remain in $venv.old.$$; the next make init removes them"
 }
 
 make_environment() {
     remove_environment
     if [ -n "$uv" ]; then
-        say "making .venv with $uv and ${python:-a Python that it brings}"
+        say "creating .venv with $uv and ${python:-its own Python}"
         logged "uv venv" "$uv" venv --no-project --python "${python:->=3.11,<3.15}" "$venv"
     else
-        say "making .venv with $python ($python_version)"
+        say "creating .venv with $python ($python_version)"
         logged "python -m venv" "$python" -m venv "$venv"
     fi
 }
@@ -204,18 +204,18 @@ install() {
 }
 
 install_packages() {
-    say "installing $(grep -c '^[a-z].*==' "$root/envs/$kind.lock.txt") packages: about a minute; follow it with: tail -f $log"
+    say "installing $(grep -c '^[a-z].*==' "$root/envs/$kind.lock.txt") packages (about a minute); to follow it, run: tail -f $log"
     install --require-hashes -r "$root/envs/$kind.lock.txt"
     install --no-build-isolation --no-deps -e "$root"
 }
 
-# JupyterLab starts in two thirds of the time. Some packages carry files that are not meant to compile.
+# JupyterLab then starts in two thirds of the time. Some packages contain files that can't be compiled.
 compile_packages() {
-    say "compiling them: some seconds"
+    say "compiling packages (a few seconds)"
     "$venv/bin/python" -m compileall -q -j 4 "$venv/lib" "$root/gears" >>"$log" 2>&1 </dev/null || :
 }
 
-# What modules put into PYTHONPATH or PYTHONHOME is for other Pythons than the one of the command `gears` (-E, -s, -P).
+# PYTHONPATH and PYTHONHOME set by modules are for other Pythons: the command `gears` ignores them (-E, -s, -P).
 isolate_command() {
     sed '1s/^\(#!.*python[0-9.]*\)$/\1 -EsP/' "$venv/bin/gears" >"$venv/gears.new"
     cat "$venv/gears.new" >"$venv/bin/gears"
@@ -238,7 +238,7 @@ make_current() {
 
 note_missing_tmux() {
     command -v tmux >/dev/null ||
-        say "tmux is not here; make lab will need it: apt install tmux (Debian, Ubuntu), or without an administrator: conda install -c conda-forge tmux"
+        say "tmux is not installed, and make lab needs it: apt install tmux (Debian, Ubuntu), or without an administrator: conda install -c conda-forge tmux"
 }
 
 say_current() { [ -n "$quiet" ] || say "the environment is current: $venv"; }
@@ -256,7 +256,7 @@ command_init() {
 }
 
 command_show() {
-    is_current base || die "there is no current environment: make init"
+    is_current base || die "there is no current environment; run: make init"
     say "$venv, made on ${stamp_host% *} with $stamp_python ($("$venv/bin/python" -V))"
     grep -E '^(ipykernel|jinja2|jupyter-server|jupyterlab|libtmux)==' "$root/envs/base.lock.txt" | sed 's/ .*//; s/^/    /'
     say "to use it in a shell: . $venv/bin/activate"
@@ -269,12 +269,12 @@ command_remove() {
     say "removed $venv"
 }
 
-# What a site's modules or a user's settings say of other Pythons has no business in this one.
+# Settings of a site's modules, or of the user, for other Pythons must not affect this one.
 unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX VIRTUAL_ENV
 export PIP_USER=0 PYTHONNOUSERSITE=1
-# Readable by others as the person's umask has it, writable by nobody else.
+# Readable by others as the user's umask allows, writable by nobody else.
 umask go-w
-trap 'say "interrupted; again: make init" >&2; exit 130' INT TERM
+trap 'say "interrupted; run again: make init" >&2; exit 130' INT TERM
 
 if [ "${1:-}" = --quiet ]; then quiet=yes; shift; fi
 kind=${1:-base}

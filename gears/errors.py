@@ -1,25 +1,25 @@
-"""What can go wrong, as the person meets it.
+"""The errors of gears, each with its exit status.
 
     GearsError              1   failed
-    ├── UsageError          2   wrong words on the command line
-    │   └── ProfileError    2   a site profile is wrong: `file: key: reason`
-    ├── UnsafePath          1   a path too long, open to others, or somebody else's
-    ├── MissingProgram      1   a program gears stands on is absent or too old
-    ├── CommandFailed       1   a program we ran said no
-    │   ├── CommandTimeout  1   … or said nothing in its time
-    │   └── SubmissionRefused 1 the scheduler does not take the job
-    ├── StartFailed         1   no way leads to the lab, for a reason that waiting does not mend
-    ├── LoginNeeded         3   a person has to log in
-    ├── NothingRunning      4   there is nothing to act on
-    ├── NotReachable        5   no answer in the time allowed
-    └── Interrupted       130   stopped by the person
+    ├── UsageError          2   invalid command line
+    │   └── ProfileError    2   invalid site profile: `file: key: reason`
+    ├── UnsafePath          1   a path is too long, open to others, or owned by another user
+    ├── MissingProgram      1   a required program is missing or too old
+    ├── CommandFailed       1   a program exited with an error
+    │   ├── CommandTimeout  1   … or did not exit in time
+    │   └── SubmissionRefused 1 the scheduler refused the job
+    ├── StartFailed         1   the lab can't be reached, for a reason that waiting does not fix
+    ├── LoginNeeded         3   the user has to log in
+    ├── NothingRunning      4   nothing is running that the command could act on
+    ├── NotReachable        5   no answer within the time limit
+    └── Interrupted       130   interrupted by the user
 
-Only `cli` turns these into exit codes. Each message ends with what to type next.
+Only `cli` turns these into exit codes. Each message ends with the next command to run.
 """
 
 
 class GearsError(Exception):
-    """Root of the tree. `next` is the command to type, shown on a line of its own."""
+    """Root of the tree. `next` is the next command to run, shown on a line of its own."""
 
     exit_code = 1
 
@@ -33,13 +33,13 @@ class GearsError(Exception):
 
 
 class UsageError(GearsError):
-    """The command line can't be carried out as typed. Correct it and type it again."""
+    """The command line is invalid. Correct it and run the command again."""
 
     exit_code = 2
 
 
 class ProfileError(UsageError):
-    """A site profile is wrong. Mend `key` in `file`; nothing was started."""
+    """A site profile is invalid. Fix `key` in `file`; nothing was started."""
 
     def __init__(self, file: str, key: str, reason: str) -> None:
         super().__init__(f"{file}: {key}: {reason}")
@@ -47,15 +47,15 @@ class ProfileError(UsageError):
 
 
 class UnsafePath(GearsError):
-    """A directory or socket we would use is too long, writable by others, or not ours. Nothing was made."""
+    """A path is too long, writable by others, or owned by another user. Nothing was created."""
 
 
 class MissingProgram(GearsError):
-    """A program gears stands on is absent or too old. The message names the package."""
+    """A required program is missing or too old. The message names the package."""
 
 
 class CommandFailed(GearsError):
-    """A program ended with an error. `stderr` holds its own words, `status` its exit status. Safe to repeat."""
+    """A program exited with an error. `stderr` is its own message, `status` its exit status. Safe to repeat."""
 
     def __init__(self, message: str, *, stderr: str = "", status: int | None = None, next: str | None = None) -> None:
         super().__init__(message, next=next)
@@ -64,36 +64,36 @@ class CommandFailed(GearsError):
 
 
 class CommandTimeout(CommandFailed):
-    """A program did not end in its time and was killed. Safe to repeat."""
+    """A program did not exit in time and was killed. Safe to repeat."""
 
 
 class SubmissionRefused(CommandFailed):
-    """The scheduler does not take the job as it is: account, queue, limits. Its own words are in the message."""
+    """The scheduler refused the job: account, queue, limits. The message includes the scheduler's own."""
 
 
 class StartFailed(GearsError):
-    """The hop to the lab host did not come up. What this start began has been ended; mend the cause and start again."""
+    """The hop to the lab host did not come up. Everything this start began was ended; fix the cause and start again."""
 
 
 class LoginNeeded(GearsError):
-    """Somebody has to type a passcode, in a terminal."""
+    """The user has to enter a passcode, in a terminal."""
 
     exit_code = 3
 
 
 class NothingRunning(GearsError):
-    """There is no lab, hop or session to act on. Start one first."""
+    """No lab, hop or session is running. Start one first."""
 
     exit_code = 4
 
 
 class NotReachable(GearsError):
-    """The lab did not answer in the time allowed. It may still come up: look at `gears status`."""
+    """No answer within the time limit. The lab may still come up: see `gears status`."""
 
     exit_code = 5
 
 
 class Interrupted(GearsError):
-    """The person pressed Ctrl-C. What was started goes on or can be started again."""
+    """The user pressed Ctrl-C. What was started keeps running or can be started again."""
 
     exit_code = 130

@@ -1,11 +1,11 @@
-"""Shows where a Dask dashboard is to be opened in one's own browser. For any notebook, any cluster; optional.
+"""Show how to open a Dask dashboard in your own browser. For any notebook and any cluster; optional.
 
     from gears.notebook import show_dashboard
     show_dashboard(client)      # a Client, a cluster of any kind, a scheduler, or an address
 
-Where this notebook's Jupyter has jupyter-server-proxy, as every lab of gears has, that is a link below the address the
-browser is at already. Else it is the `ssh -L …` that brings it to the person's machine. It imports the standard library
-only, so that any environment can import it, and changes nothing.
+If this notebook's Jupyter has jupyter-server-proxy, as every lab of gears has, show a link below the address the
+browser already has. Otherwise show the `ssh -L …` that forwards the dashboard to the user's machine. This module
+imports only the standard library, so that any environment can import it, and changes nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 
 TIMEOUT_S = 3.0
 ADDRESSES = ("scheduler_address", "address")
-"""What clusters, clients' schedulers and schedulers call their own."""
+"""Attributes with the address, of clusters, clients' schedulers and schedulers."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "::", "")
 
 
 def show_dashboard(what: Any) -> None:
-    """Print the link, or the command to type on one's own machine. Never raises for what it can't find out."""
+    """Print the link, or the command to run on the user's machine. Never raises for what it can't find out."""
     shown = Dashboard(what)
     if _in_jupyter():
         from IPython.display import display
@@ -40,7 +40,7 @@ def show_dashboard(what: Any) -> None:
 
 
 class Dashboard:
-    """The words for a dashboard, as text and for a notebook. `path`: below the address of the notebook's Jupyter."""
+    """How to open a dashboard, as text and as HTML. `path`: below the address of the notebook's Jupyter."""
 
     def __init__(self, what: Any) -> None:
         link = link_of(what)
@@ -54,7 +54,7 @@ class Dashboard:
         elif port and _is_here(host) and (base := proxy_base()) is not None:
             self.path = f"{base}proxy/{port}{page}"
         elif port:
-            self.text = forward_words(host, port, page)
+            self.text = forward_hint(host, port, page)
         if self.path:
             self.text = f"Dask's dashboard: {address() or '(below the address of your Jupyter) '}{self.path}"
 
@@ -62,7 +62,7 @@ class Dashboard:
         return self.text
 
     def _repr_html_(self) -> str | None:
-        """Return the link for a notebook. It has no host: the browser is at the right one. Without a path, the text."""
+        """Return the link for a notebook, without a host: the browser has the right one. Without a path, the text."""
         if not self.path:
             return f"<pre>{html.escape(self.text)}</pre>"
         path = html.escape(self.path)
@@ -73,9 +73,9 @@ class Dashboard:
 
 
 def link_of(what: Any) -> str:
-    """Return the link as Dask has it, or "".
+    """Return the link as Dask formats it, or "".
 
-    Dask's own way raises KeyError where the link's pattern names a variable that is not set.
+    Dask raises KeyError if the link's pattern names a variable that is not set.
     """
     if isinstance(what, str):
         return what
@@ -84,7 +84,7 @@ def link_of(what: Any) -> str:
             link = getattr(one, "dashboard_link", None)
         except KeyError:
             continue
-        if link and isinstance(link, str):  # a client's `scheduler` has every attribute one asks for
+        if link and isinstance(link, str):  # a client's `scheduler` returns something for any attribute
             return link
     return _by_services(what)
 
@@ -102,26 +102,26 @@ def _by_services(what: Any) -> str:
 
 
 def scheduler_host(what: Any) -> str:
-    """Tell where the scheduler is, if that is another host than this one; else ""."""
-    known = (getattr(one, name, None) for one in (what, getattr(what, "scheduler", None)) for name in ADDRESSES)
-    address = next((one for one in known if isinstance(one, str)), "")
+    """Return the scheduler's host if it is not this one, else ""."""
+    found = (getattr(one, name, None) for one in (what, getattr(what, "scheduler", None)) for name in ADDRESSES)
+    address = next((one for one in found if isinstance(one, str)), "")
     host = address.partition("://")[2].rpartition(":")[0].strip("[]")
     return "" if address.startswith("inproc") or _is_here(host) else host
 
 
 def parts_of(link: str) -> tuple[str, int, str]:
-    """Return host, port and page of a link; port 0 where it has none."""
+    """Return host, port and page of a link; port 0 if it has none."""
     found = re.match(r"^https?://(\[[^]]*\]|[^:/]*):(\d+)(/.*)?$", link)
     return (found[1].strip("[]"), int(found[2]), found[3] or "/status") if found else ("", 0, "")
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether a dashboard at that address of this host is to be found at its loopback as well."""
+    """Return whether `host` is an address of this host, so that its loopback reaches the dashboard too."""
     if host in LOOPBACK or host == socket.gethostname():
         return True
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))  # only an address of one's own can be bound
+            probe.bind((host, 0))  # only an address of this host can be bound
     except OSError:
         return False
     return True
@@ -131,7 +131,7 @@ def _is_here(host: str) -> bool:
 
 
 def _in_jupyter() -> bool:
-    """Tell whether something other than a terminal shows what is displayed."""
+    """Return whether IPython displays in something other than a terminal."""
     try:
         from IPython import get_ipython
     except ImportError:
@@ -153,7 +153,7 @@ def proxy_base() -> str | None:
 
 
 def _ask(server: dict[str, Any], path: str) -> int:
-    """Ask this kernel's Jupyter for `path`, and return the status of its answer; what wants a login is there."""
+    """Request `path` from this kernel's Jupyter and return the status; one that asks for a login means it exists."""
     connection = http.client.HTTPConnection("127.0.0.1", int(server.get("port") or 0), timeout=TIMEOUT_S)
     if server.get("sock"):
         connection.sock = socket.socket(socket.AF_UNIX)
@@ -167,10 +167,7 @@ def _ask(server: dict[str, Any], path: str) -> int:
 
 
 def this_server() -> dict[str, Any]:
-    """Read what the server that started this kernel has written down of itself (jupyter_server: jpserver-PID.json).
-
-    Empty where there is none.
-    """
+    """Read the record of the server that started this kernel (jupyter_server: jpserver-PID.json); {} if none."""
     if not _in_jupyter():
         return {}
     places = [os.environ.get("JUPYTER_RUNTIME_DIR"), os.path.dirname(_connection_file())]
@@ -201,31 +198,31 @@ def _read(file: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-# --- the person's own machine ----------------------------------------------------------------
+# --- the user's own machine ------------------------------------------------------------------
 
 
 def address() -> str:
-    """Return what stands before the path in the browser, at a site of gears; "" where the path alone is known."""
+    """Return the part of the address before the path, for a site of gears; "" if only the path is known."""
     site = _site()
     return f"http://localhost:{site.laptop.port}" if site and site.name != "local" else ""
 
 
-def forward_words(host: str, port: int, page: str) -> str:
-    """Return the command that brings a port of `host` to the person's machine, and what to open then.
+def forward_hint(host: str, port: int, page: str) -> str:
+    """Return the command that forwards a port of `host` to the user's machine, and the address to open then.
 
-    Where no command is known (`login_words`), the address on `host`.
+    If no command is known (`login_arguments`), return the address on `host`.
     """
     link = f"http://localhost:{port}{page}"
     target = "localhost" if _is_here(host) else host
-    if login := login_words():
+    if login := login_arguments():
         return f"On your own machine:  ssh -L {port}:{target}:{port} {login}\nand then open:        {link}"
     return f"Dask's dashboard: http://{target}:{port}{page}"
 
 
-def login_words() -> str:
-    """Return how ssh gets from there to this host: by the site's profile, else as this login came.
+def login_arguments() -> str:
+    """Return the arguments of ssh from there to this host: from the site's profile, else from $SSH_CONNECTION.
 
-    "" on one's own machine.
+    "" on the user's own machine.
     """
     user, site = getpass.getuser(), _site()
     if site and site.lab.host:
@@ -242,11 +239,11 @@ def login_words() -> str:
 
 
 def _site() -> Any:
-    """Return the profile of $GEARS_SITE, where it can be read; None in an environment that is too old for it."""
+    """Return the profile of $GEARS_SITE; None if it can't be read, as by a Python that is too old."""
     name = os.environ.get("GEARS_SITE")
     try:
         from gears.sites.load import load_site
 
         return load_site(name) if name else None
-    except Exception:  # noqa: BLE001  whatever it is: the notebook goes on without
+    except Exception:  # noqa: BLE001  optional: the notebook must not fail for it
         return None

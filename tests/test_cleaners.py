@@ -35,7 +35,7 @@ def test_a_lab_whose_sockets_were_swept_away_is_reached_again(login1: Host) -> N
     login1.run(SWEEP, check=True)
     done = gears(login1, "lab local", check=True)
     assert labs(login1) == before
-    assert "mine.ipynb can't be reached since its socket was swept away" in done.stdout
+    assert "mine.ipynb can't be reached since its socket was removed" in done.stdout
     assert Kernel(lab).run("print(1)") == "1\n"
     assert lab.request("POST", f"/api/kernels/{old}/restart").status == 200
     assert Kernel(lab, old).run("print(2)") == "2\n"
@@ -99,5 +99,5 @@ def test_a_tmp_that_only_one_session_sees(login1: Host) -> None:
     typed = f"{PRIVATE} /home/alice/gears/.venv/bin/gears lab local"
     done = login1.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", typed], "root")
     assert done.returncode == 1
-    assert "in a /tmp that only its own session sees" in done.stderr
+    assert "in a /tmp that only its own session can see" in done.stderr
     assert len(labs(login1)) == 1

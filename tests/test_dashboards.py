@@ -108,7 +108,7 @@ def test_the_users_cluster_draws_at_its_link(centre: Centre, lab: Lab, browser: 
     clear(centre, "andes")
     gone = lab.request("GET", link, accept="text/html")
     assert gone.status == 502
-    assert f"Nobody listens at port {port} of login1" in gone.text
+    assert f"Nothing listens at port {port} of login1" in gone.text
 
 
 def runs_the_example(centre: Centre) -> None:

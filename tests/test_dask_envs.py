@@ -81,7 +81,7 @@ def test_workers_have_the_environment_of_who_asked(centre: Centre) -> None:
     gears(centre.login1, "stop quick", check=True)
     status, said = notebook(centre, "base", CONNECT)
     assert (status, "connected" in said) == (0, True)
-    assert "has the environment climate, and this is base" in said
+    assert "uses the environment climate, but this is base" in said
     assert dask(centre.login1, "up quick --env climate").returncode == 0
     other = dask(centre.login1, "up quick --env old")
     assert other.returncode == 2

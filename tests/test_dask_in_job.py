@@ -49,7 +49,7 @@ def test_it_waits_in_the_queue_and_can_be_taken_out_of_it(fresh: Centre) -> None
         assert queue(fresh) == []
         _, errors = waiting.communicate(timeout=30)
         assert waiting.returncode == 1
-        assert "asked to end" in errors
+        assert "it was stopped before its job started" in errors
 
 
 def test_a_job_that_is_cancelled_is_told_of_and_leaves_no_job(fresh: Centre) -> None:

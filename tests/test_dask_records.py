@@ -87,7 +87,7 @@ def test_a_cluster_that_ended_before_its_job_began_has_ended(paths: RunDir) -> N
     found = look(paths)
     assert found.state == ClusterState.ENDED
     assert found.record.reason == "it was asked to end before its job had begun"
-    assert found.record.asked == (0, 10)
+    assert found.record.requested == (0, 10)
 
 
 def test_what_its_owner_is_asked_for(paths: RunDir) -> None:
@@ -156,7 +156,7 @@ def test_status_of_one_that_is_just_ending(paths: RunDir) -> None:
     done = status(paths)
     assert done.returncode == 0, done.stderr
     assert f"local: the Dask cluster is ending on {me.host}, since {ending['started']}" in done.stdout
-    assert "it is to end, 1 workers are there; at most 1 cores" in done.stdout
+    assert "shutting down, 1 workers connected; at most 1 cores" in done.stdout
 
 
 def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> None:

@@ -6,15 +6,15 @@ NOW = 1000.0
 
 
 def waits(name: str, since: float = 0) -> Job:
-    return Job(name, id=name, asked=NOW - since, idle_since=NOW - since)
+    return Job(name, id=name, requested=NOW - since, idle_since=NOW - since)
 
 
 def idle(name: str, since: float = 100, held: int = 0) -> Job:
-    return Job(name, id=name, asked=0, came=1, idle_since=NOW - since, workers=2, held=held, limit=1000)
+    return Job(name, id=name, requested=0, connected=1, idle_since=NOW - since, workers=2, held=held, limit=1000)
 
 
 def busy(name: str) -> Job:
-    return Job(name, id=name, asked=0, came=1, workers=2, busy=True, limit=1000)
+    return Job(name, id=name, requested=0, connected=1, workers=2, busy=True, limit=1000)
 
 
 def chosen(*jobs: Job, want: int, most: int = 99, idle_s: float = 60) -> list[str]:
@@ -47,10 +47,10 @@ def test_pauses_between_refusals_grow_and_end_with_the_first_worker() -> None:
     trouble, asked = Trouble(), []
     now = NOW
     for _ in range(6):
-        trouble.met("no", now)
-        trouble.met("no", now)  # several jobs at once
+        trouble.add("no", now)
+        trouble.add("no", now)  # several jobs at once
         asked.append(trouble.until - now)
         now = trouble.until
     assert asked == [10, 30, 60, 120, 300, 300]
-    trouble.over()
+    trouble.clear()
     assert (trouble.message, trouble.until) == ("", 0)

@@ -22,9 +22,7 @@ import pytest
 from gears import errors
 from gears.cli.registry import build_parser
 from gears.cli.status import STATUS_EXITS
-from gears.lab.job.records import JobRecord
-from gears.lab.status import status
-from gears.lab.status.job_status import shown
+from gears.lab.status.model import ShownJob, State
 from gears.schedulers.base import JobSpec, scheduler
 from gears.sites import load, profile
 from gears.sites.paths import RunDir
@@ -203,7 +201,7 @@ def test_exit_statuses_are_those_of_the_errors() -> None:
 
 def test_states_and_their_exit_statuses() -> None:
     documented = {code(row[0])[0]: int(row[2]) for row in table(COMMANDS, "gears status", "state")}
-    assert documented == {state: STATUS_EXITS.get(state, 0) for state in status.STATES}
+    assert documented == {state: STATUS_EXITS.get(state, 0) for state in State}
 
 
 # --- profiles --------------------------------------------------------------------------------
@@ -334,7 +332,7 @@ def test_programs_of_a_scheduler_are_those_that_are_run(kind: str) -> None:
 def test_fields_of_a_job_are_all_there() -> None:
     documented = {code(row[0])[0] for row in table(COMMANDS, "Fields of `--json`", "field")}
     assert {field for field in documented if field.startswith("job.")} == {
-        f"job.{key}" for key in shown(JobRecord(id=""))
+        f"job.{field.name}" for field in fields(ShownJob)
     }
 
 

@@ -153,7 +153,7 @@ def test_passcode_is_no_fault_and_the_clock_is_that_of_the_lab(healthy: Centre) 
     report = Report(healthy.hub)
     healthy.login1.reconfigure_sshd(totp=False)
     assert report.wrong() == []
-    assert "wants a passcode" in report.of("login1", "login")["cause"]
+    assert "requires a passcode" in report.of("login1", "login")["cause"]
     assert report.of("login1", "clock")["level"] == "ok"
 
 
@@ -244,7 +244,7 @@ def test_leftovers_of_a_crash_are_a_warning_and_go_with_the_cure(healthy: Centre
     assert {level for level, _, what in report.wrong() if what == "leftovers"} == {"warning"}
     causes = " ".join(found["cause"] for found in report.findings if found["what"] == "leftovers")
     assert "the loop of andes" in causes
-    assert "nobody listens" in causes
+    assert "no process listens" in causes
     assert old in causes
     healthy.hub.run(f"rm -r {old}", check=True)
     gears(healthy.hub, "lab andes", check=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gears.envs.archive import is_fresh, read_pack, remove_pack
+from gears.envs.archive import is_fresh, load_pack, remove_pack
 from gears.envs.pack import pack
 from gears.errors import GearsError
 from gears.system.templates import render
@@ -46,7 +46,7 @@ def test_the_archive(room: Path) -> None:
 
     assert stat.S_IMODE(archive.stat().st_mode) == 0o600
     assert [path.name for path in archive.parent.iterdir() if path.name.startswith(".")] == []
-    known = read_pack(room / "packs", "sand")
+    known = load_pack(room / "packs", "sand")
     assert known is not None
     assert is_fresh(known)
     assert known.base == os.path.realpath(sys.executable)
@@ -74,7 +74,7 @@ def test_ten_at_once_unpack_once(room: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(10) as pool:
         words = list(pool.map(lambda _: said(unpack_on_node(room / "packs", local)), range(10)))
 
-    assert [("unpacked in" in line, "is there" in line) for line in sorted(words)].count((True, False)) == 1
+    assert [("unpacked in" in line, "already unpacked" in line) for line in sorted(words)].count((True, False)) == 1
     assert all("environment sand" in line for line in words)
     assert run([f"{local}/sand/bin/sand"]) == "sand 1.0\n"
     assert stat.S_IMODE(local.stat().st_mode) == 0o700
@@ -139,7 +139,7 @@ def test_a_python_of_the_home_is_taken_along(tmp_path: Path, monkeypatch: pytest
 
     for path in (own, prefix / "bin"):
         os.rename(path, path.with_name("away"))
-    known = read_pack(tmp_path / "packs", "own")
+    known = load_pack(tmp_path / "packs", "own")
     assert known is not None
     assert known.base == ""
     assert "unpacked in" in said(unpack_on_node(tmp_path / "packs", tmp_path / "envs"))

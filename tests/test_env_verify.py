@@ -10,7 +10,7 @@ import pytest
 
 from gears.envs import metadata
 from gears.envs.registry import Environment
-from gears.envs.report import Report, as_text, plan_mending
+from gears.envs.report import Report, as_text, plan_repair
 from gears.envs.verify import verify
 from tests.wheelhouse import make_conda_prefix, make_venv, make_wheel, run
 
@@ -56,7 +56,7 @@ def mend(report: Report, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     """Type what is said, with an index that is a directory."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(pristine.with_name("wheels")))
-    for command in plan_mending(report, made_by_venv(report)):
+    for command in plan_repair(report, made_by_venv(report)):
         run(command)
 
 
@@ -69,7 +69,7 @@ def test_a_whole_environment(prefix: Path) -> None:
 
     assert report.whole
     assert report.files > 400, "pip is among them"
-    assert "all there" in as_text(report, "e", [])
+    assert "all present" in as_text(report, "e", [])
 
 
 def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_purge_by_age(prefix: Path, pristine: Path, monkeypatch: pytest.Monkey
     report = verify(prefix)
 
     assert names(report) == ["salt", "sand"]
-    text = as_text(report, "e", plan_mending(report, made_by_venv(report)))
+    text = as_text(report, "e", plan_repair(report, made_by_venv(report)))
     assert "sand 1.0: 2 of " in text
     assert f"{SITE}/sand/part7.py (missing)" in text
     mend(report, pristine, monkeypatch)
@@ -99,7 +99,7 @@ def test_a_package_without_a_trace(prefix: Path, pristine: Path, monkeypatch: py
         ("Salt", "Salt>=0.5", "sand")
     ]
     assert not report.unusable
-    assert "Salt is not there, and sand needs it" in as_text(report, "e", [])
+    assert "Salt is missing, and sand requires it" in as_text(report, "e", [])
     mend(report, pristine, monkeypatch)
     assert verify(prefix, hashes=True).whole
 
@@ -147,7 +147,7 @@ def test_the_interpreter_is_gone_or_another(prefix: Path) -> None:
     (prefix / "bin/python").symlink_to(prefix / "no-such-python")
     report = verify(prefix)
     assert report.interpreter == f"{prefix}/no-such-python is gone"
-    assert [command[:3] for command in plan_mending(report, made_by_venv(report))] == [
+    assert [command[:3] for command in plan_repair(report, made_by_venv(report))] == [
         ["gears", "env", "remove"],
         ["gears", "env", "create"],
     ]
@@ -184,9 +184,9 @@ def test_conda_records(tmp_path: Path) -> None:
     report = verify(prefix, hashes=True)
     assert {fault.what for fault in report.broken[0].faults} == {"missing", "hash"}
     assert [(absent.name, absent.needed_by) for absent in report.absent] == [("quartz", "silt")]
-    mending = plan_mending(report, Environment("e", prefix, "micromamba", "/opt/micromamba"))
+    repair = plan_repair(report, Environment("e", prefix, "micromamba", "/opt/micromamba"))
     install = ["/opt/micromamba", "install", "-p", str(prefix)]
-    assert mending == [[*install, "--force-reinstall", "silt=2.0"], [*install, "quartz"]]
+    assert repair == [[*install, "--force-reinstall", "silt=2.0"], [*install, "quartz"]]
 
     (prefix / "conda-meta/silt-2.0-0.json").write_text('{"name": "si')
     assert [(broken.name, broken.version) for broken in verify(prefix).broken] == [("silt", "2.0")]

@@ -85,7 +85,7 @@ def test_named_python_that_is_wrong_is_not_replaced_by_another(checkout: Path, p
     add_python(programs)
     done = init(checkout, programs, PYTHON="/nowhere/python3")
     assert done.returncode == 1
-    assert "PYTHON=/nowhere/python3 is no Python 3.11 or newer" in done.stderr
+    assert "PYTHON=/nowhere/python3 is not Python 3.11 or newer" in done.stderr
 
 
 def test_missing_ensurepip_names_the_package(checkout: Path, programs: Path) -> None:

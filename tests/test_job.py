@@ -165,4 +165,4 @@ def test_two_login_nodes_at_once_submit_one_job(site: JobLab) -> None:
     assert len(queue(centre)) == 1, said
     follower = status(centre.login1)["job"]["host"]
     for host, process, words in zip(hosts, started, said, strict=True):
-        assert process.returncode == 0 or f"is followed from {follower}" in words, (host.name, words)
+        assert process.returncode == 0 or f"is monitored from {follower}" in words, (host.name, words)

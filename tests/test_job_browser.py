@@ -71,7 +71,7 @@ def test_cell_names_the_node_and_then_that_of_the_successor(site: JobLab, tmp_pa
         assert browser.open_notebook(name="later.ipynb", token=site.lab.token).run_cell(HOST) == "c2"
         cancel(centre, *[job["id"] for job in jobs])
         site.waits_with("cancelled")
-        open_page(browser.page, "the job is over")
+        open_page(browser.page, "the job has ended")
         expect(browser.page.locator(".reason")).to_contain_text("cancelled")
         expect(browser.page.locator("pre")).to_contain_text("gears lab andes --job")
         browser.screenshot(tmp_path / "cancelled.png")

@@ -53,7 +53,7 @@ def test_job_that_can_never_start(site: Centre) -> None:
         ("--job -A 'a b'", "-A: 'a b' is not a name a scheduler knows"),
         ("--job --directive 'rm -rf ~'", "--directive: 'rm -rf ~' is not a directive"),
         ("--job --renew -1", "--renew: -1 is not a number"),
-        ("-A csc123", "-A is for a batch job"),
+        ("-A csc123", "-A requires --job"),
     ],
 )
 def test_wrong_words_submit_nothing(site: Centre, options: str, words: str) -> None:
@@ -84,7 +84,7 @@ def test_environment_missing_on_the_node(site: Centre) -> None:
         for node in (site.c1, site.c2):
             node.run(f"umount {home()}/.venv", "root", check=True)
     assert done.returncode == 1, done.stderr
-    assert f"there is no {home()}/.venv/bin/python" in done.stderr
+    assert f"{home()}/.venv/bin/python does not exist on " in done.stderr
     assert "--job" in done.stderr
 
 

@@ -179,8 +179,8 @@ def test_killed_while_it_submits(site: JobLab, moment: str) -> None:
     centre.login1.kill(*[p.pid for p in centre.login1.processes("alice")])
     centre.login1.end_popen(process)
     done = gears(centre.login1, "lab andes --job", timeout_s=120)
-    if done.returncode:  # it was not taken: a person is told, and asks again
-        assert "broken off" in done.stderr
+    if done.returncode:  # it was not accepted: the user is told, and asks again
+        assert "interrupted" in done.stderr
         done = gears(centre.login1, "lab andes --job", timeout_s=120)
     assert done.returncode == 0, done.stderr
     assert len(queue(centre)) == 1

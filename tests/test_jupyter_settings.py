@@ -128,7 +128,7 @@ def test_the_doctor_tries_it(login1: Host) -> None:
     gears(login1, "lab local", check=True)
     found = json.loads(gears(login1, "doctor local --json").stdout)
     causes = {(finding["what"], finding["level"]): finding["cause"] for finding in found}
-    assert "answers nobody who has not logged in" in causes["access", "ok"]
+    assert "requires a login" in causes["access", "ok"]
     assert f"{SHOWN}:1: ServerApp.token is not used" in causes["Jupyter settings", "warning"]
 
 
@@ -213,7 +213,7 @@ def test_the_page_says_of_every_setting_what_becomes_of_it() -> None:
     from jupyter_server.serverapp import ServerApp
 
     page = (Path(__file__).parents[1] / "docs/reference/jupyter-settings.md").read_text()
-    ours, _, others = page.partition("Of other classes:")
+    ours, _, others = page.partition("In other classes:")
     theirs = others.partition("## Settings that are yours")[2]
     table = set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in ours.splitlines() if line[:3] == "| `")))
     rest = set(re.findall(r"`(\w+)`", theirs))

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from gears.errors import GearsError
+from gears.lab.status.model import Page
 from gears.laptop.forward.records import ports_of
 from gears.laptop.open.port import LaptopPort
 from gears.system.ports import free_port, port_is_free
@@ -19,8 +20,8 @@ def test_a_port_that_somebody_has_is_not_taken_for_free(family: socket.AddressFa
         assert not port_is_free(number)
         assert free_port(number) != number
         assert next(ports_of("matagorda 127.0.0.1:8888", {"matagorda 127.0.0.1:8888": number})) != number
-        with pytest.raises(GearsError, match=rf"port {number} of this machine is taken by \S+ \(pid \d+\)") as refused:
-            LaptopPort(number, {}, "gears open andes")
+        with pytest.raises(GearsError, match=rf"port {number} of this machine is in use by \S+ \(pid \d+\)") as refused:
+            LaptopPort(number, Page(), "gears open andes")
         assert refused.value.next
         assert "gears open andes --port " in refused.value.next
-    LaptopPort(number, {}, "gears open andes").close()
+    LaptopPort(number, Page(), "gears open andes").close()

@@ -31,7 +31,7 @@ def test_open_and_its_way_back(centre: Centre, laptop: Host) -> None:
     again = gears(laptop, "open andes --no-browser", env=BARE, check=True)
     assert "already open" in again.stdout
     centre.hub.kill_sessions("alice")
-    opened.terminal.expect("trying again")
+    opened.terminal.expect("reconnecting")
     opened.terminal.expect("andes is back")
     assert opened.lab.answers()
     assert opened.close() == 130
@@ -45,7 +45,7 @@ def test_a_taken_port_is_said_without_a_name(laptop: Host) -> None:
     done = gears(laptop, "open andes --no-browser", env=BARE)
     laptop.end_popen(taker)
     assert done.returncode == 1
-    assert f"port {PORT} of this machine is taken by another program" in done.stderr
+    assert f"port {PORT} of this machine is in use by another program" in done.stderr
 
 
 def test_forward_list_and_cancel(centre: Centre, laptop: Host) -> None:
@@ -53,7 +53,7 @@ def test_forward_list_and_cancel(centre: Centre, laptop: Host) -> None:
     terminal.expect(r"Jupyter +http://localhost:(\d+)/")
     assert terminal.match
     port = int(terminal.match[1])
-    terminal.expect("Ctrl-C ends these forwards")
+    terminal.expect("press Ctrl-C to end these forwards")
     assert listening_ports(laptop) == {("0100007F", port)}
     listed = gears(laptop, "forward list", env=BARE, check=True).stdout
     assert listed.startswith(f"{port}  andes")

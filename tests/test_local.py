@@ -297,7 +297,7 @@ def test_password_is_asked_twice_hashed_and_replaces_the_token(lab: Lab, login1:
 
 def type_passwords(login1: Host, *words: str) -> int:
     terminal = login1.spawn([f"{home()}/.venv/bin/gears", "password"])
-    for word, prompt in zip(words, ("Password.*: ", "Once more: "), strict=True):
+    for word, prompt in zip(words, ("Password.*: ", "Repeat the password: "), strict=True):
         terminal.expect(prompt)
         terminal.sendline(word)
     shown = terminal.read()

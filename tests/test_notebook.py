@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from gears import notebook
-from gears.notebook import Dashboard, forward_words, link_of, scheduler_host
+from gears.notebook import Dashboard, forward_hint, link_of, scheduler_host
 
 SSH = "10.0.0.7 50022 192.0.2.4 22"
 
@@ -96,22 +96,22 @@ def test_on_ones_own_machine_the_link_is_as_it_stands() -> None:
 
 def test_the_command_goes_the_way_of_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEARS_SITE", "andes")
-    assert "ssh -L 8787:localhost:8787 -J hub.ccs.ornl.gov alice@node7\n" in forward_words("127.0.0.1", 8787, "/status")
+    assert "ssh -L 8787:localhost:8787 -J hub.ccs.ornl.gov alice@node7\n" in forward_hint("127.0.0.1", 8787, "/status")
     monkeypatch.setenv("GEARS_SITE", "matagorda")
-    assert "-J login.bgc-jena.mpg.de alice@matagorda" in forward_words("127.0.0.1", 8787, "/status")
+    assert "-J login.bgc-jena.mpg.de alice@matagorda" in forward_hint("127.0.0.1", 8787, "/status")
 
 
 def test_the_command_goes_back_where_the_login_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.7 50022 192.0.2.4 2222")
     monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "node7")
-    assert "ssh -L 8787:192.0.2.99:8787 -p 2222 alice@192.0.2.4\n" in forward_words("192.0.2.99", 8787, "/status")
+    assert "ssh -L 8787:192.0.2.99:8787 -p 2222 alice@192.0.2.4\n" in forward_hint("192.0.2.99", 8787, "/status")
 
 
 def test_a_shell_reads_the_name_of_a_directory_service_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.7 50022 192.0.2.4 22")
     monkeypatch.setattr(socket, "getfqdn", lambda name="": name or "node7")
     monkeypatch.setattr(getpass, "getuser", lambda: "DOM\\alice")
-    command = forward_words("127.0.0.1", 8787, "/status").splitlines()[0].partition(":  ")[2]
+    command = forward_hint("127.0.0.1", 8787, "/status").splitlines()[0].partition(":  ")[2]
     assert shlex.split(command) == ["ssh", "-L", "8787:localhost:8787", "DOM\\alice@192.0.2.4"]
 
 

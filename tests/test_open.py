@@ -140,7 +140,7 @@ def test_after_the_hubs_time_limit_it_asks_once_and_waits_for_somebody(
     page = wait_until(
         lambda: opened.lab.waits() and opened.lab.request("GET", "/lab", accept="text/html").text, 10, "page"
     )
-    assert "a person has to log in" in str(page)
+    assert "login required" in str(page)
     assert re.search(r"<pre>Enter</pre>", str(page))
     held = ask_for_websocket(centre, kernel)
     wait_until(lambda: shown(centre, "notify-send"), 10, "the notification")
@@ -178,7 +178,7 @@ def test_a_wrong_passcode_is_tried_once(centre: Centre, kernel: Kernel) -> None:
 def test_a_prompt_that_nobody_answers_ends(centre: Centre, kernel: Kernel) -> None:
     terminal = type_open(centre.laptop, GEARS_PROMPT_S="2")
     terminal.expect(PROMPT)
-    terminal.expect("nobody typed the passcode for hub in time")
+    terminal.expect("no passcode entered for hub in time")
     terminal.expect(ENTER)
     assert masters(centre.laptop) == []
     terminal.sendcontrol("c")

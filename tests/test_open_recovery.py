@@ -40,7 +40,7 @@ def test_ssh_killed(centre: Centre, opened: Opened, kernel: Kernel, took: Took) 
     channels = opened.lab.open_channels(kernel.id)
     began = time.monotonic()
     centre.laptop.kill(*masters(centre.laptop), check=True)
-    opened.terminal.expect("trying again")
+    opened.terminal.expect("reconnecting")
     wait_until(opened.lab.answers, 20, "JupyterLab at the port")
     took("ssh killed, JupyterLab answers again", began)
     opened.terminal.expect("andes is back")
@@ -83,7 +83,7 @@ def test_another_address(centre: Centre, opened: Opened, kernel: Kernel, took: T
     began = time.monotonic()
     readdress(centre, "10.77.1.10", NEW)
     try:
-        opened.terminal.expect(f"address is {NEW} now|trying again")
+        opened.terminal.expect(f"address is {NEW} now|reconnecting")
         wait_until(opened.lab.answers, 60, "JupyterLab at the port")
         took("another address, JupyterLab answers again", began)
         goes_on(kernel)
@@ -108,7 +108,7 @@ def test_port_taken(centre: Centre) -> None:
     try:
         done = gears(centre.laptop, "open andes --no-browser")
         assert done.returncode == 1
-        assert "port 38888 of this machine is taken by python3 (pid " in done.stderr
+        assert "port 38888 of this machine is in use by python3 (pid " in done.stderr
         assert "open andes --port 38889" in done.stderr
         opened = await_up(centre.laptop, type_open(centre.laptop, "andes --no-browser --port 38889"))
         assert opened.lab.where == 38889

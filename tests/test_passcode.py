@@ -77,10 +77,10 @@ def test_without_a_terminal_it_says_at_once_what_to_type(centre: Centre, hub: Ho
 def test_the_waiting_page_says_so(centre: Centre, hub: Host) -> None:
     gears(hub, "lab andes")
     way = lab_at(hub)
-    wait_until(lambda: "a person has to log in" in page(way), 5, "the keeper has seen it too")
+    wait_until(lambda: "login required" in page(way), 5, "the keeper has seen it too")
     text = page(way)
     assert re.search(r'class="failed"><span>✗</span>connection hub → andes', text)
-    assert "To type on <b>hub</b>" in text
+    assert "Run on <b>hub</b>" in text
     assert re.search(r"<pre>\S*gears lab andes", text)
     assert shows_login(way)
 
@@ -150,7 +150,7 @@ def test_a_login_brings_back_the_same_lab_and_kernels(centre: Centre, hub: Host)
 
     hub.kill(*ssh_runs(hub))
     wait_until(lambda: status(hub)["state"] == "needs-login", 20, "the hop's end is noticed")
-    wait_until(lambda: "a person has to log in" in page(lab), 5, "the waiting page follows")
+    wait_until(lambda: "login required" in page(lab), 5, "the waiting page follows")
     assert "andes requires a passcode" in page(lab)
     time.sleep(2)
     assert (prompts(centre.login1), ssh_runs(hub)) == (asked + 1, [])

@@ -10,7 +10,7 @@ import pytest
 from gears.doctor import elsewhere
 from gears.doctor.finding import failed
 from gears.lab.state import Plan, Turn
-from gears.lab.supervisor.policy import plan_aim
+from gears.lab.supervisor.policy import plan_target
 from gears.sites import validators
 from gears.sites.load import load_site
 from gears.ssh.failures import Failure, explain_failure
@@ -199,6 +199,6 @@ def test_no_cure_of_doctors_is_doctor() -> None:
 )
 def test_a_refusal_at_an_address_is_tried_by_name_once(ended: str, gssapi: bool, by: str | None) -> None:
     turn = Turn(plan=Plan.ASK, ended=Failure(ended, "why"), ever_up=True)
-    again = plan_aim(turn, Turn(by="address", how="batch"), "address", gssapi=gssapi)
+    again = plan_target(turn, Turn(by="address", how="batch"), "address", gssapi=gssapi)
     assert (again.plan, again.by if by else by) == (Plan.DIAL if by else Plan.ASK, by)
-    assert plan_aim(turn, Turn(by="name", how="batch"), "address", gssapi=gssapi).plan == Plan.ASK
+    assert plan_target(turn, Turn(by="name", how="batch"), "address", gssapi=gssapi).plan == Plan.ASK

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from gears.lab.status.model import Page, State
 from gears.lab.supervisor.page_server import WaitingServer
 from gears.system.files import ensure_link, switch
 from gears.system.unix_http import UnixConnection
@@ -25,7 +26,7 @@ from tests.centre import Centre, Host
 from tests.helpers import Lab, add_stanza, dial, lab_at, make, wait_until
 
 REQUESTS = 2000
-STATUS: dict[str, Any] = {"site": "test", "state": "connecting", "steps": [], "reason": None, "next": None, "title": ""}
+PAGE = Page(site="test", state=State.CONNECTING)
 
 
 class LabServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -76,7 +77,7 @@ def get(path: Path) -> int:
 def test_no_request_is_lost_while_the_path_is_switched(local: Path) -> None:
     """Every 50 ms between the waiting page and a lab, through two links, as at the fixed path."""
     link, fixed = local / "test.sck", local / "fixed.sck"
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with serving_lab(local / "test.lab.1.sck"):
         ensure_link(link, waiting.path)
         ensure_link(fixed, link)
@@ -109,7 +110,7 @@ def switching(link: Path, targets: tuple[Path, Path]) -> Iterator[list[Path]]:
 
 def test_an_open_connection_outlives_a_switch(local: Path) -> None:
     link = local / "test.sck"
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with serving_lab(local / "test.lab.1.sck"), closing(UnixConnection(link, timeout_s=10)) as connection:
         ensure_link(link, local / "test.lab.1.sck")
         connection.request("GET", "/")
@@ -122,7 +123,7 @@ def test_an_open_connection_outlives_a_switch(local: Path) -> None:
 
 def test_who_connected_before_the_switch_is_answered_though_the_request_comes_late(local: Path) -> None:
     """Through a long way the request arrives a round trip after the connection."""
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with ThreadPoolExecutor(1) as pool, closing(UnixConnection(waiting.path, timeout_s=10)) as connection:
         connection.connect()
         leaving = pool.submit(waiting.leave)
@@ -136,7 +137,7 @@ def test_who_connected_before_the_switch_is_answered_though_the_request_comes_la
 
 def test_who_says_nothing_does_not_keep_the_waiting_page_alive(local: Path) -> None:
     """A browser opens connections in advance."""
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with socket.socket(socket.AF_UNIX) as idle:
         idle.connect(str(waiting.path))
         began = time.monotonic()
@@ -146,7 +147,7 @@ def test_who_says_nothing_does_not_keep_the_waiting_page_alive(local: Path) -> N
 
 def test_a_websocket_waits_for_the_lab(local: Path) -> None:
     """Refused, JupyterLab in a browser would not try again for 10 to 30 s."""
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with ThreadPoolExecutor(1) as pool, closing(UnixConnection(waiting.path, timeout_s=10)) as connection:
         connection.request("GET", "/api/kernels/x/channels", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
         answer = pool.submit(connection.getresponse)
@@ -158,7 +159,7 @@ def test_a_websocket_waits_for_the_lab(local: Path) -> None:
 
 def test_a_large_upload_is_answered(local: Path) -> None:
     """A notebook saved while the lab is away: its 503 is read, and not a reset for what was left unread."""
-    waiting = WaitingServer(local / "test.wait.1.sck", STATUS)
+    waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with closing(UnixConnection(waiting.path, timeout_s=10)) as connection:
         connection.request("PUT", "/api/contents/x.ipynb", b"x" * 20_000_000)
         assert connection.getresponse().status == 503

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gears.lab.state import Plan, Turn
-from gears.lab.stop import _turned
+from gears.lab.stop import _has_next_turn
 from gears.lab.supervisor.policy import MOST_CRASHES, NETWORK_PAUSES_S, plan_hop_turn, plan_lab_turn
 from gears.sites.paths import RunDir
 from gears.ssh.failures import Failure
@@ -90,4 +90,4 @@ def test_the_last_turn_of_a_loop_is_no_new_one(tmp_path: Path) -> None:
     paths.here.mkdir()
     for turn, goes_on in [({"number": 2, "plan": "dial"}, True), ({"number": 2, "plan": "stop"}, False), ({}, False)]:
         write_record(paths.turn, turn)
-        assert _turned(paths, 1) is goes_on
+        assert _has_next_turn(paths, 1) is goes_on

@@ -10,14 +10,14 @@ from gears.errors import NothingRunning, UsageError
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    add_command(commands, "attach", "show the tmux session of a site (leave it with Ctrl-b d)", do_attach)
+    """Add the command and its options."""
+    add_command(commands, "attach", "attach to the tmux session of a site (detach with Ctrl-b d)", do_attach)
 
 
 def do_attach(args: argparse.Namespace) -> int:
-    """Show the site's tmux session in this terminal, and return tmux's exit status.
+    """Attach this terminal to the site's tmux session and return tmux's exit status.
 
-    Raises NothingRunning without a session on this host, UsageError without a terminal.
+    Raises NothingRunning if this host has no session, UsageError if there is no terminal.
     """
     from gears.sites.load import load_site
     from gears.system import tmux
@@ -26,5 +26,5 @@ def do_attach(args: argparse.Namespace) -> int:
     if not tmux.has_session(name):
         raise NothingRunning(f"no tmux session {name} on this host", next=f"gears lab {name}")
     if not sys.stdin.isatty():
-        raise UsageError("attach wants a terminal", next=" ".join(tmux.attach_command(name)))
+        raise UsageError("gears attach needs a terminal", next=" ".join(tmux.attach_command(name)))
     return tmux.attach(name).wait()

@@ -1,29 +1,29 @@
-"""What is printed: answers on standard output, progress and complaints on standard error."""
+"""Output: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
 import sys
 
 
-def show(words: str) -> None:
-    """Print an answer, in which commands are as they can be typed here."""
+def show(text: str) -> None:
+    """Print a result, with commands in a form that can be run here."""
     from gears.system.installation import with_gears_path
 
-    print(with_gears_path(words))
+    print(with_gears_path(text))
 
 
 def show_now(line: str) -> None:
-    """Print a line of an answer that goes on."""
+    """Print one line of a result that continues, at once."""
     print(line, flush=True)
 
 
 def show_part(text: str) -> None:
-    """Print a part of another program's output, as it is."""
+    """Print a part of another program's output unchanged."""
     print(text, end="", flush=True)
 
 
-def say(words: str) -> None:
-    """Print progress and complaints: what is no answer goes to standard error."""
+def say(text: str) -> None:
+    """Print progress or an error on standard error."""
     from gears.system.installation import with_gears_path
 
-    print(f"gears: {with_gears_path(words)}", file=sys.stderr, flush=True)
+    print(f"gears: {with_gears_path(text)}", file=sys.stderr, flush=True)

@@ -19,7 +19,7 @@ from gears.system.timestamps import utc_time
 
 
 def do_dask(args: argparse.Namespace) -> int:
-    """Carry out a verb of `gears dask`, and print its answer, if it has one."""
+    """Run a verb of `gears dask`, and print its answer, if it has one."""
     answer: Answer = args.answer(args.site or default_site(), args)
     text, status = answer
     if text:
@@ -36,7 +36,7 @@ EXITS = {
     ClusterState.STOPPED: 4,
     ClusterState.UNKNOWN: 5,
 }
-"""`gears dask status` answers by its exit status as well."""
+"""The exit status of `gears dask status` for each state."""
 
 SHOWN = (
     *(
@@ -56,17 +56,17 @@ SHOWN = (
     *("versions", "wanted", "workers", "threads", "memory", "jobs", "waiting", "tasks", "trouble", "counts"),
     *("bounds", "processes", "maximum_jobs", "idle_since", "idle_timeout_s"),
 )
-"""What of the record `--json` has, in this order."""
+"""The fields of the record that `--json` prints, in this order."""
 
 Answer = tuple[str, int]
 
 
 def up(name: str, args: argparse.Namespace) -> Answer:
-    """Start the cluster, or find the one that runs. Nothing is to be printed where another host has answered."""
-    from gears.dask.environment import asked_for
+    """Start the cluster, or find the running one. If the command ran on another host, there is nothing to print."""
+    from gears.dask.environment import requested_environment
     from gears.dask.launch import Request
 
-    args.env = asked_for(args.env, os.environ)
+    args.env = requested_environment(args.env, os.environ)
     request = Request(args.min, args.max, args.cores, args.memory, args.env, args.oversubscribe, args.in_job)
     found = lifecycle.up(name, request, say, on_lab_host=args.on_lab_host, words=_words(args))
     if isinstance(found, int):
@@ -75,25 +75,25 @@ def up(name: str, args: argparse.Namespace) -> Answer:
 
 
 def _words(args: argparse.Namespace) -> list[str]:
-    """Return the options as they were typed, for gears on another host."""
+    """Return the options as they were given, for gears on another host."""
     values = {"--min": args.min, "--max": args.max, "--cores": args.cores, "--memory": args.memory, "--env": args.env}
     words = [f"{option}={value}" for option, value in values.items() if value not in (None, "")]
     return words + ["--oversubscribe"] * args.oversubscribe + ["--in-job"] * args.in_job + ["--json"] * args.json
 
 
 def status(name: str, args: argparse.Namespace) -> Answer:
-    """Tell of the cluster; its state is in the exit status, too."""
+    """Show the cluster; the exit status also reports its state."""
     found = lifecycle.status(name, say, on_lab_host=args.on_lab_host, words=["--json"] * args.json)
     return ("", found) if isinstance(found, int) else (_status(name, found, args), EXITS[found.state])
 
 
 def scale(name: str, args: argparse.Namespace) -> Answer:
-    """Have as many workers as it says."""
+    """Set a fixed number of workers."""
     return _change(name, args, args.number, args.number, ["scale", str(args.number)])
 
 
 def adapt(name: str, args: argparse.Namespace) -> Answer:
-    """Have as many workers as the work wants, within bounds."""
+    """Scale the number of workers with the work, within bounds."""
     return _change(name, args, args.least, args.most, ["adapt", str(args.least), str(args.most)])
 
 
@@ -104,10 +104,10 @@ def _change(name: str, args: argparse.Namespace, least: int, most: int, verb: li
 
 def down(name: str, args: argparse.Namespace) -> Answer:
     """End the cluster, if one is up."""
-    ran = lifecycle.down(name, say, on_lab_host=args.on_lab_host)
-    if ran is True or ran is False:
-        return f"{name}: the Dask cluster has ended" if ran else f"{name}: no Dask cluster was up", 0
-    return "", ran
+    outcome = lifecycle.down(name, say, on_lab_host=args.on_lab_host)
+    if outcome is True or outcome is False:
+        return f"{name}: the Dask cluster has ended" if outcome else f"{name}: no Dask cluster was up", 0
+    return "", outcome
 
 
 def _how_to_use(name: str, record: ClusterRecord) -> str:
@@ -130,10 +130,10 @@ def _status(name: str, found: Cluster, args: argparse.Namespace) -> str:
         case ClusterState.STOPPED:
             return f"{name}: no Dask cluster is up\n  next: gears dask up {name}"
         case ClusterState.ENDED:
-            return f"{name}: the last one ended at {record.updated}{why}\n  next: gears dask up {name}"
+            return f"{name}: the last Dask cluster ended at {record.updated}{why}\n  next: gears dask up {name}"
         case ClusterState.QUEUED:
-            waits = f"{name}: job {record.job}, which is to own the Dask cluster, waits{why}"
-            return f"{waits}\n  stop      gears dask down {name}"
+            pending = f"{name}: job {record.job}, which will own the Dask cluster, is pending{why}"
+            return f"{pending}\n  stop      gears dask down {name}"
         case ClusterState.STARTING | ClusterState.UNKNOWN:
             return f"{name}: the Dask cluster on {record.host} is {found.state}\n  next: gears dask status {name}"
     lines = [
@@ -153,35 +153,35 @@ def _as_json(found: Cluster) -> str:
 
 
 def _wanted(record: ClusterRecord) -> str:
-    (least, most), there = record.asked, record.workers or 0
+    (least, most), connected = record.requested, record.workers or 0
     if isinstance(record.wanted, End):
-        return f"it is to end, {there} workers are there"
+        return f"shutting down, {connected} workers connected"
     if least == most:
-        return f"{least} workers are wanted, {there} are there"
-    return f"{least} to {most} workers as the work wants, {there} are there"
+        return f"{least} workers requested, {connected} connected"
+    return f"{least} to {most} workers as needed, {connected} connected"
 
 
 def _workers(record: ClusterRecord) -> str:
     if bounds := record.bounds:
         memory = f"{bounds.memory / 1e9:.1f} GB ({bounds.why_memory})"
         return f"{_wanted(record)}; at most {bounds.cores} cores ({bounds.why_cores}), {memory}"
-    return f"{_wanted(record)}; {record.processes} in a job, at most {record.maximum_jobs} jobs"
+    return f"{_wanted(record)}; {record.processes} per job, at most {record.maximum_jobs} jobs"
 
 
 def _jobs(record: ClusterRecord) -> str:
     if record.kind is None:
-        return "none: the workers are on this machine"
+        return "none: the workers run on this machine"
     jobs = record.jobs or Jobs()
-    waits = [job for job in record.waiting or () if job.reason]
-    why = f"; {waits[0].id}: {waits[0].reason}" if waits else ""
-    return f"{jobs.all}, of which {jobs.waiting} wait{why}"
+    pending = [job for job in record.waiting or () if job.reason]
+    why = f"; {pending[0].id}: {pending[0].reason}" if pending else ""
+    return f"{jobs.all}, of which {jobs.waiting} are pending{why}"
 
 
 def _idle(record: ClusterRecord) -> str:
     since, limit_s = record.idle_since, record.idle_timeout_s
     if not since or not limit_s:
         return ""
-    return f"; nothing to do since {since}, and it ends itself at {utc_time(seconds(since) + limit_s)}"
+    return f"; idle since {since}, and shuts down automatically at {utc_time(seconds(since) + limit_s)}"
 
 
 def _trouble(record: ClusterRecord) -> str:
@@ -202,12 +202,12 @@ VERBS = "up|status|scale N|adapt MIN MAX|down"
 
 
 def add(commands: Commands) -> None:
-    """Add `dask`, and `_dask` for the host that a command is passed on to."""
-    what = "a Dask cluster that every notebook of yours finds"
+    """Add `dask`, and `_dask` for a host to which a command is passed on."""
+    what = "manage a Dask cluster that all your notebooks share"
     dask = add_command(commands, "dask", what, do_dask, site=False)
     dask.set_defaults(answer=status, site=None, json=False, on_lab_host=False)
     _add_verbs(dask.add_subparsers(metavar=VERBS), on_lab_host=False)
-    inner = commands.add_parser("_dask")  # the same, on a host that one is sent to
+    inner = commands.add_parser("_dask")  # the same verbs, on the host to which a command is passed on
     verbs = inner.add_subparsers(required=True)
     _add_verbs(verbs, on_lab_host=True)
     _add_inner(verbs)
@@ -219,33 +219,39 @@ def _add_verbs(verbs: Commands, *, on_lab_host: bool) -> None:
         parser.set_defaults(answer=answer, on_lab_host=on_lab_host)
         return parser
 
-    start = verb("up", "start the cluster, or find the one that runs", up)
+    start = verb("up", "start the cluster, or find the running one", up)
     start.add_argument(
-        "--min", type=count, metavar="N", help="keep at least so many workers (default: the profile's, or 0)"
+        "--min", type=count, metavar="N", help="minimum number of workers (default: from the profile, or 0)"
     )
-    start.add_argument("--max", type=count, metavar="N", help="have at most so many (default: as the profile allows)")
-    start.add_argument("--cores", type=count, metavar="N", help="of a job, or of this machine (default: the profile's)")
-    start.add_argument("--memory", metavar="8GB", help="the same of its memory")
-    start.add_argument("--env", metavar="NAME", help="the environment whose Python the workers have")
-    start.add_argument("--oversubscribe", action="store_true", help="though another cluster of yours has the machine")
+    start.add_argument("--max", type=count, metavar="N", help="maximum number of workers (default: from the profile)")
     start.add_argument(
-        "--in-job", action="store_true", help="its owner, too, is a batch job: nothing stays on this host"
+        "--cores", type=count, metavar="N", help="cores of a job, or of this machine (default: from the profile)"
     )
-    look = verb("status", "whether it is up, its workers and jobs, and what is wrong", status)
-    exact = verb("scale", "have so many workers, no more and no fewer", scale)
+    start.add_argument(
+        "--memory", metavar="8GB", help="memory of a job, or of this machine (default: from the profile)"
+    )
+    start.add_argument("--env", metavar="NAME", help="environment whose Python the workers use")
+    start.add_argument(
+        "--oversubscribe", action="store_true", help="start although another cluster of yours uses this machine"
+    )
+    start.add_argument(
+        "--in-job", action="store_true", help="also run the owner as a batch job: nothing stays on this host"
+    )
+    look = verb("status", "show whether it is up, its workers and jobs, and any problem", status)
+    exact = verb("scale", "set a fixed number of workers", scale)
     exact.add_argument("number", type=count, metavar="N")
-    bounds = verb("adapt", "have as many as the work wants, within these bounds", adapt)
+    bounds = verb("adapt", "scale with the work, between MIN and MAX workers", adapt)
     bounds.add_argument("least", type=count, metavar="MIN")
     bounds.add_argument("most", type=count, metavar="MAX")
     end = verb("down", "end the cluster and all its jobs", down)
     for parser in (start, look, exact, bounds, end):
         parser.add_argument("site", nargs="?", metavar="SITE")
     for parser in (start, look):
-        parser.add_argument("--json", action="store_true", help="for programs")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_inner(verbs: Commands) -> None:
-    """Add what the owner of a cluster and the loop around it call; no person types these."""
+    """Add the internal commands of a cluster's owner and of the shell loop around it."""
     jobs = add_internal(verbs, "jobs", do_dask_jobs, "kind", "name")
     jobs.add_argument("ids", nargs="*")
     add_internal(verbs, "address", do_dask_address, "site")
@@ -260,18 +266,18 @@ def count(text: str) -> int:
 
 
 def do_dask_jobs(args: argparse.Namespace) -> int:
-    """Print, for the cluster's owner, what the scheduler says of its jobs that wait, as JSON."""
+    """Print for the cluster's owner, as JSON, what the scheduler reports of its pending jobs."""
     print(json.dumps(lifecycle.jobs(args.kind, args.name, args.ids)))
     return 0
 
 
 def do_dask_address(args: argparse.Namespace) -> int:
-    """Print, for an owner in a job, by which of its addresses other nodes know this one."""
+    """Print, for an owner in a job, the address by which other nodes reach this one."""
     print(lifecycle.address(args.site))
     return 0
 
 
 def do_dask_end(args: argparse.Namespace) -> int:
-    """Clear up after a cluster whose owner is gone: its address and its jobs."""
+    """Clean up after a cluster whose owner has ended: its address and its jobs."""
     lifecycle.end(args.site, args.id, say)
     return 0

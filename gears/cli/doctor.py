@@ -10,13 +10,15 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    doctor = add_command(commands, "doctor", "probe every hop and setting; say the cause and the fix", do_doctor)
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    """Add the command and its options."""
+    doctor = add_command(
+        commands, "doctor", "check every hop and setting; show the cause and the fix of each problem", do_doctor
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON")
 
 
 def do_doctor(args: argparse.Namespace) -> int:
-    """Print what `gears.doctor` finds. The exit status is 1 where anything has failed, else 0."""
+    """Print the findings of `gears.doctor`. Return 1 if a check failed, else 0."""
     from gears import doctor
     from gears.sites.locate import locate
 

@@ -10,8 +10,8 @@ from gears.cli.options import Commands, add_command
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    what = "your Jupyter servers and Dask dashboards there, at ports here"
+    """Add the command and its options."""
+    what = "forward your Jupyter servers and Dask dashboards on other hosts to ports of this machine"
     forward = add_command(commands, "forward", what, do_forward, site=False)
     forward.add_argument("words", nargs="*", metavar="HOST|SITE… | list | cancel [PORT]")
 
@@ -19,7 +19,7 @@ def add(commands: Commands) -> None:
 def do_forward(args: argparse.Namespace) -> int:
     """Forward servers and dashboards of hosts or sites to this machine; list or cancel such forwards.
 
-    Tokens are shown only where standard output is a terminal.
+    Tokens are shown only if standard output is a terminal.
     """
     from gears.laptop.forward import command
 

@@ -1,4 +1,4 @@
-"""What the loops and the hops call; no person types these."""
+"""Commands that loops and hops call, not users."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gears.cli.options import Commands, add_internal
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the commands."""
+    """Add the commands and their options."""
     turn = add_internal(commands, "_turn", do_turn, "here")
     turn.add_argument("what", choices=("hop", "lab", "job"))
     turn.add_argument("word")
@@ -29,9 +29,9 @@ def add(commands: Commands) -> None:
 
 
 def do_turn(args: argparse.Namespace) -> int:
-    """Decide on a loop's next turn, and print it in one line.
+    """Decide on a loop's next turn and print it as one line.
 
-    Raises NothingRunning for a loop whose place another one has taken.
+    Raises NothingRunning for a loop that another one has replaced.
     """
     from pathlib import Path
 
@@ -45,7 +45,7 @@ def do_turn(args: argparse.Namespace) -> int:
 
 
 def do_serve(args: argparse.Namespace) -> int:
-    """Serve the lab host's end of a hop (`gears.lab.serve`); with `--stop` end the lab there."""
+    """Serve the lab host's end of a hop (`gears.lab.serve`); with `--stop` stop the lab there."""
     from pathlib import Path
 
     from gears.lab import serve
@@ -64,7 +64,7 @@ def do_serve(args: argparse.Namespace) -> int:
 
 
 def do_examine(args: argparse.Namespace) -> int:
-    """Answer a doctor on another host with what is found on this one."""
+    """Report the findings of this host to a doctor on another one."""
     from pathlib import Path
 
     from gears.doctor import serve

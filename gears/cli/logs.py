@@ -8,13 +8,13 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    logs = add_command(commands, "logs", "the logs of a site", do_logs)
-    logs.add_argument("-f", "--follow", action="store_true", help="go on as they grow")
+    """Add the command and its options."""
+    logs = add_command(commands, "logs", "show the logs of a site", do_logs)
+    logs.add_argument("-f", "--follow", action="store_true", help="show new lines as they are written")
 
 
 def do_logs(args: argparse.Namespace) -> int:
-    """Print the last lines of a site's logs; with `--follow` go on as they grow, until interrupted."""
+    """Print the last lines of a site's logs; with `--follow` also new lines, until interrupted."""
     from gears.lab.logs import show_logs
 
     for line in show_logs(site_name(args), follow=args.follow):

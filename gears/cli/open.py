@@ -11,8 +11,8 @@ from gears.cli.options import (
     add_internal,
     add_job_options,
     check_job_options,
+    lab_options,
     lab_route,
-    lab_words,
     port_number,
     site_name,
     user_name,
@@ -20,15 +20,15 @@ from gears.cli.options import (
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
+    """Add the command and its options."""
     opened = add_command(
-        commands, "open", "on your laptop: the way there, kept up, and the lab in the browser", do_open
+        commands, "open", "on your laptop: connect, open the lab in the browser, and keep the connection up", do_open
     )
-    opened.add_argument("--port", type=port_number, metavar="N", help="the laptop's port (default: the profile's)")
-    opened.add_argument("--user", type=user_name, help="your name on the front (default: as your ssh has it)")
-    opened.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
-    opened.add_argument("--dir", metavar="DIR", help="where JupyterLab starts, if it is started now")
-    opened.add_argument("--env", metavar="NAME", help="the environment that new notebooks get, if it is started now")
+    opened.add_argument("--port", type=port_number, metavar="N", help="local port (default: the profile's)")
+    opened.add_argument("--user", type=user_name, help="user name on the front (default: from your ssh configuration)")
+    opened.add_argument("--no-browser", dest="browser", action="store_false", help="print the address only")
+    opened.add_argument("--dir", metavar="DIR", help="directory in which JupyterLab starts, if it is not running yet")
+    opened.add_argument("--env", metavar="NAME", help="environment of new notebooks, if JupyterLab is not running yet")
     add_job_options(opened)
     front = add_internal(commands, "_open", do_open_on_front, "site")
     front.add_argument("--start", action="store_true")
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
 
 
 def do_open(args: argparse.Namespace) -> int:
-    """Open the lab in this machine's browser; where it is on another one, keep the way there up until interrupted."""
+    """Open the lab in this machine's browser; if it is remote, keep the connection up until interrupted."""
     from gears.laptop.open import command
     from gears.laptop.open.desktop import Desk
     from gears.sites.locate import locate
@@ -52,12 +52,12 @@ def do_open(args: argparse.Namespace) -> int:
         command.open_local(route, desk)
     else:
         port = args.port or route.site.laptop.port
-        command.open_site(route, desk, port=port, user=args.user, words=lab_words(args))
+        command.open_site(route, desk, port=port, user=args.user, words=lab_options(args))
     return 0
 
 
 def do_open_on_front(args: argparse.Namespace) -> int:
-    """Answer a `gears open` on a laptop: make sure of the lab on the front, and hold the connection."""
+    """Serve a `gears open` on a laptop: ensure that the lab is running, and hold the connection."""
     from gears.laptop.open import serve
 
     return serve.answer(lambda: lab_route(args), start=args.start, ask=args.ask)

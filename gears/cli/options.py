@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean for a site's route."""
+"""Options shared by several commands, and what they mean for a site's route."""
 
 from __future__ import annotations
 
@@ -35,24 +35,35 @@ def _checked(check: validators.Check, value: object) -> Any:
 
 def add_job_options(lab: argparse.ArgumentParser) -> None:
     """Add the options of a lab as a batch job."""
-    job = lab.add_argument_group("as a batch job", "what is not said here is as the site's profile has it")
-    job.add_argument("--job", action="store_true", help="JupyterLab on a compute node, through the batch queue")
-    job.add_argument("-A", "--account", help="whom to charge")
-    job.add_argument("-n", "-N", "--nodes", type=int, help="how many nodes; JupyterLab runs on the first")
-    job.add_argument("-t", "--walltime", metavar="[D-]HH:MM:SS", help="for how long")
+    job = lab.add_argument_group("as a batch job", "defaults are in the site's profile")
+    job.add_argument("--job", action="store_true", help="run JupyterLab on a compute node, through the batch queue")
+    job.add_argument("-A", "--account", help="account to charge")
+    job.add_argument("-n", "-N", "--nodes", type=int, help="number of nodes; JupyterLab runs on the first")
+    job.add_argument("-t", "--walltime", metavar="[D-]HH:MM:SS", help="time limit")
     job.add_argument("-p", "--queue", help="queue or partition")
     job.add_argument(
-        "--renew", type=int, nargs="?", const=1, metavar="TIMES", help="let another job take over at its end"
+        "--renew",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="TIMES",
+        help="submit another job to take over at the end of this one, TIMES times (default: 1)",
     )
-    job.add_argument("--reach", choices=("ssh", "reverse"), help="how the login node gets to the compute node")
-    job.add_argument("--directive", action="append", dest="directives", metavar="LINE", help="a line for the scheduler")
-    job.add_argument("-v", "--verbose", action="store_true", help="show the job script, of a job that was refused too")
+    job.add_argument("--reach", choices=("ssh", "reverse"), help="how the login node reaches the compute node")
+    job.add_argument(
+        "--directive",
+        action="append",
+        dest="directives",
+        metavar="LINE",
+        help="additional option for the scheduler; can be repeated",
+    )
+    job.add_argument("-v", "--verbose", action="store_true", help="show the job script, even of a refused job")
 
 
 def add_command(
     commands: Commands, name: str, help: str, run: Callable[[argparse.Namespace], int], *, site: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a command that `run` carries out. `site`: it takes SITE."""
+    """Add a command that `run` implements. `site`: it takes SITE."""
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
     if site:
@@ -63,7 +74,7 @@ def add_command(
 def add_internal(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *words: str
 ) -> argparse.ArgumentParser:
-    """Add a command that only gears types, with the arguments `words`. No help names it."""
+    """Add a command that only gears itself runs, with the arguments `words`. It is not in the help."""
     parser: argparse.ArgumentParser = commands.add_parser(name)
     parser.set_defaults(run=run)
     for word in words:
@@ -72,14 +83,14 @@ def add_internal(
 
 
 def site_name(args: argparse.Namespace) -> str:
-    """Return SITE as it was typed, else the default (`sites.load.default_site`)."""
+    """Return SITE as given, else the default (`sites.load.default_site`)."""
     from gears.sites.load import default_site
 
     return args.site or default_site()
 
 
 def lab_route(args: argparse.Namespace) -> Route:
-    """Find the site's route, with what the command line says of its lab."""
+    """Find the site's route, with the options of the command line applied."""
     from gears.sites.locate import locate
 
     route = locate(site_name(args), directory=args.dir, env=args.env)
@@ -90,10 +101,10 @@ def lab_route(args: argparse.Namespace) -> Route:
 
 
 def check_job_options(args: argparse.Namespace, site: str) -> None:
-    """Raise UsageError for an option of a job without --job."""
+    """Raise UsageError for a job option without --job."""
     unused = [option for key, option in _job_options().items() if getattr(args, key) is not None]
     if unused and not args.job:
-        raise UsageError(f"{unused[0]} is for a batch job", next=f"gears lab {site} --job {unused[0]} …")
+        raise UsageError(f"{unused[0]} requires --job", next=f"gears lab {site} --job {unused[0]} …")
 
 
 def _as_job(route: Route, args: argparse.Namespace) -> Route:
@@ -111,8 +122,8 @@ def _job_options() -> dict[str, str]:
     return OPTIONS
 
 
-def lab_words(args: argparse.Namespace) -> list[str]:
-    """Return the options of the lab as they were typed, for gears on another host."""
+def lab_options(args: argparse.Namespace) -> list[str]:
+    """Return the options of the lab as given, for gears on another host."""
     words = ["--job"] if args.job else []
     for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():
         values = getattr(args, key)

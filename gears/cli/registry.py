@@ -1,4 +1,4 @@
-"""All commands, and the module with the words of each and with what it does."""
+"""All commands, and the module that implements each."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ MODULES = {
     "_run": "run",
     "_dask": "dask",
 }
-"""The command as it is typed, and its module beside this one. Nobody types what begins with _."""
+"""Command name → module in this package. Commands that begin with _ are internal."""
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Build the parser of the command that `words` begin with, or of all. What it parses has the function in `run`."""
+    """Build the parser of the command that `words` begin with, or of all. It sets `run` to the command's function."""
     parser = argparse.ArgumentParser(
         prog="gears",
-        description="A JupyterLab on an HPC centre, in your own browser, at an address that never changes.",
+        description="JupyterLab on an HPC centre, in your own browser, at an address that never changes.",
         epilog="SITE defaults to $GEARS_SITE, else `site` in ~/.config/gears/config.toml, else local.",
     )
     parser.add_argument("--version", action="version", version=f"gears {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    typed = MODULES.get(words[0]) if words else None
-    for module in [typed] if typed else dict.fromkeys(MODULES.values()):
+    name = MODULES.get(words[0]) if words else None
+    for module in [name] if name else dict.fromkeys(MODULES.values()):
         import_module(f"gears.cli.{module}").add(commands)
     return parser

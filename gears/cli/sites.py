@@ -41,5 +41,5 @@ def do_sites_new(args: argparse.Namespace) -> int:
     """Create a profile, and print its path."""
     from gears.sites.export import new_site
 
-    show(f"Written: {new_site(args.name)}\n  next: edit it, then: gears sites show {args.name}")
+    show(f"Created {new_site(args.name)}\n  next: edit it, then: gears sites show {args.name}")
     return 0

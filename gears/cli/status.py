@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gears.cli.options import Commands, add_command, site_name
-from gears.lab.status.status import lab_notes
+
+if TYPE_CHECKING:
+    from gears.lab.status.model import Status
 
 STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
-"""`gears status` answers by its exit status as well; what is up, or on its way, is 0."""
+"""Exit statuses of `gears status`; 0 for all other states: up, or starting."""
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    status = add_command(commands, "status", "what is up, where, and what to do if it is not", do_status)
-    status.add_argument("--json", action="store_true", help="for programs")
+    """Add the command and its options."""
+    status = add_command(commands, "status", "show what is up, where, and what to do if it is not", do_status)
+    status.add_argument("--json", action="store_true", help="print the status as JSON")
     status.add_argument("--watch", action="store_true", help="show every change until interrupted")
 
 
 def do_status(args: argparse.Namespace) -> int:
-    """Print the status; with `--watch` again at every change, looked for every 2 s.
+    """Print the status; with `--watch` again at every change, checked every 2 s.
 
-    The exit status tells it as well (STATUS_EXITS).
+    The exit status reports it as well (STATUS_EXITS).
     """
     import time
 
@@ -34,36 +36,37 @@ def do_status(args: argparse.Namespace) -> int:
     route = locate(site_name(args))
     shown = None
     while True:
-        record = look(route)
-        if record != shown:
-            print(json.dumps(record) if args.json else as_text(record), flush=True)
+        status = look(route)
+        if (record := status.as_json()) != shown:
+            print(json.dumps(record) if args.json else as_text(status), flush=True)
             shown = record
         if not args.watch:
-            return STATUS_EXITS.get(record["state"], 0)
+            return STATUS_EXITS.get(status.state, 0)
         time.sleep(2.0)
 
 
-def as_text(status: dict[str, Any]) -> str:
-    """Write the status, as `look` has it, for a person in a terminal."""
-    front, lab = status["front"], status["lab"]
-    lines = [f"{status['site']}: {status['state']}" + (f" – {status['reason']}" if status["reason"] else "")]
-    if status["url"]:
-        lines.append(f"  address  {status['url']}")
-    lines.append(f"  path     {front['socket']} on {status['host']} → {front['leads_to'] or 'nothing'}")
-    for hop in status["hops"]:
-        since = f" since {hop['since']}" if hop["since"] else ""
-        lines.append(
-            f"  hop      {hop['from']} → {hop['to']}: {hop['state']}{since}, reconnected {hop['reconnects']} times"
-        )
-    if status["job"]:
+def as_text(status: Status) -> str:
+    """Write the status for a terminal."""
+    from gears.lab.status.status import lab_notes
+
+    lab = status.lab
+    lines = [f"{status.site}: {status.state}" + (f" – {status.reason}" if status.reason else "")]
+    if status.url:
+        lines.append(f"  address  {status.url}")
+    if status.front:
+        lines.append(f"  path     {status.front.socket} on {status.host} → {status.front.leads_to or 'nothing'}")
+    for hop in status.hops:
+        since = f" since {hop.since}" if hop.since else ""
+        lines.append(f"  hop      {hop.source} → {hop.target}: {hop.state}{since}, reconnected {hop.reconnects} times")
+    if status.job:
         from gears.lab.status.job_status import as_line
 
-        lines.append(f"  job      {as_line(status['job'])}")
+        lines.append(f"  job      {as_line(status.job)}")
     if lab:
-        kernels = "" if lab["kernels"] is None else f", {lab['kernels']} kernels"
-        where = f"on {lab['host']}, pid {lab['pid']}, since {lab['started']}"
-        lines.append(f"  lab      JupyterLab {lab['version']} {where}{kernels}")
+        kernels = "" if lab.kernels is None else f", {lab.kernels} kernels"
+        where = f"on {lab.host}, pid {lab.pid}, since {lab.started}"
+        lines.append(f"  lab      JupyterLab {lab.version} {where}{kernels}")
         lines += lab_notes(lab)
-    if status["next"]:
-        lines.append(f"  next:    {status['next']}")
+    if status.next:
+        lines.append(f"  next:    {status.next}")
     return "\n".join(lines)

@@ -9,12 +9,12 @@ from gears.cli.options import Commands, add_command, site_name
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    add_command(commands, "stop", "stop the lab and its hop, and nothing else of yours", do_stop)
+    """Add the command and its options."""
+    add_command(commands, "stop", "stop the lab and its hop, and nothing else", do_stop)
 
 
 def do_stop(args: argparse.Namespace) -> int:
-    """Stop the lab and its hop, and print whether anything ran. The site's Dask cluster goes on, which is said."""
+    """Stop the lab and its hop, and print whether anything was running. The site's Dask cluster keeps running."""
     from gears.lab.stop import stop
     from gears.sites.locate import locate
 
@@ -26,7 +26,7 @@ def do_stop(args: argparse.Namespace) -> int:
 
 
 def _say_of_cluster(name: str) -> None:
-    from gears.dask.cluster import goes_on
+    from gears.dask.cluster import is_up
 
-    if goes_on(name):
-        say(f"its Dask cluster goes on; to end it: gears dask down {name}")
+    if is_up(name):
+        say(f"its Dask cluster keeps running; to stop it: gears dask down {name}")

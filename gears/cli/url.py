@@ -9,8 +9,8 @@ from gears.errors import NothingRunning
 
 
 def add(commands: Commands) -> None:
-    """Add the words of the command."""
-    add_command(commands, "url", "the address to open", do_url)
+    """Add the command and its options."""
+    add_command(commands, "url", "print the address to open", do_url)
 
 
 def do_url(args: argparse.Namespace) -> int:
@@ -20,10 +20,8 @@ def do_url(args: argparse.Namespace) -> int:
     from gears.sites.locate import locate
 
     name = site_name(args)
-    record = look(locate(name))
-    if not record["url"]:
-        raise NothingRunning(
-            f"{name} is {record['state']}: {record['reason'] or 'nothing runs'}", next=f"gears lab {name}"
-        )
-    print(with_token(name, record["url"], record["lab"] or {}))
+    status = look(locate(name))
+    if not status.url:
+        raise NothingRunning(f"{name} is {status.state}: {status.reason or 'nothing runs'}", next=f"gears lab {name}")
+    print(with_token(name, status.url, password=bool(status.lab and status.lab.has_password)))
     return 0

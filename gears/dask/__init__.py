@@ -1,4 +1,4 @@
-"""A Dask cluster per site, owned by a person and not by a notebook: each `Client()` of hers finds it, nobody else.
+"""One Dask cluster per site, which belongs to the user and not to a notebook: each `Client()` of the user finds it.
 
-Modules of this package run under gears' own Python. What is in `anywhere/` runs under that of any environment.
+Modules of this package run under gears' own Python. The files in `anywhere/` run under that of any environment.
 """

@@ -1,7 +1,7 @@
-"""The certificate by which a person's schedulers, workers and clients know one another.
+"""The certificate with which a user's schedulers, workers and clients authenticate one another.
 
-Made as `distributed.Security.temporary` makes it: one key, signed by itself, is the authority, and the proof of every
-role. Both are in one file: who can read that is the person; nobody else can.
+Made as by `distributed.Security.temporary`: one self-signed key is the authority, and serves every role. Key and
+certificate are in one file, which only the user can read.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from gears.system import files
 
 DAYS = 365
 RENEW_DAYS = 30
-"""So long before its end it is replaced, when no cluster is up."""
+"""The certificate is replaced this long before it expires, if no cluster is up."""
 
 
 def ensure_certificate(paths: RunDir, *, renew: bool = False) -> None:
-    """Make the certificate if there is none; with `renew` also if it ends within 30 days. Ten at once make one."""
+    """Make the certificate if there is none; with `renew` also if it expires in 30 days. Concurrent calls make one."""
     file = paths.dask_tls
     if not file.exists():
-        mine = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"
-        files.write_private(mine, _make())
+        temporary = paths.dask / f".tls.{os.getpid()}.{secrets.token_hex(3)}"
+        files.write_private(temporary, _make())
         with contextlib.suppress(FileExistsError):
-            os.link(mine, file)
-        mine.unlink(missing_ok=True)
-    elif renew and _ends_soon(file.read_bytes()):
+            os.link(temporary, file)
+        temporary.unlink(missing_ok=True)
+    elif renew and _expires_soon(file.read_bytes()):
         files.write_private(file, _make())
 
 
-def _ends_soon(pem: bytes) -> bool:
+def _expires_soon(pem: bytes) -> bool:
     from cryptography import x509
 
     left = x509.load_pem_x509_certificate(pem).not_valid_after_utc - datetime.datetime.now(datetime.UTC)
@@ -54,7 +54,7 @@ def _make() -> str:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks of other hosts may be slow
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks of other hosts can be slow
         .not_valid_after(now + datetime.timedelta(days=DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

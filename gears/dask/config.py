@@ -1,6 +1,6 @@
-"""Dask's own configuration for a site, from its profile: what a notebook of any environment reads. Pure.
+"""Dask's configuration for a site, from its profile: what a notebook of any environment reads. Pure.
 
-Format: docs.dask.org, configuration. What is not said here is as Dask has it.
+Format: docs.dask.org, configuration. Everything else keeps Dask's defaults.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ Config = dict[str, Any]
 CLIENT = Path(__file__).parent / "anywhere" / "gears_dask_client.py"
 CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster"}
 ACCOUNTS = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
-"""What each class of dask-jobqueue calls whom a job is charged to."""
+"""The parameter of each class of dask-jobqueue for the account that a job is charged to."""
 
 PRIVATE = (
     '[ -d "${TMPDIR:-}" ] || TMPDIR=/tmp',
     'TMPDIR=$(mktemp -d "$TMPDIR/dask-XXXXXXXX") && export TMPDIR && trap \'rm -rf "$TMPDIR"\' EXIT',
 )
-"""In a job, before its workers: what they put aside on the node's disk is in a directory of mode 0700, and goes with
-them. Dask would make one that everybody can read."""
+"""In a job, before its workers: they spill to a directory of mode 0700 on the node's disk, which is removed with them.
+Dask would make one that every user can read."""
 
 LOOPBACK = "127.0.0.1:0"
 LINK = "/proxy/{port}/status"
-"""Of any dashboard on the lab's host, through JupyterLab's own address. Literally so: Dask fills in the port."""
+"""The link to a dashboard on the lab's host, through JupyterLab's own address. Dask fills in the port."""
 
 
 def plan_config(site: Site, paths: RunDir) -> Config:
@@ -53,7 +53,7 @@ def plan_config(site: Site, paths: RunDir) -> Config:
 
 
 def plan_tls(paths: RunDir) -> Config:
-    """Return one pair for all roles, as `distributed.Security.temporary` has it: who holds it is the person."""
+    """Return one key pair for all roles, as `distributed.Security.temporary` does: its holder is the user."""
     file = str(paths.dask_tls)
     return {"ca-file": file, **{role: {"cert": file, "key": file} for role in ("scheduler", "worker", "client")}}
 
@@ -61,7 +61,7 @@ def plan_tls(paths: RunDir) -> Config:
 def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Config:
     """Return dask-jobqueue's defaults for the site's batch system; the profile's own [dask] keys win."""
     limit_s = validators.walltime_s(scheduler.walltime)
-    asked: Config = {
+    defaults: Config = {
         "queue": scheduler.queue or None,
         ACCOUNTS[scheduler.kind]: scheduler.account or None,
         "walltime": clock(scheduler.kind, limit_s),
@@ -69,23 +69,23 @@ def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Co
         "shared-temp-directory": str(paths.dask),
         "scheduler-options": {"dashboard_address": LOOPBACK},
     }
-    theirs = dict(settings.jobqueue)
+    profile = dict(settings.jobqueue)
     if settings.cores and not settings.processes:
-        theirs["processes"] = processes_of(settings.cores)
-    if account := theirs.pop("project" if ACCOUNTS[scheduler.kind] == "account" else "account", None):
-        theirs.setdefault(ACCOUNTS[scheduler.kind], account)
-    asked |= theirs
-    limit_s = walltime_s(str(theirs["walltime"]), limit_s) if "walltime" in theirs else limit_s
-    prologue = theirs.get("job-script-prologue", list(scheduler.prologue))
-    asked["job-script-prologue"] = [*prologue, f"export DASK_CONFIG={shlex.quote(str(paths.dask_config))}", *PRIVATE]
-    asked["worker-extra-args"] = [*worker_words(limit_s), *map(str, theirs.get("worker-extra-args", []))]
-    return asked
+        profile["processes"] = processes_of(settings.cores)
+    if account := profile.pop("project" if ACCOUNTS[scheduler.kind] == "account" else "account", None):
+        profile.setdefault(ACCOUNTS[scheduler.kind], account)
+    merged = defaults | profile
+    limit_s = walltime_s(str(profile["walltime"]), limit_s) if "walltime" in profile else limit_s
+    prologue = profile.get("job-script-prologue", list(scheduler.prologue))
+    merged["job-script-prologue"] = [*prologue, f"export DASK_CONFIG={shlex.quote(str(paths.dask_config))}", *PRIVATE]
+    merged["worker-extra-args"] = [*worker_options(limit_s), *map(str, profile.get("worker-extra-args", []))]
+    return merged
 
 
-def worker_words(walltime_s: int) -> list[str]:
-    """Return options that make a worker leave before its job is ended by force, so that what it holds is handed on.
+def worker_options(walltime_s: int) -> list[str]:
+    """Return options that make a worker leave before its walltime ends, so that it can hand over its data.
 
-    Workers do not leave all at once. They have no web pages of their own: those would need no certificate.
+    Workers do not leave all at once. They have no web pages, as those would not require the certificate.
     """
     stagger_s = min(120, walltime_s // 20)
     lifetime_s = max(walltime_s // 2, walltime_s - min(300, walltime_s // 6) - stagger_s)
@@ -96,18 +96,18 @@ def worker_words(walltime_s: int) -> list[str]:
 
 
 def life_s(words: Sequence[str]) -> float | None:
-    """Return when a worker with these words may leave, at the earliest, in seconds; None: it stays.
+    """Return after how many seconds, at the earliest, a worker with these options leaves; None: it stays.
 
-    The last word of a kind holds.
+    The last of several equal options counts.
     """
-    told = {name: value for name, value in pairwise(words) if name in ("--lifetime", "--lifetime-stagger")}
-    found = {name: re.fullmatch(r"(\d+)\s*s?", value) for name, value in told.items()}
+    given = {name: value for name, value in pairwise(words) if name in ("--lifetime", "--lifetime-stagger")}
+    found = {name: re.fullmatch(r"(\d+)\s*s?", value) for name, value in given.items()}
     life, stagger = found.get("--lifetime"), found.get("--lifetime-stagger")
     return float(int(life[1]) - int(stagger[1] if stagger else 0)) if life else None
 
 
 def clock(kind: str, seconds: int) -> str:
-    """Format a walltime as dask-jobqueue hands it on, HH:MM:SS. LSF has no seconds: HH:MM, rounded up."""
+    """Format a walltime for dask-jobqueue: HH:MM:SS; for LSF, which has no seconds, HH:MM, rounded up."""
     hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
     if kind == "lsf":
         minutes += bool(rest)
@@ -116,9 +116,9 @@ def clock(kind: str, seconds: int) -> str:
 
 
 def walltime_s(text: str, otherwise: int) -> int:
-    """Parse a walltime of the profile's [dask], in whatever form its scheduler has: [D-]H:M[:S].
+    """Parse a walltime of the profile's [dask], in the formats of the schedulers: [D-]H:M[:S].
 
-    Returns seconds, or `otherwise` if it is none of these.
+    Returns seconds, or `otherwise` if it has none of these formats.
     """
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?", text)
     if not found:
@@ -128,7 +128,7 @@ def walltime_s(text: str, otherwise: int) -> int:
 
 
 def render_yaml(config: Mapping[str, Any], comment: str) -> str:
-    """Format as block YAML. Scalars and lists are written as JSON, which YAML takes too."""
+    """Format as block YAML. Scalars and lists are written as JSON, which is valid YAML."""
     return "".join(f"# {line}\n" for line in comment.splitlines()) + "\n".join(_lines(config, 0)) + "\n"
 
 
@@ -143,9 +143,9 @@ def _lines(config: Mapping[str, Any], depth: int) -> list[str]:
 
 
 def _limits(site: Site, settings: Settings) -> Config:
-    """Return what `anywhere/gears_dask_client.py` keeps to where there is no cluster.
+    """Return the limits that `anywhere/gears_dask_client.py` applies where there is no cluster.
 
-    With a batch system cores and memory are those of its jobs, and left out.
+    With a batch system, cores and memory are those of its jobs, and omitted here.
     """
     limits: Config = {"share": settings.share}
     if site.scheduler is None:
@@ -167,9 +167,9 @@ def _distributed(paths: RunDir) -> Config:
 
 
 def _labextension(site: Site, settings: Settings) -> Config:
-    """Return what the button +NEW of JupyterLab's Dask pane makes.
+    """Return the settings of the button +NEW of JupyterLab's Dask pane.
 
-    `processes` is said again: dask-jobqueue groups the workers of a job only where its caller says it.
+    `processes` is repeated: dask-jobqueue groups the workers of a job only if its caller passes it.
     """
     most = settings.maximum or settings.maximum_jobs
     adapt = {"minimum": settings.minimum, "maximum": most}

@@ -1,8 +1,8 @@
-"""The directories and files that Dask's configuration of a site is made of, on disk.
+"""The directories and files of a site's Dask configuration.
 
-Dask reads, each winning over the one before: /etc/dask, the environment's etc/dask, ~/.config/dask, $DASK_CONFIG. The
-last is ours, and what a person has set is to win over it. So her own files are linked into ours, sorted behind ours:
-what she changes there holds at once. Nothing is ever written to hers.
+Dask reads, each overriding the one before: /etc/dask, the environment's etc/dask, ~/.config/dask, $DASK_CONFIG. The
+last is ours, but the user's settings should override it. So the user's files are linked into our directory, sorted
+after ours: a change there takes effect at once. gears never writes to the user's files.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from gears.system import files
 
 OURS = "00-gears.yaml"
 KINDS = (".yaml", ".yml", ".json")
-"""What Dask reads in a directory, in the order of the names (dask.config.collect_yaml)."""
+"""The files that Dask reads in a directory, in the order of their names (dask.config.collect_yaml)."""
 
 COMMENT = """\
-gears: Dask's settings for the site {site}, from its profile. Written anew at each start of a lab or a cluster.
-What you set in ~/.config/dask wins over it."""
+gears: Dask's settings for the site {site}, from its profile. Rewritten at each start of a lab or a cluster.
+Settings in ~/.config/dask override it."""
 
 
 def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> None:
-    """Make or refresh the directory that DASK_CONFIG names. Raises ProfileError, UnsafePath. Safe to repeat."""
+    """Create or update the directory of DASK_CONFIG. Raises ProfileError, UnsafePath. Safe to repeat."""
     text = render_yaml(plan_config(site, paths), COMMENT.format(site=site.name))
     for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
         files.ensure_private(directory)
     ensure_certificate(paths)
     if files.read_text(paths.dask_config / OURS) != text:
         files.write_private(paths.dask_config / OURS, text)
-    wanted = dict(own_files(paths, environ))
+    wanted = dict(user_files(paths, environ))
     for link in paths.dask_config.glob("[56]0-*"):
         if link not in wanted:
             link.unlink(missing_ok=True)
@@ -42,15 +42,15 @@ def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.env
         files.ensure_link(link, target)
 
 
-def own_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
-    """Yield the links to make, each with the person's own file that it leads to."""
+def user_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:
+    """Yield the links to make, each with its target, a file of the user."""
     home = Path(environ.get("HOME") or Path.home())
     for file in settings_files(home / ".config" / "dask"):
         yield paths.dask_config / f"50-{file.name}", file
     named = environ.get("DASK_CONFIG")
     if named is None:
         return
-    if is_ours(Path(named), paths):  # in a terminal of a lab: what she had set before is told by the links there
+    if is_ours(Path(named), paths):  # in a terminal of a lab: the links there lead to the user's former DASK_CONFIG
         for link in Path(named).glob("60-*"):
             yield paths.dask_config / link.name, Path(os.readlink(link))
         return
@@ -69,5 +69,5 @@ def settings_files(place: Path) -> list[Path]:
 
 
 def is_ours(named: Path, paths: RunDir) -> bool:
-    """Tell whether that is the directory of some site of this gears."""
+    """Tell whether `named` is the directory of a site of this gears."""
     return named.parts[-2:] == ("dask", "config") and paths.run in named.parents

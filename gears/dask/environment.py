@@ -1,4 +1,4 @@
-"""The environment whose Python a cluster and its workers have: found by its name, and started in a job."""
+"""The environment whose Python a cluster and its workers use: found by its name, and started in a job."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from gears.system.installation import gears_home
 from gears.system.templates import render
 
 WORKER = "gears_worker"
-"""A function of the job script, where dask-jobqueue puts the name of a Python."""
+"""A function of the job script, in the place of dask-jobqueue's Python executable."""
 
 
-def asked_for(named: str | None, environ: Mapping[str, str]) -> str:
+def requested_environment(named: str | None, environ: Mapping[str, str]) -> str:
     """Return the name of the environment, "" for gears' own.
 
-    In a notebook, and what is started there, it is that of its kernel unless another is named.
+    The default in a notebook, and in commands started there, is the environment of its kernel.
     """
     name = named or environ.get("GEARS_ENV", "")
     return "" if name == registry.BASE else name
 
 
 def python_of(environment: str, site: str, *, batch: bool) -> str:
-    """Find the Python of an environment, and check that it has what the owner and its workers need.
+    """Find the Python of an environment, and check that it has the packages that owner and workers need.
 
-    Raises GearsError if it has not, UsageError if no environment is called so.
+    Raises GearsError if it has not, UsageError if there is no such environment.
     """
     if not environment:
         return sys.executable
     python = str(registry.find(gears_home() / "run", environment).prefix / "bin" / "python")
-    wanted = "import distributed, dask_jobqueue" if batch else "import distributed"
+    imports = "import distributed, dask_jobqueue" if batch else "import distributed"
     try:
-        run([python, "-c", wanted], timeout_s=60)
+        run([python, "-c", imports], timeout_s=60)
     except CommandFailed as exc:
         what = "distributed and dask-jobqueue" if batch else "distributed"
         raise GearsError(
-            f"the environment {environment} can't have a Dask cluster, which needs {what}: {exc.message[-300:]}",
+            f"the environment {environment} can't run a Dask cluster, which needs {what}: {exc.message[-300:]}",
             next=f"gears dask up {site} --env {registry.BASE}   (with gears' own environment)",
         ) from exc
     return python
 
 
 def plan_worker(environment: str, paths: RunDir) -> dict[str, Any]:
-    """Return how a job's workers start: `python`, and lines of the job script before them. Empty: as the owner does."""
+    """Return `python` and the job script's `prologue` for a job's workers; {} if they use the owner's Python."""
     packs = archive.directory(paths.run)
     if not environment and not archive.archive_of(packs, registry.BASE).exists():
         return {}

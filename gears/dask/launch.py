@@ -1,4 +1,4 @@
-"""`gears dask up`: the plan of a cluster, its owner in tmux, and the wait until it is there."""
+"""`gears dask up`: the plan of a cluster, its owner in tmux or in a job, and the wait until it is up."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from gears.dask.records import (
     Plan,
     Ports,
     Wanted,
-    forget_wanted,
     load_cluster,
+    remove_wanted,
     save_plan,
 )
 from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
+from gears.envs import registry
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.schedulers.environment import SCHEDULERS, chosen, clusters, clusters_named, kept_pattern
 from gears.sites.paths import RunDir
@@ -49,14 +50,14 @@ from gears.system.tmux import session_name
 OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
 LOOP_S = 15.0
-SAY_EVERY_S = 3.0
-REFUSED_S = 10.0
-"""So long `up` stays to see whether the first jobs are taken."""
+REPORT_EVERY_S = 3.0
+FIRST_JOBS_S = 10.0
+"""How long `up` waits to see whether the batch system accepts the first jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line says; None: as the profile has it."""
+    """The options of the command line. None: as in the profile."""
 
     minimum: int | None = None
     maximum: int | None = None
@@ -68,32 +69,32 @@ class Request:
 
 
 def bring_up(route: Route, paths: RunDir, request: Request, say: Progress) -> ClusterRecord:
-    """Return the record of the cluster that is up; start it if there is none. Ten at once start one.
+    """Return the record of the running cluster; start it if there is none. Concurrent calls start only one.
 
-    Raises UsageError, ProfileError, NotReachable, CommandFailed; if the owner ended, GearsError with its own words.
+    Raises UsageError, ProfileError, NotReachable, CommandFailed; if the owner ended, GearsError with its last output.
     """
     with _locked(paths):
         ensure_config(route.site, paths)
-        now = look(paths)
-        if not now.lives:
+        current = look(paths)
+        if not current.lives:
             if not reap(paths, say):
-                say("jobs of a former cluster may still be in the queue: the batch system can't be asked")
+                say("jobs of a previous cluster may still be in the queue: the batch system can't be queried")
             ensure_certificate(paths, renew=True)
             plan = make_plan(route, paths, request)
             _start(route, paths, plan, say)
-        elif request.environment and request.environment != now.record.environment:
-            there = now.record.environment or "gears' own"
+        elif request.environment and request.environment != current.record.environment:
+            name = current.record.environment or registry.BASE
             again = f"gears dask down {paths.site}; gears dask up {paths.site} --env {request.environment}"
-            raise UsageError(f"a cluster of {there} environment is up", next=again)
+            raise UsageError(f"a cluster with the environment {name} is up already", next=again)
     return _await_up(paths, say)
 
 
 @contextlib.contextmanager
 def _locked(paths: RunDir) -> Iterator[None]:
-    """Hold the lock for starting a cluster, on this host.
+    """Hold the lock for starting a cluster on this host. Raises NotReachable.
 
-    Where two start on two hosts at once, the owner whose record is not the last one ends itself. The lock's directory
-    goes with the cluster (`leave`). Raises NotReachable.
+    If clusters start on two hosts at once, the owner whose record was replaced ends. The lock's directory is removed
+    with the cluster (`leave`).
     """
     files.ensure_private(paths.local)
     with files.locked(paths.dask_lock):
@@ -105,14 +106,14 @@ def _locked(paths: RunDir) -> Iterator[None]:
 
 
 def leave(paths: RunDir) -> None:
-    """Remove what the cluster has left on this host's own disk."""
+    """Remove the cluster's files on this host's own disk."""
     paths.dask_lock.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.local.rmdir()
 
 
 def make_plan(route: Route, paths: RunDir, request: Request) -> Plan:
-    """Return what the owner is told; see `anywhere/gears_dask_owner.py`. Asks the batch system for its nodes.
+    """Return the plan for the owner, see `anywhere/gears_dask_owner.py`. Queries the batch system for its nodes.
 
     Raises UsageError, ProfileError, and what `scheduler_host` raises.
     """
@@ -167,7 +168,7 @@ def _batch_plan(plan: Plan, site: Site, paths: RunDir, settings: Settings, reque
     assert batch
     if not settings.cores or not settings.memory:
         key = "dask.memory" if settings.cores else "dask.cores"
-        reason = "is missing: how much of a node a job of workers takes"
+        reason = "is required: the part of a node that a job of workers uses"
         raise ProfileError(f"~/.config/gears/sites/{plan.site}.toml", key, reason)
     return replace(
         plan,
@@ -181,7 +182,7 @@ def _batch_plan(plan: Plan, site: Site, paths: RunDir, settings: Settings, reque
         in_job=request.in_job,
         named=bool(settings.interface),
         life_s=life_s(plan_jobqueue(batch, settings, paths)["worker-extra-args"]),
-        query=(this_gears(), "_dask", "jobs", batch.kind),  # then the jobs' name, and their ids
+        query=(this_gears(), "_dask", "jobs", batch.kind),  # the owner appends the jobs' name and their ids
     )
 
 
@@ -196,20 +197,20 @@ def _local_plan(plan: Plan, paths: RunDir, settings: Settings, request: Request)
 
 
 def _check_room(paths: RunDir, settings: Settings, bounds: limits.Bounds) -> None:
-    """Raise UsageError, with numbers, unless a second cluster on one machine leaves the first what it was promised."""
+    """Raise UsageError, with numbers, if a further cluster on this machine would exceed the user's share."""
     fair = limits.bound(limits.read_machine(), share=settings.share)
-    for name, taken in _others(paths):
-        if bounds.cores + taken.cores > fair.cores or bounds.memory + taken.memory > fair.memory:
+    for name, used in _others(paths):
+        if bounds.cores + used.cores > fair.cores or bounds.memory + used.memory > fair.memory:
             raise UsageError(
-                f"{bounds.cores} cores and {bounds.memory / 1e9:.1f} GB more are too much: the cluster of {name} has "
-                f"{taken.cores} cores and {taken.memory / 1e9:.1f} GB of the {fair.cores} cores "
-                f"({fair.why_cores}) and {fair.memory / 1e9:.1f} GB ({fair.why_memory}) that you may have here",
-                next=f"gears dask down {name}   (or here fewer --cores and --memory, or --oversubscribe)",
+                f"{bounds.cores} cores and {bounds.memory / 1e9:.1f} GB more exceed your share: the cluster of {name} "
+                f"has {used.cores} cores and {used.memory / 1e9:.1f} GB of the {fair.cores} cores "
+                f"({fair.why_cores}) and {fair.memory / 1e9:.1f} GB ({fair.why_memory}) that you can use here",
+                next=f"gears dask down {name}   (or reduce --cores and --memory, or add --oversubscribe)",
             )
 
 
 def _others(paths: RunDir) -> Iterator[tuple[str, limits.Bounds]]:
-    """Yield this person's other clusters that have workers on this machine: the site, and what each may take."""
+    """Yield the user's other clusters with workers on this machine: the site, and the bounds of each."""
     for file in sorted(paths.run.glob("*/dask/cluster.json")):
         site = file.parent.parent.name
         record = load_cluster(replace(paths, site=site))
@@ -225,7 +226,7 @@ def _start(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
     if not plan.in_job:
         tmux.check_tmux()
     python = python_of(plan.environment, paths.site, batch=bool(plan.kind))
-    forget_wanted(paths)
+    remove_wanted(paths)
     paths.dask_file("loop").unlink(missing_ok=True)
     save_plan(paths, plan)
     if plan.kind:
@@ -237,41 +238,39 @@ def _start(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
         scheduler_job.submit(route, paths, plan, say)
         return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
-    yours = "".join(f", with your {variable}" for variable in _chosen(route, plan))
-    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux{yours}")
-    loop = paths.dask_file("loop")  # who waits for the lock has to see that it lives
+    variables = "".join(f", with your {variable}" for variable in _chosen(route, plan))
+    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux{variables}")
+    loop = paths.dask_file("loop")  # the next holder of the lock has to see that it is alive
     wait_for(lambda: processes.read(loop) is not None, timeout_s=LOOP_S)
 
 
 def _chosen(route: Route, plan: Plan) -> list[str]:
-    """Return the person's variables that decide where her workers' jobs go, and who pays."""
+    """Return the user's variables that set the queue, cluster or account of the workers' jobs."""
     if not plan.kind:
         return []
-    kept = re.compile(_kept(route.site))
-    return [line for line in chosen(plan.kind, os.environ) if kept.fullmatch(line.partition("=")[0])]
+    pattern = re.compile(_kept_variables(route.site))
+    return [line for line in chosen(plan.kind, os.environ) if pattern.fullmatch(line.partition("=")[0])]
 
 
-def _kept(site: Site) -> str:
-    wanted = site.scheduler
+def _kept_variables(site: Site) -> str:
+    """Return a pattern for the user's variables that the owner keeps."""
+    batch = site.scheduler
     return kept_pattern(
-        account=bool(wanted and wanted.account),
-        queue=bool(wanted and wanted.queue),
+        account=bool(batch and batch.account),
+        queue=bool(batch and batch.queue),
         clusters=bool(clusters_named(_directives(site))),
     )
 
 
 def _clusters(site: Site, plan: Plan) -> str:
-    """Return the clusters that the workers' jobs go to.
-
-    From an owner that is a job they go to its own, unless their directives say otherwise.
-    """
+    """Return the Slurm clusters of the workers' jobs: those of an owner that is a job, unless directives differ."""
     assert site.scheduler
     owners = _owners(site) if plan.in_job else ()
     return clusters(site.scheduler.kind, [*owners, *_directives(site)], os.environ)
 
 
 def _owners(site: Site) -> Sequence[str]:
-    """Return the directives of an owner that is a job."""
+    """Return the directives of the owner's job."""
     return site.scheduler.directives if site.scheduler else ()
 
 
@@ -304,36 +303,39 @@ def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, A
         "published": paths.dask_published,
         "gears": shlex.join(gears_argv()),
         "schedulers": SCHEDULERS,
-        "kept": _kept(route.site),
+        "kept": _kept_variables(route.site),
     }
 
 
 def _await_up(paths: RunDir, say: Progress) -> ClusterRecord:
-    began = told = time.monotonic()
-    asked = scheduler_job.Asked()
+    began = reported = time.monotonic()
+    query = scheduler_job.QueueQuery()
     while True:
-        now = look(paths)
-        if now.state == ClusterState.UP and (not _owes_workers(now.record) or time.monotonic() - began > REFUSED_S):
-            return now.record
-        if now.state == ClusterState.QUEUED:
+        current = look(paths)
+        if current.state == ClusterState.UP and (
+            not _lacks_workers(current.record) or time.monotonic() - began > FIRST_JOBS_S
+        ):
+            return current.record
+        if current.state == ClusterState.QUEUED:
             began = time.monotonic()
-            now = scheduler_job.ask_queue(paths, now, asked)
-        if not now.lives:
-            said = _last_words(paths) or now.record.reason or "it said nothing"
-            raise GearsError(f"the cluster's owner ended: {said}", next=f"cat {shlex.quote(str(_log(paths)))}")
+            current = scheduler_job.query_queue(paths, current, query)
+        if not current.lives:
+            reason = _last_line(paths) or current.record.reason or "no output"
+            raise GearsError(f"the cluster's owner ended: {reason}", next=f"cat {shlex.quote(str(_log(paths)))}")
         if time.monotonic() - began > START_S:
             next_command = f"gears dask status {paths.site}"
-            raise NotReachable(f"the cluster is {now.state} after {START_S:.0f} s", next=next_command)
-        if time.monotonic() - told > SAY_EVERY_S:
-            told = time.monotonic()
-            why = f": {now.record.reason}" if now.state == ClusterState.QUEUED and now.record.reason else ""
-            say(f"the cluster is {now.state}{why} … {told - asked.began:.0f} s")
+            raise NotReachable(f"the cluster is {current.state} after {START_S:.0f} s", next=next_command)
+        if time.monotonic() - reported > REPORT_EVERY_S:
+            reported = time.monotonic()
+            queued = current.state == ClusterState.QUEUED
+            why = f": {current.record.reason}" if queued and current.record.reason else ""
+            say(f"the cluster is {current.state}{why} … {reported - query.began:.0f} s")
         time.sleep(0.1)
 
 
-def _owes_workers(record: ClusterRecord) -> bool:
-    """Tell whether it was asked for workers, and nothing is known yet of their jobs."""
-    minimum, _ = record.asked
+def _lacks_workers(record: ClusterRecord) -> bool:
+    """Tell whether workers were requested, and none of their jobs has been submitted or refused yet."""
+    minimum, _ = record.requested
     counts = record.counts or Counts()
     return bool(minimum) and not record.workers and not counts.submitted + counts.refused
 
@@ -342,6 +344,6 @@ def _log(paths: RunDir) -> Path:
     return paths.dask_file("owner.log")
 
 
-def _last_words(paths: RunDir) -> str:
+def _last_line(paths: RunDir) -> str:
     lines = files.read_text(_log(paths)).strip().splitlines()
     return lines[-1] if lines else ""

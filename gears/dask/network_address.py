@@ -1,4 +1,4 @@
-"""By which of its addresses compute nodes know this host: there, and nowhere else, a scheduler listens."""
+"""The address by which compute nodes reach this host: a scheduler listens on it alone."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NODES = {
     "pbs": (["pbsnodes", "-a"], r"^(\S+)$"),
     "lsf": (["bhosts", "-w"], r"^(?!HOST_NAME)(\S+)"),
 }
-"""What lists a batch system's nodes, and a pattern for the name of one."""
+"""The command that lists a batch system's nodes, and a pattern for the name of one."""
 
-ASK_S = 20.0
+QUERY_S = 20.0
 MOST_NODES = 5
 
 
 def scheduler_host(site: Site, scheduler: Scheduler) -> str:
-    """Return this host's own address on the way to a compute node.
+    """Return this host's own address on the route to a compute node.
 
-    Raises UsageError where it can't be told, MissingProgram or CommandFailed where the batch system can't be asked.
+    Raises UsageError if it can't be determined, MissingProgram or CommandFailed if the batch system can't be queried.
     """
     names = [*_nodes(scheduler), this_host(full_name=True).full_name]
     for name in names:
@@ -33,7 +33,7 @@ def scheduler_host(site: Site, scheduler: Scheduler) -> str:
         if address and not ip_address(address).is_loopback:
             return address
     fix = f"ip -brief address   (then, in ~/.config/gears/sites/{site.name}.toml, under [dask]: interface = …)"
-    raise UsageError("by which address the compute nodes know this host can't be told", next=fix)
+    raise UsageError("can't determine the address by which compute nodes reach this host", next=fix)
 
 
 def _nodes(scheduler: Scheduler) -> list[str]:
@@ -41,9 +41,9 @@ def _nodes(scheduler: Scheduler) -> list[str]:
     if scheduler.kind == "slurm" and scheduler.queue:
         command = [*command, f"--partition={scheduler.queue}"]
     try:
-        said = run(command, timeout_s=ASK_S)
+        output = run(command, timeout_s=QUERY_S)
     except MissingProgram:
         raise
     except CommandFailed as exc:
-        raise CommandFailed(f"the batch system does not answer: {exc.message}", next=" ".join(command)) from exc
-    return re.findall(pattern, said, re.MULTILINE)[:MOST_NODES]
+        raise CommandFailed(f"the batch system does not respond: {exc.message}", next=" ".join(command)) from exc
+    return re.findall(pattern, output, re.MULTILINE)[:MOST_NODES]

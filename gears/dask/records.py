@@ -1,7 +1,7 @@
-"""What is on disk of a site's cluster: its plan, its owner's record of it, and what its owner is asked for.
+"""The files of a site's cluster: its plan, its owner's record, and the request to its owner.
 
-The owner reads and writes the same files by their keys (`anywhere/gears_dask_owner.py`), in whatever environment it
-runs. It goes on when gears is updated, so a key keeps its name.
+The owner (`anywhere/gears_dask_owner.py`) reads and writes the same files by their keys, in any environment. It keeps
+running when gears is updated, so a key keeps its name.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gears.system.files import read_record, write_record
 from gears.system.processes import Process
 from gears.system.records import as_values, parse, save
 
-AGAIN_S = 0.05
+RETRY_S = 0.05
 
 
 class ClusterState(StrEnum):
-    """`QUEUED`: the job that is to own it waits. `ENDED`: its record tells why. `STOPPED`: there is none. `UNKNOWN`: it
-    is on another host, and nothing is heard of it."""
+    """`QUEUED`: the job that will own it is pending. `ENDED`: its record has the reason. `STOPPED`: there is none.
+    `UNKNOWN`: it is on another host, and does not respond."""
 
     UP = "up"
     QUEUED = "queued"
@@ -39,7 +39,7 @@ class ClusterState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """How many workers the cluster `id` is to have. `number`: of this wish, by which its owner's answer is known."""
+    """A request for a number of workers of the cluster `id`. `number`: of the request, repeated in the answer."""
 
     id: str
     number: str
@@ -49,19 +49,19 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The cluster `id` is to end: `down` is true."""
+    """A request to end the cluster `id`: `down` is true."""
 
     id: str
     down: bool
 
 
 def save_wanted(paths: RunDir, wanted: Wanted | End) -> None:
-    """Write what the owner is asked for. It looks there every second."""
+    """Write a request to the owner, which reads it every second."""
     save(paths.dask_file("wanted.json"), wanted)
 
 
-def forget_wanted(paths: RunDir) -> None:
-    """Remove what the owner was asked for, if anything."""
+def remove_wanted(paths: RunDir) -> None:
+    """Remove the request to the owner, if there is one."""
     paths.dask_file("wanted.json").unlink(missing_ok=True)
 
 
@@ -70,10 +70,10 @@ def forget_wanted(paths: RunDir) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a cluster is started with, and its record repeats.
+    """The parameters of a cluster, which its record repeats.
 
-    `kind`: of batch system; None: its workers are on the host itself, within `bounds`. `environment`: "" for gears'
-    own. `processes`: workers in a job. `idle_timeout_s`: after so long without work it ends itself; None: never.
+    `kind`: of batch system; None: its workers run on the host itself, within `bounds`. `environment`: "" for gears'
+    own. `processes`: workers per job. `idle_timeout_s`: seconds without work after which it ends; None: never.
     """
 
     id: str
@@ -88,7 +88,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """Where its web pages are: on this port of its host, below the secret `prefix`."""
+    """The address of its web pages: this port of its host, below the secret `prefix`."""
 
     port: int
     prefix: str
@@ -96,7 +96,7 @@ class Dashboard:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """How many jobs of workers there are, and of how many no worker has come yet."""
+    """The number of jobs of workers, and of those without a worker yet."""
 
     all: int = 0
     waiting: int = 0
@@ -104,7 +104,7 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """What the batch system says of a job of workers, see `gears.schedulers.base.Job`."""
+    """What the batch system reports of a job of workers, see `gears.schedulers.base.Job`."""
 
     id: str
     state: str
@@ -114,7 +114,7 @@ class WaitingJob:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there are no workers, in the batch system's words."""
+    """Why there are no workers, as the batch system reports it."""
 
     message: str
     since: str
@@ -122,7 +122,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of jobs of workers, since its start."""
+    """The numbers of jobs of workers since its start."""
 
     submitted: int = 0
     refused: int = 0
@@ -131,10 +131,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRecord(Terms):
-    """What its owner tells of it; None: nothing yet.
+    """The owner's record of its cluster. None: not known yet.
 
-    `job`: the one that its owner is, where that is a job. `reason`: why it ended, or why that job waits. `host`, `pid`
-    and `start` are its owner. `workers`, `threads`, `memory` in bytes, `tasks`: as many as there are. Times are UTC.
+    `job`: the job in which the owner runs, if any. `reason`: why the cluster ended, or why that job is pending. `host`,
+    `pid` and `start` are the owner's process. `workers`, `threads`, `memory` in bytes and `tasks` are current totals.
+    Times are UTC.
     """
 
     job: str | None = None
@@ -161,36 +162,36 @@ class ClusterRecord(Terms):
 
     @property
     def owner(self) -> Process | None:
-        """Return the owner's process; None if the record does not tell."""
+        """Return the owner's process; None if the record has none."""
         if self.host is None or self.pid is None or self.start is None:
             return None
         return Process(self.host, self.pid, self.start)
 
     @property
-    def asked(self) -> tuple[int, int]:
-        """Return the least and the most workers that it was asked for last; 0 and 0 once it is to end."""
+    def requested(self) -> tuple[int, int]:
+        """Return the minimum and maximum of workers last requested; 0 and 0 once it is to end."""
         return (self.wanted.minimum, self.wanted.maximum) if isinstance(self.wanted, Wanted) else (0, 0)
 
     def ended(self, why: str) -> ClusterRecord:
-        """Return the record of a cluster that has ended now, for the reason `why`."""
+        """Return the record as of a cluster that has just ended, for the reason `why`."""
         return replace(self, state=ClusterState.ENDED, reason=why, updated=timestamps.utc_now())
 
 
 def load_cluster(paths: RunDir) -> ClusterRecord | None:
-    """Read the record; None where there is none.
+    """Load the record; None if there is none.
 
-    Read an empty one again: a shared home may show nothing for a moment while a record is being replaced.
+    Read an empty one again: a shared home can show nothing for a moment while a record is being replaced.
     """
     file = paths.dask_file("cluster.json")
     found = read_record(file)
     if not found and file.parent.is_dir():
-        time.sleep(AGAIN_S)
+        time.sleep(RETRY_S)
         found = read_record(file)
     return parse(ClusterRecord, found)
 
 
 def save_cluster(paths: RunDir, record: ClusterRecord) -> None:
-    """Write the record in the place of an owner that is gone."""
+    """Write the record for an owner that has ended."""
     save(paths.dask_file("cluster.json"), record)
 
 
@@ -199,7 +200,7 @@ def save_cluster(paths: RunDir, record: ClusterRecord) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the scheduler and its web pages listen. 0: any."""
+    """The ports of the scheduler and its web pages. 0: any."""
 
     scheduler: int = 0
     dashboard: int = 0
@@ -207,7 +208,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The owner's: its record, what it is asked for, where it publishes the address and notes it."""
+    """The owner's files: its record, the request to it, the published address, and the list of addresses."""
 
     record: str
     wanted: str
@@ -217,15 +218,14 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Terms):
-    """What the owner of a cluster is told.
+    """The instructions to the owner of a cluster.
 
     `made`: seconds since 1970. `tls`: the file of key and certificate. `prefix`: the secret part of its pages' address.
-    `worker`, `options`: words for dask-jobqueue's class or Dask's LocalCluster, as those have them. `host`: the address
-    to listen on; "" as Dask chooses. `life_s`: when workers may leave, see `config.life_s`. `query`: the command that
-    tells of jobs.
+    `worker`, `options`: arguments of dask-jobqueue's class or Dask's LocalCluster. `host`: the address to listen on; ""
+    for Dask's choice. `life_s`: when workers leave, see `config.life_s`. `query`: the command that reports on jobs.
 
-    Of a cluster of jobs alone, else None: `class_name`, of dask-jobqueue; `in_job`, whether its owner is a job as well,
-    `job`, then its id; `named`, whether the profile says which network interface is to be used.
+    Only of a cluster of jobs, else None: `class_name`, of dask-jobqueue; `in_job`, whether its owner is a job as well,
+    `job`, then its id; `named`, whether the profile sets the network interface.
     """
 
     made: float = 0.0
@@ -247,20 +247,20 @@ class Plan(Terms):
     job: str | None = None
 
     def record(self, host: str | None = None) -> ClusterRecord:
-        """Return the cluster's record as long as its owner has told nothing. `host`: where its owner begins."""
+        """Return the cluster's record until its owner has written one. `host`: on which the owner starts."""
         terms = {term.name: getattr(self, term.name) for term in fields(Terms)}
         return ClusterRecord(**terms, job=self.job, host=self.host if host is None else host, wanted=self.wanted)
 
 
 CLASS = "class"
-"""What `class_name` is called on disk: in Python a word of the language."""
+"""The key of `class_name` on disk, which is a keyword in Python."""
 
 OF_JOBS = (CLASS, "in_job", "named", "job")
-"""Keys that a plan without them does not have."""
+"""Keys that are omitted if they are None."""
 
 
 def load_plan(paths: RunDir) -> Plan | None:
-    """Read the plan; None where there is none."""
+    """Load the plan; None if there is none."""
     values = read_record(paths.dask_file("plan.json"))
     return parse(Plan, values | {"class_name": values.get(CLASS)})
 
@@ -269,10 +269,10 @@ def save_plan(paths: RunDir, plan: Plan) -> None:
     """Write the plan for the owner, without the keys of `OF_JOBS` that are None."""
     values = as_values(plan)
     values[CLASS] = values.pop("class_name")
-    told = {name: value for name, value in values.items() if value is not None or name not in OF_JOBS}
-    write_record(paths.dask_file("plan.json"), told)
+    present = {name: value for name, value in values.items() if value is not None or name not in OF_JOBS}
+    write_record(paths.dask_file("plan.json"), present)
 
 
-def forget_plan(paths: RunDir) -> None:
+def remove_plan(paths: RunDir) -> None:
     """Remove the plan, if there is one."""
     paths.dask_file("plan.json").unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""The owner of a cluster as a batch job: its submission, and the wait until its turn comes.
+"""The owner of a cluster as a batch job: its submission, and the wait until it starts.
 
-The job has the name of its workers' jobs: what is looked for in the queue, or cancelled there, is one name.
+The job has the same name as its workers' jobs, so that one name finds or cancels all of them in the queue.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 from gears.dask.cluster import Cluster, settle_job
-from gears.dask.records import ClusterState, Plan, forget_plan, save_plan
+from gears.dask.records import ClusterState, Plan, remove_plan, save_plan
 from gears.errors import GearsError
 from gears.schedulers.base import JobSpec, scheduler
 from gears.sites import validators
@@ -19,49 +19,49 @@ from gears.system import files
 from gears.system.progress import Progress
 
 QUEUE_PAUSE_S = 5.0
-"""Before the batch system is first asked why the owner's job waits; then the pauses double, up to a minute."""
+"""Before the first query of why the owner's job is pending; then the pauses double, up to a minute."""
 
 
 def submit(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
-    """Hand the owner in as a job, of the same name as its workers' jobs, so that none is left without the other.
+    """Submit the owner as a job with the same name as its workers' jobs.
 
-    Raises SubmissionRefused, CommandFailed: then nothing is left.
+    Raises SubmissionRefused, CommandFailed; then nothing is left behind.
     """
     assert plan.kind
     files.write_private(paths.dask / "logs" / "owner.out", "")
     try:
         job = scheduler(plan.kind).submit(paths.dask_file("owner.sh"))
     except GearsError:
-        forget_plan(paths)
+        remove_plan(paths)
         raise
     save_plan(paths, replace(plan, job=job))
-    say(f"{route.here}: submitted job {job}, which is to own the Dask cluster of {paths.site}")
+    say(f"{route.here}: submitted job {job}, which will own the Dask cluster of {paths.site}")
 
 
 def header(route: Route, paths: RunDir, plan: Plan) -> list[str]:
-    """Return the lines that the batch system reads of the owner's script; none if the owner is no job."""
+    """Return the directives for the owner's script; none if the owner is not a job."""
     batch = route.site.scheduler
     if not plan.in_job or batch is None:
         return []
     limit_s = validators.walltime_s(batch.walltime)
-    asked = (batch.account, batch.queue, None, limit_s, batch.directives)
-    return scheduler(batch.kind).header(JobSpec(plan.id, paths.dask / "logs" / "owner.out", *asked))
+    resources = (batch.account, batch.queue, None, limit_s, batch.directives)
+    return scheduler(batch.kind).header(JobSpec(plan.id, paths.dask / "logs" / "owner.out", *resources))
 
 
-class Asked:
-    """When the batch system was asked last, and how long until it is asked again."""
+class QueueQuery:
+    """The last query of the batch system, and the pause before the next. `began`, `at`: of the monotonic clock."""
 
     def __init__(self) -> None:
         self.began = self.at = time.monotonic()
         self.pause_s, self.reason = QUEUE_PAUSE_S, ""
 
 
-def ask_queue(paths: RunDir, now: Cluster, asked: Asked) -> Cluster:
-    """Ask the batch system why the owner's job waits, or repeat its last answer until the pause is over."""
-    if time.monotonic() - asked.at > asked.pause_s:
-        now = settle_job(paths, now)
-        asked.at, asked.pause_s = time.monotonic(), min(60.0, 2 * asked.pause_s)
-        asked.reason = now.record.reason or ""
-    if now.state != ClusterState.QUEUED:
-        return now
-    return replace(now, record=replace(now.record, reason=asked.reason))
+def query_queue(paths: RunDir, found: Cluster, last: QueueQuery) -> Cluster:
+    """Query why the owner's job is pending, or repeat the last answer until the pause is over."""
+    if time.monotonic() - last.at > last.pause_s:
+        found = settle_job(paths, found)
+        last.at, last.pause_s = time.monotonic(), min(60.0, 2 * last.pause_s)
+        last.reason = found.record.reason or ""
+    if found.state != ClusterState.QUEUED:
+        return found
+    return replace(found, record=replace(found.record, reason=last.reason))

@@ -1,4 +1,4 @@
-"""The [dask] section of a profile: what gears itself reads there, and what is dask-jobqueue's. Pure."""
+"""The [dask] section of a profile: keys of gears, and keys of dask-jobqueue. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ RENAMED = {
     "job-extra": "job-extra-directives",
     "header-skip": "job-directives-skip",
 }
-"""Keys that dask-jobqueue still takes, with a warning in each notebook, and what they are called today (0.8)."""
+"""Deprecated keys, for which dask-jobqueue warns in each notebook, and their current names (0.8)."""
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`jobqueue`: keys of dask-jobqueue as it calls them today; cores, memory, processes and interface among them.
+    """The [dask] section. `jobqueue`: keys of dask-jobqueue, with current names, including those in `SHARED`.
 
-    `maximum`: of workers, when scaling adaptively; None: as many as `maximum_jobs` have. `share`: of this machine's
+    `maximum`: of workers, when scaling adaptively; None: as many as fit into `maximum_jobs`. `share`: of this machine's
     processors and memory, for a cluster without a batch system. Times in seconds; `idle_timeout_s` None: never. Ports:
     0 for any.
     """
@@ -48,7 +48,7 @@ class Settings:
 
 
 def read_settings(site: Site) -> Settings:
-    """Read the [dask] section. Raises ProfileError for a value that can't be one."""
+    """Read the [dask] section. Raises ProfileError for an invalid value."""
     values: dict[str, Any] = {}
     jobqueue: dict[str, Any] = {}
     for key, value in site.dask.items():
@@ -65,14 +65,14 @@ def read_settings(site: Site) -> Settings:
 
 
 def fixed_ports(site: Site) -> dict[str, str]:
-    """Return the variables for notebooks that follow the old way, in which people divide ports among them."""
+    """Return the variables for older notebooks, in which users divide fixed ports among themselves."""
     settings = read_settings(site)
     fixed = {"my_scheduler_port": settings.scheduler_port, "my_dashboard_address": settings.dashboard_port}
     return {name: f"127.0.0.1:{port}" if "address" in name else str(port) for name, port in fixed.items() if port}
 
 
 def memory(value: object) -> str:
-    """Check an amount as Dask has it: "20GB" are powers of ten, "20GiB" powers of two. Raises ValueError."""
+    """Check an amount in Dask's format: "20GB" are powers of ten, "20GiB" powers of two. Raises ValueError."""
     text = str(validators.text(value))
     bytes_of(text)
     return text
@@ -94,12 +94,12 @@ def fraction(value: object) -> float:
 
 
 def seconds(value: object) -> int:
-    """Convert a walltime as `validators.walltime` has it into seconds. Raises ValueError."""
+    """Convert a walltime in the format of `validators.walltime` to seconds. Raises ValueError."""
     return validators.walltime_s(validators.walltime(value))
 
 
 def processes_of(cores: int) -> int:
-    """Return how many processes share a job's cores if the profile does not say: about as many as each has threads.
+    """Return the default number of processes per job: about as many as each has threads.
 
     The rule is Dask's own (distributed.deploy.local.nprocesses_nthreads).
     """
@@ -123,7 +123,7 @@ OURS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "scheduler_port": ("scheduler_port", validators.port),
     "dashboard_port": ("dashboard_port", validators.port),
 }
-"""Each key of [dask] that gears reads: the field it becomes, and its check."""
+"""The keys of [dask] that gears reads, each with its field of `Settings` and its check."""
 
 SHARED = ("cores", "memory", "processes", "interface")
-"""Those of them that dask-jobqueue reads as well."""
+"""The keys in `OURS` that dask-jobqueue reads as well."""

@@ -1,6 +1,6 @@
-"""`gears doctor`: every hop and setting of a route probed; for each failure its cause and its fix.
+"""`gears doctor`: check every hop and setting of a route, and report the cause and the fix of each failure.
 
-Takes 15 s at most, and leaves everything as it was: what it makes to try a thing out it removes again.
+Takes at most 15 s and leaves everything as it was: temporary files and directories are removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from gears.doctor.programs import check_ssh, check_terminal, check_tmux
 from gears.doctor.space import check_home_space, check_local_space
 from gears.doctor.sshd import check_forwarding
 from gears.errors import GearsError
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import Status
+from gears.lab.status.status import observe
 from gears.sites.locate import find_paths, host_role
 from gears.sites.paths import RunDir, plan_local
 from gears.sites.route import Route
@@ -30,7 +31,7 @@ from gears.system.installation import gears_home
 __all__ = ["Finding", "as_text", "examine", "examine_host"]
 
 MOST_S = 11.0
-"""For all but the resolver, which `sites.locate` gives 3 s."""
+"""For everything except the resolver, which `sites.locate` gives 3 s."""
 
 Probe = Callable[[Route, RunDir], Iterable[Finding]]
 
@@ -49,12 +50,12 @@ HOME_PROBES: dict[str, Probe] = {
     "modes of the keys": check_ssh_modes,
     "room in the home": check_home_space,
 }
-PERSONS_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": check_forwarding}
-"""Where the person is, or where the laptop's ssh lands."""
+ENTRY_PROBES: dict[str, Probe] = {"terminal": check_terminal, "forwarding": check_forwarding}
+"""Only for the host on which the user runs the command."""
 
 
 def examine(route: Route) -> list[Finding]:
-    """Probe all that can be probed from this host, without asking a person for anything."""
+    """Check everything that can be checked from this host, without asking the user for anything."""
     return elsewhere(_examine(route), route.site.name)
 
 
@@ -63,9 +64,9 @@ def _examine(route: Route) -> list[Finding]:
     if route.role == "elsewhere" or (route.role == "front" and host_role(route) == "laptop"):
         from gears.doctor.laptop import examine_laptop
 
-        far = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)
-        return [*_probe({"ssh": check_ssh, "modes of the keys": check_ssh_modes}, route), *far]
-    findings = examine_host(route, PERSONS_PROBES)
+        remote = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)
+        return [*_probe({"ssh": check_ssh, "modes of the keys": check_ssh_modes}, route), *remote]
+    findings = examine_host(route, ENTRY_PROBES)
     status = observe(route, paths_of(route))
     if route.role == "front":
         findings += _probe({"login": lambda route, paths: _next(route, paths, status, until)}, route)
@@ -73,18 +74,18 @@ def _examine(route: Route) -> list[Finding]:
 
 
 def examine_host(route: Route, more: dict[str, Probe] | None = None, *, home: bool = True) -> list[Finding]:
-    """Probe this host alone. Without `home` what another host that shares it has seen already is left out."""
+    """Check this host alone. `home`: also the home, unless another host that shares it has checked it already."""
     return _probe(HOST_PROBES | (HOME_PROBES if home else {}) | (more or {}), route)
 
 
 def paths_of(route: Route) -> RunDir:
-    """Return the site's paths, or those it would have; nothing is made."""
+    """Return the site's paths, or those it would have. Creates nothing."""
     local = plan_local(route.site.local, this_host().user, "0" * 8)
     return find_paths(route) or RunDir(gears_home(), route.site.name, local)
 
 
 def judge_state(status: Status) -> Finding:
-    """Return what `gears status` says, as a finding."""
+    """Return what `gears status` reports, as a finding."""
     seen = f"{status.site} is {status.state}" + (f": {status.reason}" if status.reason else "")
     if status.state in ("up", "stopped", "starting"):
         return ok("lab", seen)
@@ -99,7 +100,7 @@ def _next(route: Route, paths: RunDir, status: Status, until: float) -> list[Fin
 
 
 def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
-    """Run them one after another. What one refuses is its finding, and the next ones are run all the same."""
+    """Run the probes in order. An error of one becomes its finding, and the next ones still run."""
     paths, findings = paths_of(route), []
     for what, probe in probes.items():
         try:
@@ -107,12 +108,12 @@ def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
         except GearsError as exc:
             findings.append(failed(what, exc.message, exc.next or f"gears logs {route.site.name}"))
         except OSError as exc:
-            findings.append(warning(what, f"can't be looked at: {exc}", f"ls -ld {exc.filename or Path.home()}"))
+            findings.append(warning(what, f"can't be checked: {exc}", f"ls -ld {exc.filename or Path.home()}"))
     return [found if found.host else replace(found, host=route.here) for found in findings]
 
 
 def elsewhere(findings: list[Finding], site: str) -> list[Finding]:
-    """Return the findings with the log as the fix, where that would be what the person has just typed."""
+    """Return the findings, with the log as the fix where the fix would be `gears doctor` itself."""
     return [
         replace(found, fix=f"gears logs {site}") if re.match(r"(\S*/)?gears doctor\b", found.fix or "") else found
         for found in findings

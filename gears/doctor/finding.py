@@ -1,20 +1,22 @@
-"""What the doctor found: a value, and how a person reads it. Pure."""
+"""A finding of the doctor, and how it is shown. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from gears.system.records import as_values, parse
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was probed.
+    """The result of one check.
 
-    level: ok, warning (it works, but not for ever, or could not be probed), failed. `cause`: what was seen. `fix`:
-    what to do about it, on one line; None where all is well. `host`: where it was seen.
+    level: ok, warning (works for now, or could not be checked), failed. `cause`: what was found. `fix`: what to do
+    about it, on one line; None if the level is ok. `host`: where it was found.
     """
 
     level: str
@@ -24,36 +26,35 @@ class Finding:
     host: str = ""
 
     def as_record(self) -> dict[str, Any]:
-        """Return what JSON has of the finding."""
-        record = asdict(self)
-        return record | {"cure": record.pop("fix")}
+        """Return the finding as JSON values, with the fix under the key `cure`."""
+        values = as_values(self)
+        return values | {"cure": values.pop("fix")}
 
 
-def from_record(record: dict[str, Any]) -> Finding:
-    """Read a finding of another host's doctor (`Finding.as_record`)."""
-    return Finding(**{key: value for key, value in record.items() if key != "cure"}, fix=record["cure"])
+def read_findings(records: object) -> tuple[Finding, ...]:
+    """Parse the findings of another host's doctor (`Finding.as_record`). Skip those that are not complete."""
+    items = [item for item in records if isinstance(item, dict)] if isinstance(records, list) else []
+    found = (parse(Finding, item | {"fix": item.get("cure")}) for item in items)
+    return tuple(finding for finding in found if finding and finding.level in MARKS)
 
 
 def ok(what: str, seen: str) -> Finding:
-    """Make a finding that has no fix, for all is well."""
+    """Return a finding of level ok, without a fix."""
     return Finding("ok", what, seen)
 
 
 def warning(what: str, cause: str, fix: str) -> Finding:
-    """Make a finding of what works, but not for ever, or could not be probed."""
+    """Return a finding for something that works for now, or could not be checked."""
     return Finding("warning", what, cause, fix)
 
 
 def failed(what: str, cause: str, fix: str) -> Finding:
-    """Make a finding of what does not work."""
+    """Return a finding for something that does not work."""
     return Finding("failed", what, cause, fix)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """Format findings for a person in a terminal.
-
-    There is a line for each, and its fix below it; what is wrong is counted at the end.
-    """
+    """Format findings for a terminal: one line each, its fix below it, and the counts at the end."""
     lines = []
     for found in findings:
         lines.append(f"{MARKS[found.level]} {found.host}: {found.what}: {found.cause}")

@@ -1,4 +1,4 @@
-"""On the laptop: its stanza, its port, the way through the jump hosts; of a relay also all that its front can tell."""
+"""Checks on the laptop: stanza, port, jump hosts; for a relay also the findings of its front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from gears.doctor.finding import Finding, failed, from_record, ok, warning
+from gears.doctor.finding import Finding, failed, ok, read_findings, warning
 from gears.doctor.remote_host import dial, judge, judge_end, remote_command
 from gears.sites.route import Route
 from gears.ssh.failures import Failure, explain_failure
@@ -23,14 +23,11 @@ from gears.system.host import this_host
 from gears.system.ports import port_is_free
 
 FRONT_S = 16.0
-"""For the front's doctor, which takes 14 s where something hangs."""
+"""For the front's doctor, which takes 14 s if something hangs."""
 
 
 def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
-    """Examine the way from the laptop. Raises GearsError.
-
-    The stanza's own ssh is used, so that its jump hosts and options are what is probed.
-    """
+    """Check the connection from the laptop, with the stanza's jump hosts and options. Raises GearsError."""
     name = alias(route.site.name)
     effective = run(["ssh", "-G", name], timeout_s=3)
     forward = re.search(r"^localforward (?:\S*:)?\[?(\d+)\]? (\S+)$", effective, re.MULTILINE)
@@ -47,16 +44,16 @@ def examine_laptop(route: Route, *, until: float) -> Iterator[Finding]:
 
 
 def _check_port(port: int, route: Route) -> Finding:
-    """Find out who answers at the laptop's port: the lab or the waiting page through ssh, nobody, or something else."""
+    """Check what answers at the laptop's port: the lab or the waiting page through ssh, nothing, or another program."""
     site = route.site.name
     if port_is_free(port):
-        return ok("port", f"{port} is free: `ssh {alias(site)}` will listen there")
+        return ok("port", f"{port} is free for `ssh {alias(site)}`")
     status = _ask(port)
     if status in (200, 503):
         return ok("port", f"{port} leads to {'a lab' if status == 200 else 'the waiting page'}")
-    cause = f"something else than `ssh {alias(site)}` listens on port {port}"
-    who = f"lsof -nP -iTCP:{port} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp 'sport = :{port}'"
-    return warning("port", cause, f"{who}   (or: gears ssh-config {site} --port N --write)")
+    cause = f"port {port} is in use by something other than `ssh {alias(site)}`"
+    show = f"lsof -nP -iTCP:{port} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp 'sport = :{port}'"
+    return warning("port", cause, f"{show}   (or: gears ssh-config {site} --port N --write)")
 
 
 def _ask(port: int) -> int | None:
@@ -71,7 +68,7 @@ def _ask(port: int) -> int | None:
 
 
 def _examine_through(name: str, route: Route, effective: str, *, until: float) -> Iterator[Finding]:
-    """Examine in one session without forwards: the stanza's own port may be in use."""
+    """Check over one session without forwards: the stanza's port may be in use."""
     user = route.site.front.user or this_host().user
     remote = remote_command(f"{assumed_root(route.site, user)}/.venv/bin/gears", route.site)
     words = [*_ours(), *stanza_proxy(name)]
@@ -82,7 +79,7 @@ def _examine_through(name: str, route: Route, effective: str, *, until: float) -
 
 
 def _ask_front(name: str, route: Route) -> Iterator[Finding]:
-    """Ask the front's own doctor, which sees what is there, and the hop behind it."""
+    """Ask the front's own doctor, which checks the front and the hop behind it."""
     site = route.site.name
     gears = next_gears(route.site, "laptop")
     argv = ["ssh", "-T", "-oBatchMode=yes", *_ours(), *stanza_proxy(name), name]
@@ -90,10 +87,10 @@ def _ask_front(name: str, route: Route) -> Iterator[Finding]:
         line = ssh.read_line("[", timeout_s=FRONT_S)
         status, stderr = ssh.end(timeout_s=2.0 if line else 0.5)
     if line:
-        yield replace(ok("login", f"`ssh {name}` gets in without a passcode"), host=route.front)
-        yield from (from_record(found) for found in json.loads(line))
+        yield replace(ok("login", f"`ssh {name}` logs in without a passcode"), host=route.front)
+        yield from read_findings(json.loads(line))
         return
-    ended = Failure("network", f"{route.front} said nothing in time", f"ssh -v {name}")
+    ended = Failure("network", f"no answer from {route.front} in time", f"ssh -v {name}")
     if status is not None:
         ended = explain_failure(status, stderr, site=site, host=route.front, interactive=False)
     yield replace(judge_end(ended, replace(route, role="elsewhere"), up=False), host=route.front)
@@ -104,7 +101,7 @@ def _ours() -> list[str]:
 
 
 def _check_jump(route: Route, effective: str, *, timeout_s: float) -> Iterator[Finding]:
-    """Ask the last jump host again why it let nothing through: the stanza has it say nothing (`ssh -q`)."""
+    """Ask the last jump host again why it refused: the stanza suppresses its messages (`ssh -q`)."""
     settings = dict(line.split(" ", 1) for line in effective.splitlines() if " " in line)
     through = settings.get("proxycommand") or settings.get("proxyjump", "")
     jump = re.search(r"(?:^ssh -q -W \S+ |^|,)([^\s,]+)$", through)

@@ -1,4 +1,4 @@
-"""What a crash or an old checkout left on this host. The next start manages all the same; it is only untidy."""
+"""Leftovers of a crash or of an old checkout on this host. They do not block the next start."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from gears.system.unix_http import connects
 
 
 def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Look for a loop that is dead, sockets on which nobody listens, and older directories that nothing uses."""
+    """Look for a loop that has died, sockets without a listener, and older directories that are not in use."""
     site = route.site.name
-    found = [*_dead_loop(paths), *_deaf_sockets(paths)]
+    found = [*_dead_loop(paths), *_stale_sockets(paths)]
     for cause in found:
-        yield warning("leftovers", cause, f"gears lab {site}   (goes on from there; or: gears stop {site})")
+        yield warning("leftovers", cause, f"gears lab {site}   (restarts it; or: gears stop {site})")
     old = list(_old_directories(route, paths))
     for directory in old:
-        yield warning("leftovers", f"{directory} is of yours, older, and used by nothing", f"rm -r {directory}")
+        yield warning(
+            "leftovers", f"{directory} is an older directory of yours that nothing uses", f"rm -r {directory}"
+        )
     if not found and not old:
         yield ok("leftovers", "none")
 
@@ -31,23 +33,23 @@ def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
 def _dead_loop(paths: RunDir) -> Iterator[str]:
     loop = processes.read(paths.loop)
     if loop and not loop.alive():
-        yield f"the loop of {paths.site} (pid {loop.pid}) is gone without having ended"
+        yield f"the loop of {paths.site} (pid {loop.pid}) has died"
 
 
-def _deaf_sockets(paths: RunDir) -> Iterator[str]:
-    """Find sockets on which nobody listens. Between two turns a live loop has some, too, and removes them itself."""
+def _stale_sockets(paths: RunDir) -> Iterator[str]:
+    """Find sockets without a listener. A live loop may have some between two turns, and removes them itself."""
     loop = processes.read(paths.loop)
     if loop and loop.alive():
         return
-    deaf = [path for path in sorted(paths.local.glob(f"{paths.site}.*.sck")) if not connects(path)]
-    if deaf:
-        yield f"nobody listens on {' '.join(map(str, deaf))}"
+    stale = [path for path in sorted(paths.local.glob(f"{paths.site}.*.sck")) if not connects(path)]
+    if stale:
+        yield f"no process listens on {' '.join(map(str, stale))}"
 
 
 def _old_directories(route: Route, paths: RunDir) -> Iterator[Path]:
-    """Find unused directories of other checkouts; one is in use while one of its loops holds its lock.
+    """Find unused directories of other checkouts; one is in use while a loop holds its lock.
 
-    A front with a home of its own has one here that only leads to ours.
+    A front with a separate home has one here that only links to ours.
     """
     pattern = plan_local(route.site.local, this_host().user, "*")
     for directory in sorted(pattern.parent.glob(pattern.name)):

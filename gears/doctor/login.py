@@ -1,4 +1,4 @@
-"""Whether JupyterLab on this host refuses who has not logged in, found out by trying as anybody on this host could."""
+"""Check that JupyterLab on this host requires a login, by trying without one, as any user of this host could."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gears.sites.route import Route
 
 
 def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Check that JupyterLab refuses whoever has not logged in, and tell which settings it does not use.
+    """Check that JupyterLab requires a login, and report the settings that it does not use.
 
-    Nothing where no JupyterLab of the site runs here.
+    Yields nothing if the site's JupyterLab does not run here.
     """
     site, lab = route.site.name, load_lab(paths.lab_here)
     if not lab or not lab.process.alive():
@@ -22,12 +22,14 @@ def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
     if port := lab.port:
         try:
             closed.ask_port(port)
-            yield ok("access", f"port {port} of JupyterLab answers nobody who has not logged in")
+            yield ok("access", f"port {port} of JupyterLab requires a login")
         except closed.Open as exc:
             yield failed("access", f"JupyterLab is open to every user of this host: {exc}", f"gears stop {site}")
         except OSError as exc:
             yield warning("access", f"port {port} of JupyterLab does not answer: {exc}", f"gears logs {site}")
     else:
-        yield ok("access", "JupyterLab has no port; its socket is closed to others")
+        yield ok("access", "JupyterLab has no port; other users can't open its socket")
     for note in lab.overridden:
-        yield warning("Jupyter settings", note, "take it out, or leave it for other Jupyters: gears goes on without")
+        yield warning(
+            "Jupyter settings", note, "remove it, or keep it for other Jupyter servers: gears runs without it"
+        )

@@ -1,4 +1,4 @@
-"""Whether tmux outlives the last logout: systemd-logind's KillUserProcesses, lingering, and where our loop runs.
+"""Check whether tmux survives the last logout: systemd-logind's KillUserProcesses, lingering, and the loop's cgroup.
 
 Lingering alone does not help: what was started in a login session ends with it. Only what the user's own manager runs
 stays (logind.conf(5), KillUserProcesses).
@@ -22,19 +22,21 @@ YES = ("yes", "true", "1", "on", "y", "t")
 
 
 def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Check whether systemd-logind ends what runs for the person at her last logout."""
+    """Check whether systemd-logind ends the user's processes at the last logout."""
     user = this_host().user
     if not is_killed(_settings(), user):
-        yield ok("logout", "nothing of yours is ended at logout (KillUserProcesses)")
+        yield ok("logout", "your processes survive logout (KillUserProcesses)")
     elif (LINGER / user).exists() and _in_user_manager(paths):
-        yield ok("logout", "KillUserProcesses=yes, but gears runs under your lingering manager")
+        yield ok("logout", "KillUserProcesses=yes, but gears runs under your lingering user manager")
     else:
         fix = f"loginctl enable-linger && systemd-run --user --scope gears lab {route.site.name}"
-        yield failed("logout", "systemd-logind ends all of yours at logout, tmux too: KillUserProcesses=yes", fix)
+        yield failed(
+            "logout", "systemd-logind ends all your processes at logout, including tmux: KillUserProcesses=yes", fix
+        )
 
 
 def is_killed(settings: dict[str, str], user: str) -> bool:
-    """Tell whether these settings of logind.conf(5) end a user's processes at logout."""
+    """Return whether these settings of logind.conf(5) end a user's processes at logout."""
     if settings.get("KillUserProcesses", "no").lower() not in YES:
         return False
     only = settings.get("KillOnlyUsers", "").split()
@@ -45,8 +47,8 @@ def is_killed(settings: dict[str, str], user: str) -> bool:
 def _settings() -> dict[str, str]:
     """Read logind's settings as systemd merges them.
 
-    The main file comes first, then all drop-ins in the order of their names, later ones winning. The main file as it is
-    shipped shows in comments what was built in.
+    The main file comes first, then all drop-ins in the order of their names; later ones win. The comments in the main
+    file as shipped show the built-in defaults.
     """
     drop_ins: dict[str, Path] = {}
     for directory in CONFIGURATION:
@@ -59,7 +61,7 @@ def _settings() -> dict[str, str]:
 
 
 def _read(file: Path, *, comments: bool = False) -> dict[str, str]:
-    """Read the settings of a file, or those in comments; none where it can't be read."""
+    """Read the settings of a file, or those in its comments; {} if it can't be read."""
     try:
         text = file.read_text(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Who else could reach what is ours: owners and modes, in the home and on this host's own disk."""
+"""Owners and modes of the files of gears, in the home and on this host's own disk."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def check_path_lengths(_route: Route, paths: RunDir) -> Iterator[Finding]:
     """Check that no path is too long for a socket. Raises UnsafePath."""
     check_lengths(paths)
     longest = max(len(os.fsencode(path)) for path in (paths.fixed, paths.link))
-    yield ok("paths", f"{longest} bytes at most, of the {MAX_FORWARD_PATH} that ssh forwards to")
+    yield ok("paths", f"{longest} bytes at most; ssh's limit for forwards is {MAX_FORWARD_PATH}")
 
 
 def check_home_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Check owners and modes in the home, and those of the directories above; nothing before the first start."""
-    if not (paths.run / "id").exists():  # before the first start they are as git made them
-        yield ok("modes in the home", f"{paths.run} is closed to others at the first start")
+    """Check owners and modes in the home and of the directories above it, once the first start has set them."""
+    if not (paths.run / "id").exists():  # before the first start they are as git created them
+        yield ok("modes in the home", f"the first start makes {paths.run} private")
         return
     wrong = [*_open_above(paths.run), *_open_directories(paths.run, paths.records), *_open_files(paths.records)]
     yield from _judge("modes in the home", wrong, paths.run)
 
 
 def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
-    """Check owners and modes on this host's own disk; nothing before the first start."""
+    """Check owners and modes on this host's own disk, once the first start has created the directory."""
     if not os.path.lexists(paths.local):
-        yield ok("modes on this host", "its directory is made at the first start")
+        yield ok("modes on this host", "the first start creates the directory")
         return
     directories = _open_directories(paths.local, paths.here, paths.runtime, taken=fix_for_taken(paths))
     wrong = [*directories, *_open_files(paths.local)]
@@ -40,20 +40,20 @@ def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
 
 
 def check_ssh_modes(_route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Check what sshd(8), StrictModes, checks: it ignores keys in files that others might have written.
+    """Check what sshd(8), StrictModes, checks: it ignores keys in files that others could have written.
 
-    Debian's takes a group's right to write for harmless where nobody else is in the group; others' do not.
+    Debian's sshd accepts files that are writable by a group without other members; most others do not.
     """
     home = Path.home()
     files = [path for path in (home, home / ".ssh", home / ".ssh/authorized_keys") if path.exists()]
     if by_all := _writable(files, stat.S_IWOTH):
-        cause = f"everybody may write to {by_all}, so sshd ignores your keys"
+        cause = f"{by_all}: writable by all users, so sshd ignores your keys"
         yield failed("modes of the keys", cause, f"chmod go-w {by_all}")
     elif by_group := _writable(files, stat.S_IWGRP):
-        cause = f"your group may write to {by_group}; most sshd ignore such keys"
+        cause = f"{by_group}: writable by your group, and most versions of sshd ignore such keys"
         yield warning("modes of the keys", cause, f"chmod g-w {by_group}")
     else:
-        yield ok("modes of the keys", f"only you may write to {home / '.ssh'}")
+        yield ok("modes of the keys", f"{home / '.ssh'} is writable only by you")
 
 
 def _writable(files: list[Path], by: int) -> str:
@@ -62,32 +62,29 @@ def _writable(files: list[Path], by: int) -> str:
 
 def _judge(what: str, wrong: list[tuple[str, str]], top: Path) -> Iterator[Finding]:
     if not wrong:
-        yield ok(what, f"{top} and what is in it is yours alone")
+        yield ok(what, f"{top} and its contents are private")
     for cause, fix in wrong:
         yield failed(what, cause, fix)
 
 
 def _open_above(path: Path) -> Iterator[tuple[str, str]]:
-    """Find directories above to which everybody may write.
-
-    Whoever may can put another in its place, unless it is sticky.
-    """
+    """Find parent directories that are writable by all users, and not sticky: anyone could replace what is in them."""
     for parent in path.parents:
         info = parent.stat()
         if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
-            yield f"everybody may write to {parent}, and so replace {path}", f"chmod o-w {parent}"
+            yield f"{parent}: writable by all users, who can replace {path}", f"chmod o-w {parent}"
 
 
 def _open_directories(*directories: Path, taken: str = "") -> Iterator[tuple[str, str]]:
-    """Find directories that are not ours alone. `taken`: the fix where one of them is somebody else's."""
+    """Find directories that are not private. `taken`: the fix if one of them belongs to another user."""
     for directory in directories:
         if not os.path.lexists(directory):
             continue
         if directory.is_symlink() or not directory.is_dir() or not _is_ours(directory):
-            yield f"{directory} belongs to someone else, or is no directory", taken or f"ls -ld {directory}"
+            yield f"{directory} belongs to someone else, or is not a directory", taken or f"ls -ld {directory}"
         elif mode := stat.S_IMODE(directory.stat().st_mode) & 0o077:
-            can = "write to" if mode & 0o022 else "look into"
-            yield f"others may {can} {directory}", f"chmod 700 {directory}"
+            access = "writable" if mode & 0o022 else "accessible"
+            yield f"{directory}: {access} by others", f"chmod 700 {directory}"
 
 
 def _open_files(directory: Path) -> Iterator[tuple[str, str]]:
@@ -98,14 +95,14 @@ def _open_files(directory: Path) -> Iterator[tuple[str, str]]:
         if info.st_uid != os.getuid():
             yield f"{path} belongs to someone else", f"rm {path}"
         elif stat.S_IMODE(info.st_mode) & 0o077:
-            yield f"others may read {path}", f"chmod 600 {path}"
+            yield f"{path}: accessible by others", f"chmod 600 {path}"
 
 
 def _listed(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
     except OSError:
-        return []  # absent, or already found to be somebody else's
+        return []  # absent, or already reported as another user's
 
 
 def _is_ours(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The programs gears stands on, and the terminal they are shown in."""
+"""The programs that gears requires, and the type of the terminal."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from gears.sites.route import Route
 from gears.system.commands import find_program, run
 
 OLDEST_SSH = (6, 8)
-"""6.7 forwards to sockets; 6.8 has the `ssh -G` that a hop is planned with."""
+"""6.7 can forward to sockets; 6.8 has `ssh -G`, with which a hop is planned."""
 
 
 def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Check the version of ssh where this host dials another. Raises MissingProgram."""
+    """Check the version of ssh, unless this is the lab host, which dials no other. Raises MissingProgram."""
     if route.role == "lab":
         return
     find_program("ssh")
-    said = run(["sh", "-c", "ssh -V 2>&1"], timeout_s=2).strip().partition(",")[0]
-    numbers = re.search(r"OpenSSH_(\d+)\.(\d+)", said)
+    version = run(["sh", "-c", "ssh -V 2>&1"], timeout_s=2).strip().partition(",")[0]
+    numbers = re.search(r"OpenSSH_(\d+)\.(\d+)", version)
     if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_SSH:
-        yield failed("ssh", f"{said} is too old: gears needs 6.8 or later", "module avail openssh")
+        yield failed("ssh", f"{version} is too old: gears needs 6.8 or later", "module avail openssh")
     else:
-        yield ok("ssh", said)
+        yield ok("ssh", version)
 
 
 def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Check tmux. Raises MissingProgram where it is absent or too old."""
+    """Check tmux. Raises MissingProgram if it is missing or too old."""
     from gears.system import tmux
 
     if route.role != "elsewhere":
@@ -40,7 +40,7 @@ def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
 
 
 def check_terminal(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Check the terminal's type: tmux shows itself only in one this host has a description of (terminfo(5))."""
+    """Check the terminal's type: tmux needs its description on this host (terminfo(5))."""
     term = os.environ.get("TERM", "")
     if not sys.stdin.isatty() or not shutil.which("infocmp") or route.role == "elsewhere":
         return
@@ -48,6 +48,6 @@ def check_terminal(route: Route, _paths: RunDir) -> Iterator[Finding]:
         run(["infocmp", term or "unknown"], timeout_s=2)
     except CommandFailed:
         fix = "export TERM=xterm-256color   (before gears lab, attach or shell)"
-        yield warning("terminal", f"this host knows no terminal of the type {term or 'of an empty TERM'}", fix)
+        yield warning("terminal", f"this host has no terminfo entry for {term or 'an empty TERM'}", fix)
     else:
         yield ok("terminal", term)

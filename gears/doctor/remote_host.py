@@ -1,4 +1,4 @@
-"""The next host: dialled once without a person, examined there, and a forward to a socket known to be alive."""
+"""Checks of the next host: dial it once without prompts, run its doctor, and try a forward to a socket there."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gears import __version__
-from gears.doctor.finding import Finding, failed, from_record, ok, warning
+from gears.doctor.finding import Finding, failed, ok, warning
+from gears.doctor.report import HostReport, read_report
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import fix_for
-from gears.lab.status.status import Status
+from gears.lab.status.model import Status
 from gears.sites.load import to_json
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
@@ -33,28 +33,26 @@ from gears.system.progress import wait_for
 from gears.system.unix_http import UnixConnection
 
 ALIVE = b"alive\n"
-"""What the far end says to whoever gets through to its socket."""
-
-Record = dict[str, Any]
+"""What the remote end answers to each connection to its socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What came of dialling. `report`: the far end's, empty where there is none; then `ended` says why.
+    """The result of a dial. `report`: of the remote end; None if there is none, and `ended` says why.
 
-    `forwarded`: whether its socket answered through ssh; None where that was not tried. `skew_s`: its clock less ours.
+    `forwarded`: whether its socket answered through ssh; None if that was not tried. `skew_s`: its clock minus ours.
     """
 
-    report: Record
+    report: HostReport | None
     ended: Failure | None
     forwarded: bool | None = None
     skew_s: float = 0.0
 
 
 def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -> list[Finding]:
-    """Examine the way to the lab host, and what is found there. Raises GearsError before it dials.
+    """Check the connection to the lab host, and that host. Raises GearsError before it dials.
 
-    `until`: when to give up, on time.monotonic()'s clock.
+    `until`: when to give up, on the clock of time.monotonic().
     """
     pin = load_pin(paths)
     gears = remote_gears(route.site, paths.home, this_gears())
@@ -66,7 +64,7 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
 
         def call_by(pin: Pin) -> Call:
-            """Dial the host of `pin`, or any where it is empty, without a person."""
+            """Dial the host of `pin`, or any host if it is empty, without prompts."""
             aim, guard = redial_options(hop, pin)
             argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, guard + remote]
             return dial(argv, route.site, host, directory, until=until)
@@ -78,55 +76,56 @@ def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -
 
 
 def remote_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:
-    """Return the command `gears _examine` for the far host; each word is safe in any login shell."""
+    """Return the command `gears _examine` for the remote host; each word is safe in any login shell."""
     words = [gears, "_examine", site.name, "--profile", urlsafe_b64encode(to_json(site).encode()).decode()]
     words += ["--directory", str(directory)] if directory else []
     return " ".join(words + (["--mark", str(mark)] if mark else []))
 
 
 def dial(argv: list[str], site: Site, host: str, directory: Path | None, *, until: float) -> Call:
-    """Take the far end's report, try the forward while the far end lives, and let it go."""
+    """Read the remote end's report, try the forward, and end the connection."""
     forwarded = None
     with Conversation(argv) as ssh:
-        report: Record = read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic()))
+        report = read_report(read(ssh.read_line(BEGIN, timeout_s=until - time.monotonic())))
         now = time.time()
         if report and directory:
-            forwarded = _hear(directory / "near.sck")
+            forwarded = _answers(directory / "near.sck")
         status, stderr = ssh.end(timeout_s=2.0 if report else max(0.5, until - time.monotonic()))
     if report:
-        return Call(report, None, forwarded, float(report.get("time", now)) - now)
-    if status in (None, 0):  # it ends well once its input is closed
-        return Call({}, Failure("network", f"{host} said nothing in time", f"time ssh {host} true"))
-    return Call({}, explain_failure(status, stderr, site=site.name, host=host, interactive=False))
+        return Call(report, None, forwarded, (now if report.time is None else report.time) - now)
+    if status in (None, 0):  # it exits with 0 once its input is closed
+        return Call(None, Failure("network", f"no answer from {host} in time", f"time ssh {host} true"))
+    return Call(None, explain_failure(status, stderr, site=site.name, host=host, interactive=False))
 
 
 def judge(call: Call, route: Route, host: str, *, up: bool = False) -> list[Finding]:
-    """Return the far end's own findings, and what only both ends together can tell.
+    """Return the remote end's own findings, and those that need both ends.
 
-    `up`: the hop was logged in before.
+    `up`: the hop is connected already.
     """
-    if call.ended is not None:
-        return [replace(judge_end(call.ended, route, up=up), host=host)]
-    host = str(call.report.get("host", host))
+    report = call.report
+    if report is None:
+        return [replace(judge_end(call.ended, route, up=up), host=host)] if call.ended else []
+    host = report.host or host
     both = [
         ok("login", "without a passcode"),
-        _judge_version(str(call.report.get("version"))),
+        _judge_version(report.version),
         _judge_clock(call.skew_s),
-        *(_judge_home(call.report.get("shared"), route.site) if route.kind == "relay" else []),
-        *_judge_forward(call),
+        *(_judge_home(report.shared, route.site) if route.kind == "relay" else []),
+        *_judge_forward(report, call.forwarded),
     ]
-    return [replace(found, host=host) for found in both] + [from_record(found) for found in call.report["findings"]]
+    return [*(replace(found, host=host) for found in both), *report.findings]
 
 
 def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
-    """Return the finding for a dial that ended without a report. `up`: the hop was logged in before."""
+    """Return the finding for a dial that ended without a report. `up`: the hop is connected already."""
     fix = ended.next or f"gears logs {route.site.name}"
     if ended.kind == "login" and up:
-        return ok("login", "wants a passcode, which the hop was given; not looked into any further")
+        return ok("login", "requires a passcode; the hop is connected already, so this was not checked further")
     if ended.kind == "login":
-        return warning("login", f"{ended.reason} beside the key; not looked into any further", fix)
+        return warning("login", f"{ended.reason} in addition to the key; not checked further", fix)
     if ended.kind == "network":
-        fix = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries others behind that name)"
+        fix = f"ssh {route.lab}   (if it is down: gears lab {route.site.name} tries other hosts behind that name)"
     if ended.kind == "unknown-host" and route.role == "front":
         site = route.site.name
         fix = f"check lab.host in the profile; on your laptop: ssh {site}-jupyter   (there: gears doctor {site})"
@@ -135,37 +134,39 @@ def judge_end(ended: Failure, route: Route, *, up: bool) -> Finding:
 
 def _judge_version(version: str) -> Finding:
     if version == __version__:
-        return ok("gears", f"{version}, as here")
-    return warning("gears", f"{version}, but {__version__} here", "git pull && make init   (on the older one)")
+        return ok("gears", f"{version}, the same as here")
+    return warning(
+        "gears", f"{version} there, {__version__} here", "git pull && make init   (on the host with the older version)"
+    )
 
 
 def _judge_clock(skew_s: float) -> Finding:
     if abs(skew_s) < MOST_SKEW_S:
         return ok("clock", f"differs from this host's by less than {MOST_SKEW_S} s")
     ahead = "ahead of" if skew_s > 0 else "behind"
-    cause = f"{abs(skew_s):.0f} s {ahead} this host's: where a clock is wrong, passcodes fail"
-    return failed("clock", cause, "compare both with your phone (date -u), and tell the centre which one is wrong")
+    cause = f"{abs(skew_s):.0f} s {ahead} this host's: passcodes fail if a clock is wrong"
+    return failed("clock", cause, "compare both with your phone (date -u), and report the wrong one to the centre")
 
 
 def _judge_home(shared: bool | None, site: Site) -> Iterator[Finding]:
-    if shared is None:  # no file could be made here to look for there
+    if shared is None:  # no file could be created here to look for there
         return
-    is_so = "shared" if shared else "separate"
-    if site.lab.home == is_so:
-        yield ok("home", f"{is_so}, as the profile says")
+    actual = "shared" if shared else "separate"
+    if site.lab.home == actual:
+        yield ok("home", f"{actual}, as the profile says")
         return
-    cause = f"lab.home is {site.lab.home} in the profile, but the home there is {is_so} from here"
-    fix = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{is_so}"; then gears lab {site.name}'
+    cause = f"lab.home is {site.lab.home} in the profile, but the home there is {actual}"
+    fix = f'in ~/.config/gears/sites/{site.name}.toml, under [lab]: home = "{actual}"; then gears lab {site.name}'
     yield (warning if shared else failed)("home", cause, fix)
 
 
-def _judge_forward(call: Call) -> Iterator[Finding]:
-    forbidden = [str(words) for words in call.report.get("forbidden") or []]
-    if call.forwarded or (call.forwarded is None and call.report.get("forbidden") == []):
+def _judge_forward(report: HostReport, forwarded: bool | None) -> Iterator[Finding]:
+    if forwarded or (forwarded is None and report.forbidden == ()):
         yield ok("forwarding", "sshd allows it")
-    elif forbidden:
+    elif report.forbidden:
+        forbidden = list(report.forbidden)
         yield failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", fix_for(forbidden))
-    elif call.forwarded is False:
+    elif forwarded is False:
         fix = (
             "ask the centre to set in sshd_config, for you: AllowTcpForwarding local, AllowStreamLocalForwarding local"
         )
@@ -173,16 +174,16 @@ def _judge_forward(call: Call) -> Iterator[Finding]:
 
 
 def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:
-    """Judge the clock by the lab itself, which may tell the time, where nobody got in."""
+    """Check the clock by the lab's HTTP header if the login failed."""
     if call.ended is not None and status.state == "up":
         with contextlib.suppress(OSError, ValueError):
             yield replace(_judge_clock(_lab_time(paths.link) - time.time()), host=host)
 
 
 def _lab_time(path: Path) -> float:
-    """Read the lab's `Date` (RFC 9110, 6.6.1), which has whole seconds, as seconds since 1970.
+    """Read the lab's `Date` header (RFC 9110, 6.6.1), in whole seconds since 1970.
 
-    Raises ValueError where it has none.
+    Raises OSError, or ValueError if there is no such header.
     """
     from email.utils import parsedate_to_datetime
 
@@ -194,8 +195,8 @@ def _lab_time(path: Path) -> float:
         connection.close()
 
 
-def _hear(path: Path) -> bool:
-    """Tell whether the far end's socket answers through ssh, which may still be about to listen. Takes 4 s at most."""
+def _answers(path: Path) -> bool:
+    """Return whether the remote socket answers through ssh, once ssh listens. Takes at most 4 s."""
     wait_for(path.exists, timeout_s=2.0)
     with socket.socket(socket.AF_UNIX) as trial, contextlib.suppress(OSError):
         trial.settimeout(2.0)
@@ -206,10 +207,7 @@ def _hear(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _private_directory(base: Path) -> Iterator[Path | None]:
-    """Make a directory of our own for the probe's socket; None where there is no room.
-
-    It has the same name on the far host.
-    """
+    """Create a private directory for the probe's socket; None if that fails. The remote one has the same name."""
     directory: Path | None = base / f"gears-doctor-{secrets.token_hex(6)}"
     try:
         assert directory is not None
@@ -228,7 +226,7 @@ def _private_directory(base: Path) -> Iterator[Path | None]:
 
 @contextlib.contextmanager
 def _mark(paths: RunDir) -> Iterator[Path | None]:
-    """Make a file in this home for the far end to look for; None where none can be made."""
+    """Create a file in this home for the remote end to look for; None if that fails."""
     try:
         mark, _ = write_mark(first_directory(paths.run, paths.home, Path.home()))
     except OSError:

@@ -1,4 +1,4 @@
-"""What the doctor runs on the far host: examine it, report in one line of JSON, and listen until it is let go."""
+"""The doctor on the remote host: check it, report in one line of JSON, and listen until standard input ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gears import __version__
 from gears.doctor.remote_host import ALIVE
+from gears.doctor.report import HostReport
 from gears.doctor.sshd import effective_options, forbidden_by
 from gears.sites.locate import lab_route
 from gears.sites.profile import Site
@@ -20,35 +21,29 @@ MOST_S = 15.0
 
 
 def answer(site: Site, directory: Path | None, mark: Path | None) -> None:
-    """Examine this host, report, and listen until standard input ends, MOST_S at most.
+    """Check this host, report, and listen until standard input ends, MOST_S at most.
 
-    `directory`: where to listen; it is made, and removed. `mark`: a file that is here if the home is shared.
+    `directory`: where to listen; it is created and removed. `mark`: a file that exists here if the home is shared.
     """
     with contextlib.ExitStack() as stack:
         listener = _listen(directory, stack) if directory else None
-        send(_report(site, mark))
+        send(_report(site, mark).as_record())
         _serve(listener)
 
 
-def _report(site: Site, mark: Path | None) -> dict[str, object]:
+def _report(site: Site, mark: Path | None) -> HostReport:
     from gears.doctor import examine_host
 
     route = lab_route(site)
     shared = mark.exists() if mark else None
     options = effective_options()
     findings = examine_host(route, home=not shared)
-    return {
-        "host": route.here,
-        "version": __version__,
-        "shared": shared,
-        "forbidden": None if options is None else forbidden_by(options),
-        "findings": [finding.as_record() for finding in findings],
-        "time": time.time(),
-    }
+    forbidden = None if options is None else tuple(forbidden_by(options))
+    return HostReport(route.here, __version__, shared, forbidden, tuple(findings), time.time())
 
 
 def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | None:
-    """Listen in `directory`, which is made; None where there is no room, which the findings tell better."""
+    """Create `directory` and listen in it; None if that fails, which other findings explain."""
     try:
         directory.mkdir(mode=0o700)
         stack.callback(os.rmdir, directory)
@@ -63,7 +58,7 @@ def _listen(directory: Path, stack: contextlib.ExitStack) -> socket.socket | Non
 
 
 def _serve(listener: socket.socket | None) -> None:
-    """Say that we are alive to whoever connects, until standard input ends."""
+    """Answer each connection with ALIVE, until standard input ends."""
     deadline = time.monotonic() + MOST_S
     sources = [0, listener.fileno()] if listener else [0]
     while (left_s := deadline - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""What this host's sshd forbids: its effective options, where an ordinary user may read its configuration."""
+"""What this host's sshd forbids: its effective options, if ordinary users can read its configuration."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ NEEDED = {
     "PermitOpen": ("any",),
     "ForceCommand": ("none",),
 }
-"""sshd_config(5): each of these stops a forward to a socket, or the session beside it, unless it has such a value;
-AllowTcpForwarding and PermitOpen too, though they speak of TCP."""
+"""sshd_config(5): each of these prevents a forward to a socket, or the session beside it, unless it has one of these
+values; so do AllowTcpForwarding and PermitOpen, although they are about TCP."""
 
 Options = dict[str, str]
 
 
 def check_forwarding(route: Route, _paths: RunDir) -> Iterator[Finding]:
-    """Check forwarding for the ssh that lands here; what lands on the next host is probed through the hop."""
+    """Check forwarding for ssh to this host; forwarding to the next host is checked through the hop."""
     options = effective_options()
     if options is not None:
         yield judge(forbidden_by(options))
     elif route.kind != "local" and find_sshd():
-        cause = "you may not read sshd_config: whether the laptop may forward to this host was not probed"
+        cause = "sshd_config is not readable: could not check whether the laptop can forward to this host"
         yield warning("forwarding", cause, f"on the laptop: ssh -v {route.site.name}-jupyter")
 
 
 def judge(forbidden: list[str]) -> Finding:
-    """Return the finding for the options in the way, as `forbidden_by` has them."""
+    """Return the finding for the options that `forbidden_by` returned."""
     if not forbidden:
         return ok("forwarding", "sshd allows it")
     return failed("forwarding", f"sshd forbids it: {', '.join(forbidden)}", fix_for(forbidden))
 
 
 def fix_for(forbidden: list[str]) -> str:
-    """Return what to ask the centre for: each option in the way, with the first value of NEEDED."""
+    """Return what to ask the centre for: each of these options, with the first value in NEEDED."""
     wanted = [f"{name} {NEEDED[name][0]}" for name in (words.split()[0] for words in forbidden)]
     return f"ask the centre to set in sshd_config, for you: {', '.join(wanted)}"
 
 
 def forbidden_by(options: Options) -> list[str]:
-    """Return the options in the way, as `Name value`. Pure."""
+    """Return the options that forbid forwarding, as `Name value`. Pure."""
     return [
         f"{name} {value}"
         for name, allowed in NEEDED.items()
@@ -61,9 +61,9 @@ def forbidden_by(options: Options) -> list[str]:
 
 
 def effective_options() -> Options | None:
-    """Ask for sshd's options for us, coming from where we came from; None where they can't be read. Takes 5 s at most.
+    """Return sshd's options for this user and this connection; None if they can't be read. Takes at most 5 s.
 
-    sshd(8) wants a host key it can load before it prints them: any key does, so it gets one made for this alone.
+    sshd(8) needs a host key that it can load before it prints them: any key does, so create a temporary one.
     """
     sshd = find_sshd()
     if not sshd or not shutil.which("ssh-keygen"):
@@ -72,20 +72,20 @@ def effective_options() -> Options | None:
         key = Path(directory, "key")
         try:
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], timeout_s=2)
-            said = run([sshd, "-T", "-h", str(key), "-C", _connection()], timeout_s=3)
+            output = run([sshd, "-T", "-h", str(key), "-C", _connection()], timeout_s=3)
         except GearsError:
             return None
-    pairs = (line.partition(" ") for line in said.splitlines())
+    pairs = (line.partition(" ") for line in output.splitlines())
     return {name.lower(): value for name, _, value in pairs}
 
 
 def find_sshd() -> str | None:
-    """Find sshd, in $PATH or where systems have it; None where it is not."""
+    """Find sshd in $PATH or in the usual directories; None if it is missing."""
     return shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
 
 
 def _connection() -> str:
-    """Return this session's own connection, where it has one, for `Match` lines."""
+    """Return this session's connection, for `Match` lines; a local one if it has none."""
     words = os.environ.get("SSH_CONNECTION", "").split()
     address, _, own, port = words if len(words) == 4 else ("127.0.0.1", "", "127.0.0.1", "22")
     return f"user={this_host().user},host={address},addr={address},laddr={own},lport={port}"

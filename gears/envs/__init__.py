@@ -1,1 +1,1 @@
-"""Environments beside the one gears runs in: what is made for a person, and offered to her as kernels."""
+"""Environments other than gears' own: created for the user, and offered as kernels."""

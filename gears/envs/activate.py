@@ -1,4 +1,4 @@
-"""An environment as a command, a shell or a lab uses it."""
+"""Run a command, a shell or a lab in an environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def usable(name: str) -> str:
     environment, where = registry.find(run, name), place(run)
     condition = registry.condition(environment)
     if condition.state != "ready" and "ipykernel" not in condition.reason:
-        raise GearsError(f"{name} {condition.reason}", next=condition.next)
+        raise GearsError(f"{name}: {condition.reason}", next=condition.next)
     files.ensure_private(where.root)
     kernel.ensure_scripts(environment, where)
     return str(where.runner(name))

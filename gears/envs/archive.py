@@ -1,27 +1,27 @@
-"""The archive of an environment, as it is known on disk: where it is, and whether the environment is still the same.
+"""The archive of an environment on disk: where it is, and whether the environment has changed since.
 
     <packs>/NAME.tar.gz    the archive, 0600
-    <packs>/NAME.json      of what it was made, and its size
+    <packs>/NAME.json      its record: what it was made from, and its size
 
-Read in jobs by a bare Python, so this imports little.
+Jobs import this under a bare Python, so it imports little.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from gears.envs.paths import place
-from gears.system import files
+from gears.system import records
 
 MARK = ".gears-copy"
-"""In a copy on a node: a file as old as the environment was when it was copied."""
+"""A file in a copy on a node, with the modification time that the environment had when it was copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """`of`: what the environment was like (`fingerprint`). `base`: the Python elsewhere on which it stands, or ""."""
+    """`of`: the `fingerprint` of the environment. `base`: the external Python that it needs, or ""."""
 
     name: str
     prefix: str
@@ -34,26 +34,26 @@ class Pack:
 
 
 def directory(run: Path) -> Path:
-    """Return where archives are, for all sites. `run`: of $GEARS_HOME."""
+    """Return the directory of archives, for all sites. `run`: $GEARS_HOME/run."""
     return place(run).root / "packs"
 
 
 def archive_of(packs: Path, name: str) -> Path:
-    """Return the path of an environment's archive, which need not be there."""
+    """Return the path of an environment's archive, which need not exist."""
     return packs / f"{name}.tar.gz"
 
 
-def write_pack(packs: Path, pack: Pack) -> None:
-    """Write the record of an archive."""
-    files.write_record(packs / f"{pack.name}.json", asdict(pack))
+def save_pack(packs: Path, pack: Pack) -> None:
+    """Write the record of an archive. Raises OSError."""
+    records.save(packs / f"{pack.name}.json", pack)
 
 
-def read_pack(packs: Path, name: str) -> Pack | None:
-    """Read the record of an archive; None if there is no archive, or nobody knows of what."""
+def load_pack(packs: Path, name: str) -> Pack | None:
+    """Load the record of an archive; None if there is no archive, or its record is missing or does not match it."""
+    pack = records.load(Pack, packs / f"{name}.json")
     try:
-        pack = Pack(**files.read_record(packs / f"{name}.json"))
-        return pack if archive_of(packs, name).stat().st_size == pack.bytes else None
-    except (TypeError, OSError):
+        return pack if pack and archive_of(packs, name).stat().st_size == pack.bytes else None
+    except OSError:
         return None
 
 
@@ -64,10 +64,10 @@ def pack_names(packs: Path) -> list[str]:
 
 def remove_pack(packs: Path, name: str) -> bool:
     """Remove an archive, its record first: an archive without one is never used. False if there was none."""
-    there = archive_of(packs, name).exists()
+    existed = archive_of(packs, name).exists()
     (packs / f"{name}.json").unlink(missing_ok=True)
     archive_of(packs, name).unlink(missing_ok=True)
-    return there
+    return existed
 
 
 def is_fresh(pack: Pack) -> bool:
@@ -76,22 +76,22 @@ def is_fresh(pack: Pack) -> bool:
 
 
 def state(packs: Path, name: str) -> str:
-    """Return "" (not packed), fresh, or stale: the environment has changed since, and jobs do not use the archive."""
-    pack = read_pack(packs, name)
+    """Return "" (not packed), "fresh", or "stale": the environment has changed, and jobs do not use the archive."""
+    pack = load_pack(packs, name)
     return "" if pack is None else "fresh" if is_fresh(pack) else "stale"
 
 
 def fingerprint(prefix: Path) -> str:
-    """Compute what changes when a package is installed, replaced or removed: 16 hexadecimal digits.
+    """Compute a value that changes when a package is installed, replaced or removed: 16 hexadecimal digits.
 
-    Looks at some hundred files, and reads none.
+    Stats some hundred files, and reads none.
     """
     patterns = ("lib/python3*/site-packages/*.dist-info", "lib/python3*/site-packages/*.pth", "conda-meta/*.json")
     found = [path for pattern in patterns for path in prefix.glob(pattern)]
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for path in sorted([*found, prefix / "pyvenv.cfg"]):
         try:
-            seen.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
+            digest.update(f"{path.relative_to(prefix)} {path.stat().st_mtime_ns}\n".encode())
         except OSError:
             continue
-    return seen.hexdigest()[:16]
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What conda, mamba and micromamba are told. Pure.
+"""Commands for conda, mamba and micromamba. Pure.
 
 conda and mamba read a file by `env create`, micromamba by `create` (mamba.readthedocs.io, "Micromamba user guide").
 """
@@ -10,7 +10,7 @@ from gears.envs.tools import Order, Plan, Step
 
 
 def plan_create(order: Order) -> Plan:
-    """Plan a new environment, from names of packages or from an environment.yml."""
+    """Plan a new environment, from package names or from an environment.yml."""
     if order.spec.kind == "packages":
         python = f"python={order.python}" if order.python else "python"
         words = ("create", "--yes", *_into(order), *_channels(order), python, *order.spec.packages, *order.more)
@@ -20,10 +20,10 @@ def plan_create(order: Order) -> Plan:
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
-    """Plan what brings an environment to its specification; with `upgrade`, to the newest of it.
+    """Plan an update of an environment to its specification; with `upgrade`, to the newest versions.
 
-    mamba and micromamba leave alone what satisfies a file, and `update --file` installs nothing new (mamba issues 854,
-    2196): so first what the file adds, then the newest of all that was asked for.
+    mamba and micromamba keep installed packages that satisfy a file, and `update --file` installs nothing new (mamba
+    issues 854, 2196). So install what the file adds first, then update all that was requested.
     """
     if order.spec.kind == "packages":
         return plan_add(order, order.spec.packages) if order.spec.packages else Plan((_plan_newest(order),))
@@ -34,14 +34,14 @@ def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
-    """Plan the installation of more packages, from the channels of the order."""
+    """Plan the installation of additional packages from the channels of the order."""
     install = (order.tool.program, "install", "--yes", *_into(order), *_channels(order), *words)
     return Plan((Step("solving and installing", install),))
 
 
 def _plan_newest(order: Order) -> Step:
     update = (order.tool.program, "update", "--yes", *_into(order), *_channels(order), "--all")
-    return Step("looking for newer versions", update)
+    return Step("updating to newer versions", update)
 
 
 def _channels(order: Order) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def _into(order: Order) -> tuple[str, str]:
 
 
 def _with_file(order: Order, words: tuple[str, ...]) -> Plan:
-    """Plan a command that reads our own copy of the file, with the added packages. The person's file is not changed."""
+    """Plan a command that reads our copy of the file, with the added packages. The user's file is not changed."""
     import yaml
 
     assert order.spec.file is not None

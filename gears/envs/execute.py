@@ -1,4 +1,4 @@
-"""Carrying out what was planned for an environment: one at a time, with progress, and in plain words where it fails."""
+"""Run the plan for an environment: one at a time, with progress, and with the cause of a failure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from gears.envs import registry
 from gears.envs.paths import Place
 from gears.envs.registry import Environment
 from gears.envs.tools import Plan, Step, own_caches
@@ -18,36 +19,36 @@ from gears.system import files, processes
 from gears.system.commands import run_logged
 from gears.system.progress import Progress
 
-TELL_EVERY_S = 3.0
+REPORT_EVERY_S = 3.0
 PATIENCE_S = 3600.0
-"""For another command that works at the same environment; a large one on a slow home takes long."""
+"""For another command that changes the same environment: a large one on a slow home takes long."""
 
 FULL = r"no space left|disk quota exceeded|errno 28|errno 122|enospc|edquot"
 UNREACHABLE = (
     r"name resolution|could not resolve|not known|failed to lookup|network is unreachable|timed out"
     r"|connection (refused|reset|failed)|failed to fetch|connect error"
 )
-"""Asked for before what follows: pip without a network says, at last, that there is no such package."""
+"""Checked before `UNSOLVABLE`: pip without a network finally reports that no such package exists."""
 
 UNSOLVABLE = r"unsatisfiable|no solution|could not solve|cannot solve|nothing provides|does not exist|no matching distr"
 
 
 @contextlib.contextmanager
-def held(where: Place, name: str, say: Progress) -> Iterator[int]:
-    """Hold the lock of an environment: nobody else works at it meanwhile. Waits for an hour, then raises NotReachable.
+def locked(where: Place, name: str, say: Progress) -> Iterator[int]:
+    """Hold the lock of an environment, so that no other command changes it. Raises NotReachable after an hour.
 
-    The descriptor is for the programs that are run: if we are killed, one that outlives us keeps the others waiting
-    until it is done.
+    Pass the descriptor to the programs that are run: if this process is killed, a program that outlives it holds the
+    lock until it ends.
     """
     for directory in (where.root.parent, where.root):
         files.ensure_private(directory)
-    began, told = time.monotonic(), False
+    began, reported = time.monotonic(), False
     while (lock := files.try_lock(where.lock(name))) is None:
-        if not told:
-            say(f"another command is at work on {name}; waiting for it")
-            told = True
+        if not reported:
+            say(f"another command is changing {name}; waiting for it")
+            reported = True
         if time.monotonic() - began > PATIENCE_S:
-            raise NotReachable(f"{name} has been worked at for an hour by another command", next="gears env list")
+            raise NotReachable(f"another command has been changing {name} for an hour", next="gears env list")
         time.sleep(0.1)
     try:
         yield lock
@@ -55,18 +56,18 @@ def held(where: Place, name: str, say: Progress) -> Iterator[int]:
         os.close(lock)
 
 
-def note(where: Place, environment: Environment, state: str) -> Environment:
-    """Write down what the environment is now."""
+def save_state(where: Place, environment: Environment, state: str) -> Environment:
+    """Save the environment's record with a new state, and return the environment with it."""
     maker = None if state == "ready" else processes.this_process()
-    noted = replace(environment, state=state, maker=maker)
-    files.write_record(where.record(environment.name), noted.as_record())
-    return noted
+    changed = replace(environment, state=state, maker=maker)
+    registry.save(where, changed)
+    return changed
 
 
 def carry_out(plan: Plan, where: Place, environment: Environment, say: Progress, *, lock: int) -> None:
     """Write the files of the plan, then run its steps.
 
-    Raises CommandFailed with the cause, and what to type; GearsError if a file can't be written.
+    Raises CommandFailed with the cause and the next command; GearsError if a file can't be written.
     """
     try:
         for file, text in plan.files.items():
@@ -86,51 +87,54 @@ def _run(step: Step, where: Place, environment: Environment, say: Progress, lock
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(output, f"\n== {' '.join(step.argv)}\n".encode())
-        status = run_logged(step.argv, output, watch=progress.tell, env=environ, keep=[lock])
+        status = run_logged(step.argv, output, watch=progress.report, env=environ, keep=[lock])
     except OSError as exc:
-        raise GearsError(f"{log}: {exc.strerror}", next="df -h ~   (make room, and again)") from exc
+        raise GearsError(f"{log}: {exc.strerror}", next="df -h ~   (free space, then try again)") from exc
     finally:
         os.close(output)
     if status != 0:
-        raise why(step, files.read_text(log, last_bytes=4000), status, log)
+        raise explain_failure(step, files.read_text(log, last_bytes=4000), status, log)
 
 
 class StepProgress:
-    """Tells now and then how long a step has taken, and what its tool printed last."""
+    """Reports at intervals how long a step has taken, and the last line that its tool printed."""
 
     def __init__(self, what: str, log: Path, say: Progress) -> None:
         self.what, self.log, self.say = what, log, say
-        self.began = self.told = time.monotonic()
+        self.began = self.reported = time.monotonic()
 
-    def tell(self) -> None:
-        """Say what is done, and where its log is; later, every 3 s, how long it has taken."""
+    def report(self) -> None:
+        """Report the step and its log; later, every 3 s, how long it has taken."""
         now = time.monotonic()
-        if self.told == self.began:
+        if self.reported == self.began:
             self.say(f"{self.what}   (log: {self.log})")
-            self.told = now + 1e-6
-        elif now - self.told > TELL_EVERY_S:
-            self.told = now
+            self.reported = now + 1e-6
+        elif now - self.reported > REPORT_EVERY_S:
+            self.reported = now
             self.say(f"{self.what}: {now - self.began:.0f} s{_last_line(self.log)}")
 
 
-def why(step: Step, words: str, status: int, log: Path) -> CommandFailed:
-    """Explain what a tool's last words mean. Pure."""
-    said = words.rpartition("\n== ")[2].partition("\n")[2].strip()
-    tail = "\n".join(f"    {line}" for line in said.splitlines()[-12:])
+def explain_failure(step: Step, text: str, status: int, log: Path) -> CommandFailed:
+    """Explain a failure by the end of the tool's log. Pure."""
+    output = text.rpartition("\n== ")[2].partition("\n")[2].strip()
+    tail = "\n".join(f"    {line}" for line in output.splitlines()[-12:])
     what = f"{step.what} failed ({Path(step.argv[0]).name}, exit {status})"
-    if re.search(FULL, said, re.IGNORECASE):
-        cause, fix = "the disk or your quota is full", "du -sh ~/.cache ~/*   (make room, and again)"
-    elif re.search(UNREACHABLE, said, re.IGNORECASE):
-        cause, fix = "its packages can't be reached from here", "export https_proxy=http://HOST:PORT   (and again)"
-    elif re.search(UNSOLVABLE, said, re.IGNORECASE):
-        cause, fix = "what is asked for does not go together, or is not to be had", f"less {log}"
+    if re.search(FULL, output, re.IGNORECASE):
+        cause, fix = "the disk or your quota is full", "du -sh ~/.cache ~/*   (free space, then try again)"
+    elif re.search(UNREACHABLE, output, re.IGNORECASE):
+        cause, fix = (
+            "the package index can't be reached from here",
+            "export https_proxy=http://HOST:PORT   (then try again)",
+        )
+    elif re.search(UNSOLVABLE, output, re.IGNORECASE):
+        cause, fix = "the requested packages conflict or are not available", f"less {log}"
     else:
-        cause, fix = "its last words are", f"less {log}"
-    return CommandFailed(f"{what}: {cause}\n{tail}", stderr=said, next=fix)
+        cause, fix = "the end of its output is", f"less {log}"
+    return CommandFailed(f"{what}: {cause}\n{tail}", stderr=output, next=fix)
 
 
 def _environ() -> dict[str, str]:
-    """Return the person's own variables, less what speaks of another environment."""
+    """Return the user's variables without those that refer to another environment."""
     others = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "VIRTUAL_ENV", "CONDA_PREFIX")
     return {name: value for name, value in os.environ.items() if name not in others} | {
         "PIP_USER": "0",

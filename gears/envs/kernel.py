@@ -1,5 +1,6 @@
-"""An environment as a kernel: a static kernelspec, and the scripts that activate the environment. No Python of gears
-is started for it, no `conda run`, and nothing is scanned when JupyterLab starts.
+"""An environment as a kernel: a static kernelspec, and the scripts that activate the environment.
+
+It needs neither gears' Python nor `conda run`, and nothing is scanned when JupyterLab starts.
 
 jupyter-client.readthedocs.io, "Making kernels for Jupyter": kernel specs.
 """
@@ -18,7 +19,7 @@ from gears.system import files
 from gears.system.templates import render
 
 LAUNCHER = Path(__file__).parents[1] / "lab" / "kernel_launcher.py"
-"""Every Python can run it. (`gears.lab.jupyter.kernels` knows it too, but imports all of Jupyter's server.)"""
+"""Runs under any Python. (`gears.lab.jupyter.kernels` has the path too, but imports all of Jupyter's server.)"""
 
 
 def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
@@ -37,12 +38,12 @@ def plan_kernelspec(environment: Environment, where: Place) -> dict[str, Any]:
 
 
 def shell_for(environment: Environment) -> str:
-    """Find the shell for the scripts of an environment: bash for conda, whose packages bring scripts written for it."""
+    """Find the shell for an environment's scripts: bash for conda, whose packages include scripts for bash."""
     return (shutil.which("bash") if environment.family == "conda" else None) or "/bin/sh"
 
 
 def ensure_scripts(environment: Environment, where: Place) -> None:
-    """Write the scripts that activate the environment and run a command in it, where they differ."""
+    """Write the scripts that activate the environment and run a command in it, unless they are current."""
     files.ensure_private(where.start)
     values = {"name": environment.name, "prefix": environment.prefix, "family": environment.family}
     activate = render("env-activate.sh.j2", mark=MARK, **values)
@@ -52,7 +53,7 @@ def ensure_scripts(environment: Environment, where: Place) -> None:
 
 
 def ensure_kernelspec(environment: Environment, where: Place) -> None:
-    """Offer the environment from now on. The scripts must be there."""
+    """Write the kernelspec, so that JupyterLab offers the environment. The scripts must exist."""
     file = where.kernelspec(environment.name)
     for directory in (where.jupyter, where.kernels, file.parent):
         files.ensure_private(directory)
@@ -60,18 +61,18 @@ def ensure_kernelspec(environment: Environment, where: Place) -> None:
 
 
 def withdraw(name: str, where: Place) -> None:
-    """Offer the environment no more. Kernels that run are not touched."""
+    """Remove the kernelspec, so that JupyterLab no longer offers the environment. Running kernels are not affected."""
     shutil.rmtree(where.kernelspec(name).parent, ignore_errors=True)
 
 
-def forget_scripts(name: str, where: Place) -> None:
+def remove_scripts(name: str, where: Place) -> None:
     """Remove the scripts of an environment, if there are any."""
     for file in (where.activate(name), where.runner(name)):
         file.unlink(missing_ok=True)
 
 
 def offered(where: Place) -> list[str]:
-    """List the names of the environments that have a kernelspec of ours."""
+    """List the names of the environments that have a kernelspec of gears."""
     found = []
     for file in sorted(where.kernels.glob("*/kernel.json")):
         gears = files.read_record(file).get("metadata", {}).get("gears", {})

@@ -1,4 +1,4 @@
-"""What an environment should consist of, as its package managers wrote it down. Pure: text in, packages out.
+"""The packages and files of an environment, as its package managers recorded them. Pure: text in, packages out.
 
 RECORD of each *.dist-info: https://packaging.python.org/en/latest/specifications/recording-installed-packages/
 conda-meta/*.json: https://docs.conda.io/projects/conda-build/en/latest/resources/package-spec.html (`paths.json`, as
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 LINKED = ("softlink", "directory")
-"""Kinds of a conda path whose size and hash are those of what they lead to, or none."""
+"""Kinds of a conda path whose size and hash are those of the target, or missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file that should be there. `path` is absolute. None and "": nobody wrote it down."""
+    """A file that should exist. `path` is absolute. None and "": not recorded."""
 
     path: str
     size: int | None = None
@@ -31,13 +31,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """What a package manager wrote down of a package."""
+    """A package, as its package manager recorded it."""
 
     name: str
     version: str
-    tool: str  # "conda", or "pip" for whoever writes a RECORD: pip, uv and their like
+    tool: str  # "conda", or "pip" for any tool that writes a RECORD, such as pip and uv
     entries: tuple[Entry, ...]
-    origin: str = ""  # where pip is to take it from again, if not from its index
+    origin: str = ""  # where pip gets it again, if not from its index
 
 
 def parse_dist_info(directory: str) -> tuple[str, str]:
@@ -47,19 +47,19 @@ def parse_dist_info(directory: str) -> tuple[str, str]:
 
 
 def read_name(metadata: str) -> tuple[str, str]:
-    """Read name and version in a METADATA file (core metadata: its head is that of a mail); "" for what is missing."""
+    """Read name and version in a METADATA file (core metadata: mail headers); "" for a missing one."""
     head = dict(line.split(": ", 1) for line in metadata.partition("\n\n")[0].splitlines() if ": " in line)
     return head.get("Name", "").strip(), head.get("Version", "").strip()
 
 
 def read_requirements(metadata: str) -> list[str]:
-    """Read what a package needs in its METADATA (Requires-Dist)."""
+    """Read the requirements in a package's METADATA (Requires-Dist)."""
     head = metadata.partition("\n\n")[0].splitlines()
     return [line.removeprefix("Requires-Dist:").strip() for line in head if line.startswith("Requires-Dist:")]
 
 
 def read_conda_depends(text: str) -> list[str]:
-    """Read what a package needs in its record in conda-meta/, but for the machine's, which begins with __."""
+    """Read the requirements in a package's record in conda-meta/, except those of the machine (`__*`)."""
     try:
         depends = json.loads(text).get("depends", [])
     except (ValueError, AttributeError):
@@ -68,7 +68,7 @@ def read_conda_depends(text: str) -> list[str]:
 
 
 def read_record(text: str, site_packages: str) -> tuple[Entry, ...]:
-    """Read the files of a RECORD, but for bytecode: a Python that misses that makes it anew."""
+    """Read the files of a RECORD, except bytecode, which Python can regenerate."""
     return tuple(_record_entries(text, site_packages))
 
 
@@ -83,7 +83,7 @@ def _record_entries(text: str, site_packages: str) -> Iterator[Entry]:
 
 
 def read_origin(text: str, name: str) -> str:
-    """Return how pip is told of a package that came from no index; "" if `text` does not say.
+    """Return pip's argument for a package that came from no index; "" if `text` has none.
 
     `text`: the package's direct_url.json (PEP 610).
     """
@@ -99,7 +99,7 @@ def read_origin(text: str, name: str) -> str:
 
 
 def _hexadecimal(digest: str) -> str:
-    """Convert from base64 with the letters of URLs and without padding; "" if it is none."""
+    """Convert URL-safe base64 without padding to hexadecimal; "" if it is invalid."""
     try:
         return base64.urlsafe_b64decode(digest + "=" * (-len(digest) % 4)).hex()
     except ValueError:
@@ -107,7 +107,7 @@ def _hexadecimal(digest: str) -> str:
 
 
 def read_conda_record(text: str, prefix: str) -> Package | None:
-    """Read the package of a file in conda-meta/; None if the file is no such record any more."""
+    """Read the package of a file in conda-meta/; None if the file is not a valid record."""
     try:
         record = json.loads(text)
         name, version = str(record["name"]), str(record["version"])
@@ -121,7 +121,7 @@ def read_conda_record(text: str, prefix: str) -> Package | None:
 def _conda_entry(path: dict[str, Any], prefix: str) -> Entry:
     """Read one path of a conda record.
 
-    Where the prefix was written into a text, its size is another, and its hash the one that was taken afterwards.
+    If the prefix was written into the file, its size differs, and its hash is the one computed after installation.
     """
     absolute = os.path.join(prefix, str(path["_path"]))
     if path.get("path_type") in LINKED or path.get("no_link"):
@@ -133,7 +133,7 @@ def _conda_entry(path: dict[str, Any], prefix: str) -> Entry:
 
 
 def script_interpreter(head: str) -> str | None:
-    """Return the absolute path of the program that a script names on its first line, or for a long path on its second.
+    """Return the absolute path of a script's interpreter, from its first line, or for a long path from its second.
 
     None: it names none, or one that is searched for on PATH or relative to the script.
     """

@@ -1,4 +1,4 @@
-"""What pixi is told. Pure. It keeps an environment below its manifest, so the manifest is copied there.
+"""Commands for pixi. Pure. pixi keeps an environment below its manifest, so the manifest is copied there.
 
 pixi.sh/latest/reference/cli: install, add, update, workspace export.
 """
@@ -31,12 +31,12 @@ def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
-    """Plan `pixi add`, for more packages."""
+    """Plan `pixi add`, for additional packages."""
     return Plan((Step("solving and installing", (*_pixi(order, "add"), *words)),))
 
 
 def plan_export(order: Order) -> Step:
-    """Plan `pixi workspace export`, which prints an environment file of conda."""
+    """Plan `pixi workspace export`, which prints a conda environment file."""
     argv = (order.tool.program, "workspace", "export", "conda-environment", "--manifest-path", str(_manifest(order)))
     return Step("export", argv)
 

@@ -1,7 +1,7 @@
-"""`gears kernel prune`: kernels that Jupyter offers and nobody could start.
+"""`gears kernel prune`: kernels that Jupyter offers and that can't be started.
 
-Ours whose environment is gone are removed. Others, in the person's own directory, are hers: they are named, and removed
-only where she says so. Those of a virtual environment or of the system are not looked at.
+Kernels of gears whose environment is missing are removed. Others, in the user's own directory, are listed, and removed
+only on request. Those of a virtual environment or of the system are not checked.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ from gears.system import files
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """`why`: the program that is gone. `removed`: it was."""
+    """A kernel that can't be started. `why`: what is missing. `removed`: whether its kernelspec was removed."""
 
     name: str
     directory: Path
     why: str
-    ours: bool
     removed: bool
 
 
-def prune(run: Path, *, theirs: bool, environ: Mapping[str, str] = os.environ) -> list[Dead]:
-    """Withdraw our kernels that can't be started, and find the person's own. `theirs`: remove those, too."""
+def prune(run: Path, *, users_own: bool, environ: Mapping[str, str] = os.environ) -> list[Dead]:
+    """Remove kernels of gears that can't be started, and find the user's own. `users_own`: remove those too."""
     where = place(run)
     found = []
     for name in kernel.offered(where):
-        environment = registry.read(where, name)
+        environment = registry.load(where, name)
         condition = (
             registry.condition(environment) if environment else registry.Condition("broken", "the environment is gone")
         )
         if condition.state != "ready":
             kernel.withdraw(name, where)
-            found.append(Dead(name, where.kernelspec(name).parent, condition.reason, ours=True, removed=True))
-    for directory, program in dead_specs(own_kernels(environ)):
-        if theirs:
+            found.append(Dead(name, where.kernelspec(name).parent, condition.reason, removed=True))
+    for directory, program in dead_specs(user_kernels(environ)):
+        if users_own:
             shutil.rmtree(directory, ignore_errors=True)
-        found.append(Dead(directory.name, directory, f"{program} is gone", ours=False, removed=not directory.exists()))
+        found.append(Dead(directory.name, directory, f"{program} is gone", removed=not directory.exists()))
     return found
 
 
 def settle(where: Place) -> None:
-    """Offer each environment that can be used, and no other. Leave alone one that is being worked at."""
+    """Offer each environment that can be used, and no other. Skip one that another command is changing."""
     for environment in registry.every(where):
-        if _is_offered_rightly(environment, where):
+        if _is_consistent(environment, where):
             continue
         lock = files.try_lock(where.lock(environment.name))
         if lock is None:
             continue
         try:
-            now = registry.read(where, environment.name)
-            if now and not _is_offered_rightly(now, where):
-                _correct(now, where)
+            current = registry.load(where, environment.name)
+            if current and not _is_consistent(current, where):
+                _correct(current, where)
         finally:
             os.close(lock)
 
 
-def _is_offered_rightly(environment: Environment, where: Place) -> bool:
+def _is_consistent(environment: Environment, where: Place) -> bool:
+    """Tell whether the environment is offered if, and only if, it can be used."""
     offered = where.kernelspec(environment.name).exists()
     return offered == (registry.condition(environment).state == "ready")
 
@@ -77,15 +77,15 @@ def _correct(environment: Environment, where: Place) -> None:
         kernel.withdraw(environment.name, where)
 
 
-def own_kernels(environ: Mapping[str, str]) -> Path:
-    """Return where `ipykernel install --user` puts kernelspecs (jupyter_core.paths.jupyter_data_dir)."""
+def user_kernels(environ: Mapping[str, str]) -> Path:
+    """Return the directory of `ipykernel install --user` (jupyter_core.paths.jupyter_data_dir)."""
     home = Path(environ.get("HOME") or Path.home())
     data = environ.get("JUPYTER_DATA_DIR") or Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "jupyter"
     return Path(data) / "kernels"
 
 
 def dead_specs(kernels: Path) -> Iterator[tuple[Path, str]]:
-    """Yield kernelspecs whose program is a path that leads nowhere: the directory, and that path."""
+    """Yield each kernelspec whose program does not exist: its directory, and the program's path."""
     for file in sorted(kernels.glob("*/kernel.json")):
         argv = files.read_record(file).get("argv")
         program = str(argv[0]) if isinstance(argv, list) and argv else ""

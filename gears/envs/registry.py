@@ -1,6 +1,7 @@
-"""Which environments there are, as their records in the home say, and whether they can be used. Only reads.
+"""The environments that are registered, as their records in the home say, and whether they can be used.
 
-A record is written before anything is made and says `making` until all is there. What is not `ready` is never offered.
+A record is written before anything is made and says `making` until the environment is complete. An environment that is
+not `ready` is never offered.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gears.envs.paths import Place, place
 from gears.errors import UsageError
-from gears.system import files, processes
+from gears.system import files, processes, records
 
 BASE = "base"
-"""Gears' own."""
+"""Gears' own environment."""
 
 RESERVED = (BASE, "python3", "python")
-"""Names that mean gears' own environment, to us or to Jupyter."""
+"""Names that mean gears' own environment, to gears or to Jupyter."""
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
@@ -30,8 +30,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 class Environment:
     """`tool`: conda, mamba, micromamba, pixi, uv or venv; `program`: its path. `family`: how its files are laid out.
 
-    `source`: what it was made from, in words. `adopted`: somebody else's work, which is left as it is.
-    `state`: ready, making, updating or removing; `maker`: who is at it.
+    `source`: what it was made from, as text. `adopted`: not made by gears, and not changed by it.
+    `state`: ready, making, updating or removing; `maker`: the process that does so.
     """
 
     name: str
@@ -51,19 +51,28 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Return the path of its Python, which need not be there."""
+        """Return the path of its Python, which need not exist."""
         return self.prefix / "bin" / "python"
 
-    def as_record(self) -> files.Record:
-        """Return what is written to its record. `maker`: a line as `processes.parse` reads it, or ""."""
-        maker = processes.line(self.maker).strip() if self.maker else ""
-        words = ("name", "tool", "program", "source", "created", "adopted", "state")
-        return {word: getattr(self, word) for word in words} | {"prefix": str(self.prefix), "maker": maker}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentRecord:
+    """`NAME.json`: an `Environment` as JSON has it. `maker`: a line as `processes.parse` reads it, or ""."""
+
+    name: str
+    tool: str
+    program: str = ""
+    source: str = ""
+    created: str = ""
+    adopted: bool = False
+    state: str = "ready"
+    prefix: str
+    maker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Whether an environment can be used. state: ready, making, or broken, with the reason and what to type."""
+    """Whether an environment can be used. `state`: ready, making, or broken; `next`: the command to run."""
 
     state: str
     reason: str = ""
@@ -71,53 +80,60 @@ class Condition:
 
 
 def check_name(name: str) -> str:
-    """Return the name. Raises UsageError for a word that can be no environment's name."""
+    """Return the name. Raises UsageError if it is not a valid name of an environment."""
     if not re.fullmatch(NAME, name):
         shown = ascii(name) if len(name) <= 40 else f"{name[:40]!a}…"
         raise UsageError(
-            f"{shown} is no name of an environment: up to 64 letters, digits, ., _ and -, the first a letter or digit",
+            f"invalid environment name: {shown} (up to 64 letters, digits, ., _ and -; first a letter or digit)",
             next="gears env list",
         )
     return name
 
 
 def find(run: Path, name: str) -> Environment:
-    """Find an environment by its name. Raises UsageError if none is called so."""
+    """Find an environment by its name. Raises UsageError if there is none."""
     if check_name(name) == BASE:
         return Environment(BASE, Path(sys.prefix), *_installer())
-    found = read(place(run), name)
+    found = load(place(run), name)
     if found is None:
-        raise UsageError(f"no environment is called {name}", next="gears env list")
+        raise UsageError(f"no such environment: {name}", next="gears env list")
     return found
 
 
-def read(where: Place, name: str) -> Environment | None:
-    """Read the record of an environment; None where there is none."""
-    record = files.read_record(where.record(name))
-    return _from_record(record) if record.get("prefix") else None
+def load(where: Place, name: str) -> Environment | None:
+    """Load an environment by its record; None if there is none, or an incomplete one."""
+    record = records.load(EnvironmentRecord, where.record(name))
+    return _from_record(record) if record and record.prefix else None
+
+
+def save(where: Place, environment: Environment) -> None:
+    """Replace the record of an environment. Raises OSError."""
+    records.save(where.record(environment.name), to_record(environment))
 
 
 def every(where: Place) -> Iterator[Environment]:
     """Yield every environment, in alphabetical order."""
     for file in sorted(where.root.glob("[!.]*.json")):
-        if found := read(where, file.stem):
+        if found := load(where, file.stem):
             yield found
 
 
 def condition(environment: Environment) -> Condition:
-    """Tell whether an environment can be used. Looks at a few files, and runs nothing."""
+    """Tell whether an environment can be used. Checks a few files, and runs nothing."""
     name, busy = environment.name, environment.state != "ready"
     if busy and environment.maker and environment.maker.alive() is not False:
-        return Condition("making", f"is being worked at on {environment.maker.host} ({environment.state})")
+        return Condition("making", f"is being changed on {environment.maker.host} ({environment.state})")
     if environment.state == "making":
-        return Condition("broken", "was never finished", f"gears env create {name} …   (or: gears env remove {name})")
+        return Condition(
+            "broken", "was not created completely", f"gears env create {name} …   (or: gears env remove {name})"
+        )
     if environment.state == "removing":
-        return Condition("broken", "is half removed", f"gears env remove {name}")
+        return Condition("broken", "was not removed completely", f"gears env remove {name}")
     if environment.state == "updating":
-        return Condition("broken", "its last update did not end well", f"gears env update {name}")
+        return Condition("broken", "its last update failed", f"gears env update {name}")
     if not environment.python.exists():
-        mend = f"gears env remove {name}" if environment.adopted else f"gears env verify {name}"
-        return Condition("broken", f"{environment.python} is gone", mend)
+        fix = f"gears env remove {name}" if environment.adopted else f"gears env verify {name}"
+        return Condition("broken", f"{environment.python} is gone", fix)
     if not has_ipykernel(environment.prefix):
         return Condition("broken", "has no ipykernel", f"gears env update {name} --ipykernel")
     return Condition("ready")
@@ -126,8 +142,8 @@ def condition(environment: Environment) -> Condition:
 def has_ipykernel(prefix: Path) -> bool:
     """Tell whether Jupyter can start a kernel in it.
 
-    Looks where pip and conda install, without starting a Python. A venv may see the packages of the Python it was made
-    of (pyvenv.cfg: include-system-site-packages).
+    Looks where pip and conda install, without starting Python. A venv can see the packages of its base Python
+    (pyvenv.cfg: include-system-site-packages).
     """
     if any(prefix.glob("lib/python3*/site-packages/ipykernel/__init__.py")):
         return True
@@ -138,13 +154,36 @@ def has_ipykernel(prefix: Path) -> bool:
     return "include-system-site-packages = true" in files.read_text(prefix / "pyvenv.cfg")
 
 
-def _from_record(record: dict[str, Any]) -> Environment:
-    words = ("name", "tool", "program", "source", "created", "adopted", "state")
-    given = {word: record[word] for word in words if word in record}
-    return Environment(prefix=Path(record["prefix"]), maker=processes.parse(str(record.get("maker", ""))), **given)
+def to_record(environment: Environment) -> EnvironmentRecord:
+    """Convert an environment into its record."""
+    return EnvironmentRecord(
+        name=environment.name,
+        tool=environment.tool,
+        program=environment.program,
+        source=environment.source,
+        created=environment.created,
+        adopted=environment.adopted,
+        state=environment.state,
+        prefix=str(environment.prefix),
+        maker=processes.line(environment.maker).strip() if environment.maker else "",
+    )
+
+
+def _from_record(record: EnvironmentRecord) -> Environment:
+    return Environment(
+        name=record.name,
+        prefix=Path(record.prefix),
+        tool=record.tool,
+        program=record.program,
+        source=record.source,
+        created=record.created,
+        adopted=record.adopted,
+        state=record.state,
+        maker=processes.parse(record.maker),
+    )
 
 
 def _installer() -> tuple[str, str]:
-    """Return the tool of `make init`, which takes uv where there is one, and its path."""
+    """Return the tool of `make init`, which uses uv if it is installed, and its path."""
     uv = shutil.which("uv")
     return ("uv", uv) if uv else ("venv", "")

@@ -1,4 +1,4 @@
-"""What `gears env verify` found, how it is told, and the command that mends it. Pure."""
+"""The findings of `gears env verify`, as text and JSON, and the commands that repair them. Pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from gears.envs.registry import BASE, Environment
 
 SHOWN = 3
-"""Files that are named of each package; `--json` has all."""
+"""Files that are listed of each package; `--json` has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A file that is not as it should be."""
+    """A file that is damaged or missing."""
 
     path: str
-    what: str  # missing, size, hash, unreadable; or the path of the interpreter that a script names and that is gone
+    what: str  # missing, size, hash, unreadable; or the missing interpreter of a script
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A package of which not all is as it was installed. `origin`: where pip is to take it from, if not its index."""
+    """A package with damaged or missing files. `origin`: where pip gets it, if not from its index."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """A package of which there is no trace, and one that needs it. `wanted`: what the tool is told to get it."""
+    """A missing package, and one that requires it. `wanted`: the requirement to install."""
 
     name: str
     wanted: str
@@ -45,7 +45,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`interpreter`: why the environment's Python can't be used; None: it can."""
+    """The findings for an environment. `interpreter`: why its Python can't be used; None: it can."""
 
     prefix: str
     packages: int = 0
@@ -53,37 +53,37 @@ class Report:
     interpreter: str | None = None
     broken: tuple[Broken, ...] = ()
     absent: tuple[Absent, ...] = ()
-    scripts: tuple[Fault, ...] = ()  # of no package, and their interpreter is gone
-    leftovers: tuple[str, ...] = ()  # of installations that broke off
+    scripts: tuple[Fault, ...] = ()  # of no package, with a missing interpreter
+    leftovers: tuple[str, ...] = ()  # of interrupted installations
 
     @property
     def whole(self) -> bool:
-        """Tell whether nothing at all was found."""
+        """Tell whether there are no findings at all."""
         return not (self.unusable or self.absent or self.scripts or self.leftovers)
 
     @property
     def unusable(self) -> bool:
-        """Tell whether the Python or files of packages are broken; what else may be amiss was perhaps meant so."""
+        """Tell whether the Python or files of packages are broken; other findings may be intended."""
         return bool(self.interpreter or self.broken)
 
 
-def as_record(report: Report, name: str, mending: list[list[str]]) -> dict[str, Any]:
-    """Return the report for `--json`. `next`: the commands that mend it, quoted for a shell."""
-    commands = [shlex.join(command) for command in mending]
+def as_record(report: Report, name: str, repair: list[list[str]]) -> dict[str, Any]:
+    """Return the report for `--json`. `next`: the commands that repair it, quoted for a shell."""
+    commands = [shlex.join(command) for command in repair]
     return {"name": name, "whole": report.whole, **asdict(report), "next": commands}
 
 
-def as_text(report: Report, name: str, mending: list[list[str]]) -> str:
-    """Format the report for a person: one line for each finding, and the commands that mend it."""
+def as_text(report: Report, name: str, repair: list[list[str]]) -> str:
+    """Format the report as text: one line for each finding, and the commands that repair it."""
     if report.whole:
-        return f"{name}: {report.packages} packages, {report.files} files: all there"
+        return f"{name}: {report.packages} packages, {report.files} files: all present"
     lines = [f"{name}: {_summary(report)} ({report.prefix})"]
     lines += [f"  {report.interpreter}"] if report.interpreter else []
     lines += [f"  {_describe(broken, report.prefix)}" for broken in report.broken]
-    lines += [f"  {absent.name} is not there, and {absent.needed_by} needs it" for absent in report.absent]
+    lines += [f"  {absent.name} is missing, and {absent.needed_by} requires it" for absent in report.absent]
     lines += [f"  {_short(script.path, report.prefix)}: {script.what} is gone" for script in report.scripts]
-    lines += [f"  {_short(path, report.prefix)}: left by an installation that broke off" for path in report.leftovers]
-    return "\n".join([*lines, *(f"  next: {shlex.join(command)}" for command in mending)])
+    lines += [f"  {_short(path, report.prefix)}: left by an interrupted installation" for path in report.leftovers]
+    return "\n".join([*lines, *(f"  next: {shlex.join(command)}" for command in repair)])
 
 
 def _summary(report: Report) -> str:
@@ -92,8 +92,8 @@ def _summary(report: Report) -> str:
     if report.broken:
         return f"{len(report.broken)} of {report.packages} packages are broken"
     if report.absent:
-        return "packages are not there that others need"
-    return "scripts lead nowhere" if report.scripts else "an installation broke off"
+        return "required packages are missing"
+    return "scripts have no interpreter" if report.scripts else "an installation was interrupted"
 
 
 def _describe(broken: Broken, prefix: str) -> str:
@@ -110,17 +110,17 @@ def _short(path: str, prefix: str) -> str:
     return os.path.relpath(path, prefix) if path.startswith(prefix + os.sep) else path
 
 
-# --- what mends it -----------------------------------------------------------------------------------
+# --- repair ---------------------------------------------------------------------------------------
 
 
-def plan_mending(report: Report, environment: Environment) -> list[list[str]]:
-    """Return commands that install what is broken anew, in its version, and nothing else; each by the tool that has it.
+def plan_repair(report: Report, environment: Environment) -> list[list[str]]:
+    """Return commands that reinstall only what is broken, in the same version, with the tool that installed it.
 
-    With no Python left, or another one than the packages are for, all is to be made anew.
+    If the Python is missing, or not the one that the packages are for, recreate the whole environment.
     """
     conda = [broken for broken in report.broken if broken.tool == "conda"]
     if report.interpreter and not any(broken.name == "python" for broken in conda):
-        return _make_anew(environment)
+        return _recreate(environment)
     pip = [broken for broken in report.broken if broken.tool != "conda"]
     commands = [["rm", "-r", *report.leftovers]] if report.leftovers else []
     commands += [_conda_command(environment, conda)] if conda else []
@@ -142,7 +142,7 @@ def _pip(environment: Environment) -> list[str]:
     return [python, "-m", "pip", "install"]
 
 
-def _make_anew(environment: Environment) -> list[list[str]]:
+def _recreate(environment: Environment) -> list[list[str]]:
     if environment.name == BASE:
         return [["make", "fini", "init"]]
     remove = ["gears", "env", "remove", environment.name]
@@ -158,10 +158,10 @@ def _conda_command(environment: Environment, broken: list[Broken]) -> list[str]:
 
 
 def _pip_command(environment: Environment, broken: list[Broken]) -> list[str]:
-    """Return the command that installs these packages anew.
+    """Return the command that reinstalls these packages.
 
-    uv runs without its cache, since a file that was changed may be a hard link to it. pip takes an old package away by
-    its RECORD, and fails where that is gone, unless it is told that there is no old one.
+    uv runs without its cache, since a damaged file may be a hard link into it. pip removes the old package by its
+    RECORD, and fails if that is missing, unless it ignores what is installed.
     """
     wanted = [one.origin or f"{one.name}=={one.version}" for one in broken]
     if environment.tool == "uv" and environment.program:

@@ -1,4 +1,4 @@
-"""What an environment is to be made from: a file, or names of packages. Read, or refused, before anything is made."""
+"""The specification of an environment: a file, or package names. Checked before anything is made."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from typing import Any
 from gears.errors import UsageError
 
 PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._:/\[\],=<>!~^*@+ -]*"
-"""A requirement of pip or conda: name, extras, version. No option, and nothing a shell would read."""
+"""A requirement of pip or conda: name, extras, version. No options, and nothing special to a shell."""
 
 KINDS = "environment.yml, requirements.txt, pyproject.toml, uv.lock or pixi.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """kind: conda, pixi, requirements, project (pyproject.toml), locked (with a uv.lock) or packages."""
+    """What to install. `kind`: conda, pixi, requirements, project (pyproject.toml), locked (a uv.lock) or packages."""
 
     kind: str
     file: Path | None = None
     packages: tuple[str, ...] = ()
 
     def words(self) -> str:
-        """Describe it for a person: the path of the file, or the packages."""
+        """Describe it: the path of the file, or the packages."""
         return str(self.file) if self.file else " ".join(self.packages)
 
 
 def read_spec(file: str | None, packages: list[str]) -> Spec:
-    """Return what a file or names of packages ask for. Raises UsageError with what is wrong."""
+    """Read a file, or check package names. Raises UsageError with the reason."""
     if file and packages:
-        raise UsageError("either --from FILE or names of packages", next="gears env create --help")
+        raise UsageError("--from FILE can't be combined with package names", next="gears env create --help")
     for package in packages:
         if not re.fullmatch(PACKAGE, package):
-            raise UsageError(f"{package!a} is no package", next="gears env create NAME numpy 'xarray>=2024.1'")
+            raise UsageError(
+                f"invalid package specification: {package!a}", next="gears env create NAME numpy 'xarray>=2024.1'"
+            )
     if not file:
         return Spec("packages", packages=tuple(packages))
     path = Path(file).expanduser().absolute()
     if not path.is_file():
-        raise UsageError(f"{path}: there is no such file", next=f"ls {path.parent}")
+        raise UsageError(f"{path}: no such file", next=f"ls {path.parent}")
     return Spec(_kind(path), path)
 
 
@@ -57,7 +59,7 @@ def _kind(path: Path) -> str:
             return _kind_of_project(path)
         case _, ".txt" | ".in":
             return "requirements"
-    raise UsageError(f"{path.name}: not known as a specification; known: {KINDS}", next="gears env create --help")
+    raise UsageError(f"{path.name}: unsupported specification; supported: {KINDS}", next="gears env create --help")
 
 
 def _kind_of_project(path: Path) -> str:
@@ -65,7 +67,7 @@ def _kind_of_project(path: Path) -> str:
     if "pixi" in project.get("tool", {}):
         return "pixi"
     if "project" not in project:
-        raise UsageError(f"{path}: has no [project] table", next="gears env create --help")
+        raise UsageError(f"{path}: no [project] table", next="gears env create --help")
     return "locked" if path.with_name("uv.lock").is_file() else "project"
 
 
@@ -87,17 +89,17 @@ def read_conda(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"{path}: {' '.join(str(exc).split())}", next="gears env create --help") from exc
     if not isinstance(found, dict) or not isinstance(found.get("dependencies"), list):
-        raise UsageError(f"{path}: has no list of `dependencies`", next="gears env create --help")
+        raise UsageError(f"{path}: no list of `dependencies`", next="gears env create --help")
     return found
 
 
 def with_packages(content: dict[str, Any], packages: tuple[str, ...]) -> dict[str, Any]:
-    """Return an environment.yml that asks for these as well, unless it does. Its name and prefix are not taken over."""
-    asked = [item for item in content["dependencies"] if isinstance(item, str)]
-    names = {re.split(r"[ =<>!~\[]", item.rpartition("::")[2], maxsplit=1)[0].lower() for item in asked}
+    """Return an environment.yml that also requests these packages, without its name and prefix."""
+    requested = [item for item in content["dependencies"] if isinstance(item, str)]
+    names = {re.split(r"[ =<>!~\[]", item.rpartition("::")[2], maxsplit=1)[0].lower() for item in requested}
     more = [package for package in packages if re.split("[ =<>!~]", package, maxsplit=1)[0] not in names]
-    kept = {key: value for key, value in content.items() if key not in ("name", "prefix")}
-    return kept | {"dependencies": [*more, *content["dependencies"]]}
+    rest = {key: value for key, value in content.items() if key not in ("name", "prefix")}
+    return rest | {"dependencies": [*more, *content["dependencies"]]}
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The tools that make environments: found on this machine, none is brought along. The best one present is chosen.
+"""The tools that make environments. gears includes none; it chooses the best one installed on this machine.
 
-What each is told is planned in `conda`, `pixi` and `venvs`.
+Their commands are planned in `conda`, `pixi` and `venvs`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CHOICE = {
     "project": VENVS,
     "packages": VENVS,
 }
-"""What can read a specification of that kind, the best first."""
+"""The tools for each kind of specification, the best first."""
 
 ON_REQUEST = {"packages": CONDAS}
 
@@ -41,7 +41,7 @@ USUAL = (
     "mambaforge/bin",
     "anaconda3/bin",
 )
-"""Below the home: where their installers put them, and PATH often does not lead."""
+"""Below the home: where the installers put the tools, often not on PATH."""
 
 NEEDS = {
     "conda": "conda, mamba or micromamba: module load conda, or https://conda-forge.org/download",
@@ -60,8 +60,8 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be made, or changed. `more`: packages that are added to the specification. `spec_dir`: for what has to
-    be written down for the tool. `python`: a version such as 3.12, or "": the tool's choice. `channels`: of conda."""
+    """An environment to create or change. `more`: packages to add to `spec`. `spec_dir`: for files that the tool reads.
+    `python`: a version such as 3.12, or "": the tool's choice. `channels`: of conda."""
 
     name: str
     prefix: Path
@@ -75,7 +75,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command. `what`: in words, for a person who waits. `environ`: variables to set for it."""
+    """A command. `what`: its description, for progress messages. `environ`: variables to set for it."""
 
     what: str
     argv: tuple[str, ...]
@@ -93,7 +93,7 @@ class Plan:
 def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.environ) -> Tool:
     """Choose the tool for a specification.
 
-    Raises MissingProgram if none is here, UsageError if `wanted` can't read it.
+    Raises MissingProgram if none is installed, UsageError if `wanted` can't read it.
     """
     if wanted:
         check_able(wanted, spec)
@@ -102,17 +102,20 @@ def choose(spec: Spec, wanted: str | None, environ: Mapping[str, str] = os.envir
             return Tool(name, program)
     if wanted:
         raise MissingProgram(
-            f"{wanted} is not here", next=f"export PATH=DIRECTORY_OF_{wanted.upper()}:$PATH   (and again)"
+            f"{wanted} is not installed on this machine",
+            next=f"export PATH=DIRECTORY_OF_{wanted.upper()}:$PATH   (then try again)",
         )
     needed, _, fix = NEEDS.get(spec.kind, "uv: https://docs.astral.sh/uv").partition(": ")
-    raise MissingProgram(f"{spec.words()} needs {needed}, and it is not here", next=fix)
+    raise MissingProgram(f"{spec.words()} requires {needed}, which is not installed on this machine", next=fix)
 
 
 def check_able(tool: str, spec: Spec) -> None:
     """Raise UsageError if a tool can't read such a specification."""
     able = (*CHOICE[spec.kind], *ON_REQUEST.get(spec.kind, ()))
     if tool not in able:
-        raise UsageError(f"{tool} can't make an environment from {spec.words() or 'names'}; {', '.join(able)} can")
+        raise UsageError(
+            f"{tool} can't create an environment from {spec.words() or 'package names'}; {', '.join(able)} can"
+        )
 
 
 def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -120,9 +123,9 @@ def find(name: str, environ: Mapping[str, str] = os.environ) -> str:
     if name == "venv":
         return base_python()
     for variable in ("CONDA_EXE", "MAMBA_EXE"):
-        told = environ.get(variable, "")
-        if os.path.basename(told) == name and os.access(told, os.X_OK):
-            return told
+        program = environ.get(variable, "")
+        if os.path.basename(program) == name and os.access(program, os.X_OK):
+            return program
     home = Path(environ.get("HOME") or Path.home())
     path = os.pathsep.join([environ.get("PATH", os.defpath), *(str(home / place) for place in USUAL)])
     return shutil.which(name, path=path) or ""
@@ -135,13 +138,13 @@ def base_python() -> str:
 
 
 def own_caches(prefix: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return variables that give the tools caches beside the environment, if the usual ones are on another filesystem.
+    """Return variables for caches beside the environment, if the default ones are on another filesystem.
 
-    From there the tools can't link, only copy. What the person has set stays.
+    The tools can't link files from there, only copy them. Variables that the user has set are kept.
     """
-    usual = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache")
+    default = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME") or Path.home()) / ".cache")
     beside = prefix.parent / ".cache"
-    if _device(usual) == _device(beside):
+    if _device(default) == _device(beside):
         return {}
     names = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "CONDA_PKGS_DIRS": "conda", "RATTLER_CACHE_DIR": "rattler"}
     return {variable: str(beside / name) for variable, name in names.items() if variable not in environ}

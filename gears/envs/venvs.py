@@ -1,4 +1,4 @@
-"""What uv, or venv and pip, are told. Pure. Both make the same kind of environment."""
+"""Commands for uv, or for venv and pip. Pure. Both make the same kind of environment."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from gears.envs.tools import Order, Plan, Step
 from gears.errors import UsageError
 
 PIP = ("-m", "ensurepip", "--default-pip")
-"""A step of its own, since venv keeps to itself why it fails."""
+"""A separate step, since venv does not report why it fails."""
 
 
 def plan_create(order: Order) -> Plan:
-    """Plan a new environment, with pip where venv makes it, and with what the specification says."""
+    """Plan a new environment with the packages of the specification, and pip if venv makes it."""
     prefix, python = str(order.prefix), order.python
     if order.tool.name == "uv":
         version = ("--python", python) if python else ()
-        make = Step("making it", (order.tool.program, "venv", "--no-project", *version, prefix))
+        make = Step("creating it", (order.tool.program, "venv", "--no-project", *version, prefix))
         return Plan((make, *plan_install(order).steps))
-    make = Step("making it", (python_program(order), "-m", "venv", "--without-pip", prefix))
+    make = Step("creating it", (python_program(order), "-m", "venv", "--without-pip", prefix))
     return Plan((make, Step("installing pip", (f"{prefix}/bin/python", *PIP)), *plan_install(order).steps))
 
 
 def plan_install(order: Order, *, upgrade: bool = False) -> Plan:
-    """Plan the installation of what the specification says, into an environment that is there."""
+    """Plan the installation of the specification's packages into an existing environment."""
     if order.spec.kind == "locked":
         return _plan_locked(order)
     more = tuple(package for package in order.more if package not in _named(order.spec))
     upgrading = ("--upgrade",) if upgrade else ()
-    if _has_hashes(order.spec):  # then pip takes nothing that has none
+    if _has_hashes(order.spec):  # then pip rejects packages without one
         return Plan(
             tuple(step for words in (_requirements(order), more) for step in _plan_words(order, upgrading, words))
         )
@@ -41,7 +41,7 @@ def _plan_words(order: Order, options: tuple[str, ...], words: tuple[str, ...]) 
 
 
 def _named(spec: Spec) -> set[str]:
-    """Find the packages that a file of requirements names, in lower case (PEP 508; pip's requirements file format)."""
+    """Find the packages that a requirements file names, in lower case (PEP 508; pip's requirements file format)."""
     if spec.kind != "requirements" or spec.file is None:
         return set()
     return {name.lower() for name in re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)", spec.file.read_text(), re.MULTILINE)}
@@ -52,7 +52,7 @@ def _has_hashes(spec: Spec) -> bool:
 
 
 def plan_add(order: Order, words: tuple[str, ...]) -> Plan:
-    """Plan the installation of more packages. `words`: their names, and options of pip."""
+    """Plan the installation of additional packages. `words`: their names, and options of pip."""
     python = str(order.prefix / "bin" / "python")
     uv = (order.tool.program, "pip", "install", "--compile-bytecode", "--python", python)
     pip = (python, "-m", "pip", "install", "--disable-pip-version-check")
@@ -68,11 +68,11 @@ def plan_export(order: Order) -> Step:
 
 
 def python_program(order: Order) -> str:
-    """Return the Python that venv is run with. Raises UsageError for a version that is not asked for as one."""
+    """Return the Python that runs venv. Raises UsageError for an invalid version."""
     if not order.python:
         return order.tool.program
     if not re.fullmatch(r"3\.\d{1,2}", order.python):
-        raise UsageError(f"--python {order.python}: a version such as 3.12", next="gears env create --help")
+        raise UsageError(f"--python {order.python}: not a version such as 3.12", next="gears env create --help")
     return f"python{order.python}"
 
 
@@ -86,9 +86,9 @@ def _requirements(order: Order) -> tuple[str, ...]:
 
 
 def _plan_locked(order: Order) -> Plan:
-    """Plan exactly what uv.lock says, without the project itself."""
+    """Plan the installation of exactly what uv.lock says, without the project itself."""
     assert order.spec.file is not None
     sync = (order.tool.program, "sync", "--frozen", "--no-install-project", "--inexact", "--compile-bytecode")
     where = {"UV_PROJECT_ENVIRONMENT": str(order.prefix)}
-    step = Step("installing what is locked", (*sync, "--project", str(order.spec.file.parent)), where)
+    step = Step("installing locked packages", (*sync, "--project", str(order.spec.file.parent)), where)
     return Plan((step, *(plan_add(order, order.more).steps if order.more else ())))

@@ -1,6 +1,6 @@
-"""`gears env verify`: what a purge of old files, or an installation that broke off, has left of an environment.
+"""`gears env verify`: find what a purge of old files, or an interrupted installation, did to an environment.
 
-Only reads. What should be there is what the package managers wrote down (`manifests`).
+Only reads. Compares files with what the package managers recorded (`metadata`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from gears.errors import CommandFailed, MissingProgram
 from gears.system import commands
 
 THREADS = 8
-"""On NFS each look at a file is a round trip; more at a time than this trouble its server."""
+"""On NFS each stat is a round trip; more threads would overload the server."""
 
 START_S = 60.0
-"""A Python whose files are on a busy file system takes its time to start."""
+"""Python starts slowly from a busy file system."""
 
-TELL_S = 2.0
+REPORT_S = 2.0
 
 VERSION = "import sys, json; print('%d.%d' % sys.version_info[:2])"
 
@@ -33,13 +33,13 @@ Say = Callable[[str], None]
 
 
 def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> Report:
-    """Compare an environment with what its package managers wrote down. May be repeated.
+    """Compare an environment with what its package managers recorded. Can be repeated.
 
-    Some ten thousand files take seconds; with `hashes` all of them are read.
+    Ten thousand files take some seconds; with `hashes` all of them are read.
     """
     packages = survey(prefix)
-    gone = dict(_orphaned_scripts(prefix))
-    broken = tuple(_broken_of(packages, gone, hashes=hashes, say=say))
+    orphaned = dict(_orphaned_scripts(prefix))
+    broken = tuple(_broken_of(packages, orphaned, hashes=hashes, say=say))
     owned = {entry.path for package in packages for entry in package.entries}
     return Report(
         prefix=str(prefix),
@@ -48,26 +48,26 @@ def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> 
         interpreter=probe_interpreter(prefix),
         broken=broken,
         absent=tuple(absent(prefix, site_packages(prefix))),
-        scripts=tuple(Fault(script, what) for script, what in gone.items() if script not in owned),
+        scripts=tuple(Fault(script, what) for script, what in orphaned.items() if script not in owned),
         leftovers=tuple(_leftovers(prefix)),
     )
 
 
-# --- what should be there ----------------------------------------------------------------------------
+# --- expected files ----------------------------------------------------------------------------
 
 
 def survey(prefix: Path) -> list[Package]:
-    """Read every package of the environment. What conda installed is taken from its own record alone."""
+    """Read all packages of the environment; those of conda only from conda's own records."""
     conda = list(_conda_packages(prefix))
-    theirs = {entry.path for package in conda for entry in package.entries}
-    dist_infos = (found for site in site_packages(prefix) for found in sorted(site.glob("[!~]*.dist-info")))
-    pip = [_dist_package(found) for found in dist_infos if str(found / "METADATA") not in theirs]
-    known = {normal(package.name) for package in (*conda, *pip)}
-    return [*conda, *pip, *(package for package in _set_aside(prefix) if normal(package.name) not in known)]
+    conda_paths = {entry.path for package in conda for entry in package.entries}
+    dist_infos = (path for site in site_packages(prefix) for path in sorted(site.glob("[!~]*.dist-info")))
+    pip = [_dist_package(path) for path in dist_infos if str(path / "METADATA") not in conda_paths]
+    found = {normal(package.name) for package in (*conda, *pip)}
+    return [*conda, *pip, *(package for package in _set_aside(prefix) if normal(package.name) not in found)]
 
 
 def site_packages(prefix: Path) -> list[Path]:
-    """Find where packages are. lib64 is mostly a link to lib, and then counts once."""
+    """Find the directories of packages. If lib64 is a link to lib, it is not listed again."""
     found = [*prefix.glob("lib/python3*/site-packages"), *prefix.glob("lib64/python3*/site-packages")]
     return list({path.resolve(): path for path in reversed(found)}.values())
 
@@ -80,20 +80,20 @@ def _conda_packages(prefix: Path) -> Iterator[Package]:
 
 
 def _dist_package(dist_info: Path, named: tuple[str, str] | None = None) -> Package:
-    """Read the package of a *.dist-info directory. `named`: its name and version, if the directory does not tell.
+    """Read the package of a *.dist-info directory. `named`: its name and version, if not those of the directory.
 
-    Without RECORD or METADATA no tool can remove it or bring it up to date.
+    Without RECORD or METADATA no tool can remove or update it.
     """
     name, version = named or metadata.parse_dist_info(str(dist_info))
     entries = metadata.read_record(_read(dist_info / "RECORD"), str(dist_info.parent))
-    known = {entry.path for entry in entries}
-    needed = (str(dist_info / file) for file in ("METADATA", "RECORD"))
+    listed = {entry.path for entry in entries}
+    required = (str(dist_info / file) for file in ("METADATA", "RECORD"))
     origin = metadata.read_origin(_read(dist_info / "direct_url.json"), name)
-    return Package(name, version, "pip", (*entries, *(Entry(path) for path in needed if path not in known)), origin)
+    return Package(name, version, "pip", (*entries, *(Entry(path) for path in required if path not in listed)), origin)
 
 
 def _set_aside(prefix: Path) -> Iterator[Package]:
-    """Yield packages that pip was about to replace: under `~`, and where they were there may be nothing yet."""
+    """Yield packages that pip was replacing: it renames them to `~*`, and the new one may not be installed yet."""
     for site in site_packages(prefix):
         for found in sorted(site.glob("~*.dist-info")):
             if (named := metadata.read_name(_read(found / "METADATA")))[0]:
@@ -107,29 +107,31 @@ def _read(path: Path) -> str:
         return ""
 
 
-# --- what is there -----------------------------------------------------------------------------------
+# --- actual files -----------------------------------------------------------------------------------
 
 
-def _broken_of(packages: list[Package], gone: dict[str, str], *, hashes: bool, say: Say) -> Iterator[Broken]:
-    """Yield the packages that are broken. `gone`: scripts whose interpreter is no more."""
-    told = monotonic()
+def _broken_of(packages: list[Package], orphaned: dict[str, str], *, hashes: bool, say: Say) -> Iterator[Broken]:
+    """Yield the packages that are broken. `orphaned`: scripts with a missing interpreter, and its path."""
+    reported = monotonic()
 
     def fault(entry: Entry) -> Fault | None:
-        """Find what is wrong with one file: its interpreter, or what `find_fault` says."""
-        return Fault(entry.path, gone[entry.path]) if entry.path in gone else find_fault(entry, hashes=hashes)
+        """Check one file: its interpreter, then what `find_fault` checks."""
+        if entry.path in orphaned:
+            return Fault(entry.path, orphaned[entry.path])
+        return find_fault(entry, hashes=hashes)
 
     with ThreadPoolExecutor(THREADS) as pool:
         for at, package in enumerate(packages):
             if faults := tuple(filter(None, pool.map(fault, package.entries))):
                 files = len(package.entries)
                 yield Broken(package.name, package.version, package.tool, package.origin, files, faults)
-            if monotonic() - told > TELL_S:
-                told = monotonic()
-                say(f"{at + 1} of {len(packages)} packages looked at")
+            if monotonic() - reported > REPORT_S:
+                reported = monotonic()
+                say(f"{at + 1} of {len(packages)} packages checked")
 
 
 def find_fault(entry: Entry, *, hashes: bool) -> Fault | None:
-    """Find what is wrong with one file. A link is only asked for whether it is there."""
+    """Check one file: that it exists, and unless it is a link its size and hash."""
     try:
         size = os.lstat(entry.path).st_size
         if os.path.islink(entry.path):
@@ -148,7 +150,7 @@ def find_fault(entry: Entry, *, hashes: bool) -> Fault | None:
 
 
 def probe_interpreter(prefix: Path) -> str | None:
-    """Tell why the environment's Python can't be used; None if it starts and is the one that its packages are for."""
+    """Return why the environment's Python can't be used; None if it starts and its packages are for its version."""
     python = prefix / "bin" / "python"
     if not python.exists():
         return f"{os.path.realpath(python)} is gone"
@@ -158,12 +160,12 @@ def probe_interpreter(prefix: Path) -> str | None:
         return f"{python} does not start: {str(exc).strip().splitlines()[-1]}"
     made_for = {site.parent.name.removeprefix("python").rstrip("t") for site in site_packages(prefix)}
     if made_for and version not in made_for:
-        return f"{python} is Python {version} now, and the packages are for {', '.join(sorted(made_for))}"
+        return f"{python} is Python {version} now, but the packages are for {', '.join(sorted(made_for))}"
     return None
 
 
 def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
-    """Yield each script with the interpreter that it names and that is gone."""
+    """Yield each script whose interpreter is missing, and the interpreter's path."""
     for script in sorted((prefix / "bin").glob("*")):
         if script.is_symlink() or not script.is_file():
             continue
@@ -177,6 +179,6 @@ def _orphaned_scripts(prefix: Path) -> Iterator[tuple[str, str]]:
 
 
 def _leftovers(prefix: Path) -> Iterator[str]:
-    """Yield what pip has set aside: it gives that a name with ~, and takes it away once the new one is in place."""
+    """Yield what pip has renamed to `~*`, which it removes once the new version is installed."""
     for site in site_packages(prefix):
         yield from (str(path) for path in sorted(site.glob("~*")))

@@ -1,7 +1,7 @@
-"""JupyterLab as `jupyter-lab` starts it, but with one slow import put off until somebody needs it: half the time.
+"""JupyterLab as `jupyter-lab` starts it, but with one slow import deferred until it is needed: twice as fast.
 
 jsonschema imports rfc3987_syntax for the formats `iri` and `iri-reference`, which no schema of Jupyter has; at import
-that compiles 38 grammars, 0.5–1.4 s (python-jsonschema/jsonschema#1428). Delete this module when that has been mended.
+that compiles 38 grammars, 0.5–1.4 s (python-jsonschema/jsonschema#1428). Delete this module when that is fixed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SLOW = "rfc3987_syntax"
 
 
 def put_off(name: str) -> None:
-    """Let `from NAME import function` succeed at once; the module is imported as the function is called."""
+    """Let `from NAME import function` succeed at once; import the module when the function is called."""
 
     def attribute(function: str) -> Any:
         """Return a function that imports the module once it is called. Raises AttributeError for a dunder name."""
@@ -39,11 +39,11 @@ def _real(name: str) -> ModuleType:
 
 
 def main() -> None:
-    """Put off slow imports, take VARIABLES out of the environment, then start JupyterLab under its usual name."""
+    """Defer slow imports, remove VARIABLES from the environment, then start JupyterLab under its usual name."""
     put_off(SLOW)
     for name in VARIABLES:
-        os.environ.pop(name, None)  # before jupyter_core looks at them, as it is imported
-    if "GEARS_LAB_SOCKET" in os.environ:  # else nobody would load them
+        os.environ.pop(name, None)  # before jupyter_core reads them at its import
+    if "GEARS_LAB_SOCKET" in os.environ:  # else nothing would load them later
         from gears.lab.jupyter.deferred_extensions import put_off_extensions
 
         put_off_extensions()

@@ -1,13 +1,13 @@
-"""Starts ipykernel as `python -m ipykernel_launcher` does, but with the pipe for its forked children on an ipc socket.
+"""Start ipykernel as `python -m ipykernel_launcher` does, but with the pipe for its forked children on an ipc socket.
 
-Run by the kernel's own Python, of any environment and version: it imports no gears. See `gears/lab/kernels.py`.
+Run by the kernel's own Python, of any environment and version, so it imports no gears. See `lab/jupyter/kernels.py`.
 """
 
 import os
 import sys
 from typing import Any
 
-if sys.path[0] == os.path.dirname(__file__):  # modules of gears would hide others of the same name
+if sys.path[0] == os.path.dirname(__file__):  # modules of gears would shadow others of the same name
     del sys.path[0]
 
 import zmq

@@ -16,9 +16,10 @@ TAIL_LINES = 40
 
 
 def show_logs(site: str, *, follow: bool) -> Iterator[str]:
-    """Read the last TAIL_LINES lines of each run/<site>/*.log; with `follow`, and whatever is added, until interrupted.
+    """Read the last TAIL_LINES lines of each run/<site>/*.log, after a line with its path.
 
-    Before each log stands a line with its path. Raises what `load_site` raises, and NothingRunning without logs.
+    With `follow`, continue with new lines until interrupted. Raises what `load_site` raises, and NothingRunning without
+    logs.
     """
     directory = gears_home() / "run" / load_site(site).name
     logs = sorted(directory.glob("*.log"))
@@ -36,7 +37,7 @@ def show_logs(site: str, *, follow: bool) -> Iterator[str]:
 
 
 def _read_on(log: Path, seen: int) -> tuple[str, int]:
-    """Read what a log holds behind its first `seen` bytes, all of it where it was begun anew; and its size now."""
+    """Read a log after its first `seen` bytes, or whole where it has become shorter; return the text and its size."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

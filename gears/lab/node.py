@@ -1,4 +1,4 @@
-"""JupyterLab on a compute node: makes and checks the directories of that host, then becomes JupyterLab.
+"""JupyterLab on a compute node: make and check the directories of that host, then become JupyterLab.
 
 python -m gears.lab.node HOME SITE BASE OPTION…    HOME: of gears; BASE: where the host-local directory is made
 """
@@ -18,10 +18,10 @@ from gears.system.host import this_host
 
 
 def open_node(home: Path, site: str, base: str) -> None:
-    """Make and check the directories of this host, and remove sockets that a JupyterLab before this one left.
+    """Make and check the directories of this host, and remove the sockets of an earlier JupyterLab.
 
-    Raises UnsafePath where the host-local directory is somebody else's, or its disk is full. The fixed path leads to
-    JupyterLab on this host too, unless a loop here sees to it.
+    Raises UnsafePath where the host-local directory belongs to another user, or its disk is full. The fixed path leads
+    to JupyterLab on this host too, unless a loop here manages it.
     """
     paths = directories.open_rundir(home, site, base, this_host().user)
     socket = Path(os.environ["GEARS_LAB_SOCKET"])
@@ -32,7 +32,7 @@ def open_node(home: Path, site: str, base: str) -> None:
 
 
 def keeps_a_path(paths: RunDir) -> bool:
-    """Tell whether this host is the login node as well, and its own loop sees to the fixed path."""
+    """Return whether this host is the login node as well, whose loop manages the fixed path."""
     return paths.script("job").exists()
 
 

@@ -1,7 +1,7 @@
-"""The lab host's end of a hop: what `ssh` runs there.
+"""The lab host's end of a hop: the remote command of the front's ssh.
 
-It makes sure of the lab, reports in lines of JSON, and becomes a shell that only waits for the end of the connection.
-Whatever happens to it, to the hop or to the front: the lab, in tmux, is not touched.
+It starts the lab if needed, reports in lines of JSON, and becomes a shell that waits for the end of the connection.
+The lab runs in tmux and does not depend on this process, the hop or the front.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from gears.lab.start import choose_lab, prepare
 from gears.lab.state import load_lab, save_lab
-from gears.lab.status.status import observe, shown_job
+from gears.lab.status.model import State
+from gears.lab.status.report import HopReport
+from gears.lab.status.status import observe
 from gears.lab.stop import stop_lab
 from gears.lab.supervisor.loop import loop_alive, start_loop
 from gears.sites.locate import lab_route, open_paths
@@ -27,52 +29,51 @@ from gears.ssh.report import send
 from gears.system import files, processes
 from gears.system.installation import gears_argv
 from gears.system.progress import Progress, wait_for
-from gears.system.records import as_values
 from gears.system.unix_http import connects
 
 
 def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bool = False) -> int:
-    """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold: ENDED.
+    """Start the lab if needed, report, and become a shell. Returns ENDED where there is nothing to keep open.
 
-    Unasked, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: the lab is to be
-    a job, where none runs yet. `again`: the arguments this was called with.
+    Unless `requested`, a lab that was stopped on purpose is not started again, and no job is submitted. `job`: run the
+    lab as a job, where none runs yet. `again`: the arguments of this call.
     """
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # stopped here meanwhile; later the shell's trap says so
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # later the shell's trap does this
     route = lab_route(site)
     if not requested and ended_on_purpose(route, job=job):
         return ENDED
     paths = prepare(route, local=local)
     left = left_behind(route, paths)
-    if requested and not job and observe(route, paths).state == "failed":
+    if requested and not job and observe(route, paths).state == State.FAILED:
         files.write_fifo(paths.ask, "again")
     route, word = choose_lab(replace(route, job=job and requested), paths, requested=requested)
     note_end(paths)
     started = start_loop(route, paths, local=local, word=word)
     wait_for(lambda: connects(paths.link), timeout_s=10)
     report(route, paths, left, started=started)
-    settled = ("up", "failed", "stopped", "queued")
+    settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
     wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
     report(route, paths, left, started=started)
-    if observe(route, paths).state == "stopped":  # by somebody on this host, since it was started
+    if observe(route, paths).state == State.STOPPED:  # on this host, since it was started
         return ENDED
     return hold(route, paths, again)
 
 
 def serve_stop(site: Site, local: Path, *, say: Progress) -> int:
-    """Carry out the front's `gears stop`. Return the exit status that the front's loop takes as the end: ENDED."""
+    """Carry out the front's `gears stop`. Return ENDED, the exit status at which the front's loop ends."""
     route = lab_route(site)
     paths = open_paths(route, local=local)
     (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
     stop_lab(route, paths, say=say)
-    sys.stdout.write(f"{STOPPED}\n")  # ssh itself may stay, for as long as a browser keeps a connection through it open
+    sys.stdout.write(f"{STOPPED}\n")  # ssh itself stays while a browser has a connection open
     sys.stdout.flush()
     return ENDED
 
 
 def ended_on_purpose(route: Route, *, job: bool) -> bool:
-    """Tell whether the lab was ended on purpose: no loop lives, no job is known, and its record says so.
+    """Return whether the lab was ended on purpose: no loop lives, there is no job, and its record says so.
 
-    With `job` the record need not: no job is submitted unasked.
+    With `job` the record does not matter: no job is submitted unless requested.
     """
     paths = open_paths(route)
     if loop_alive(paths) or paths.job_record.exists():
@@ -81,7 +82,7 @@ def ended_on_purpose(route: Route, *, job: bool) -> bool:
 
 
 def left_behind(route: Route, paths: RunDir) -> str | None:
-    """Return another host on which a lab of this site was started and not stopped; None where there is none."""
+    """Return another host on which a lab of this site was started and not stopped, if any."""
     lab = load_lab(paths.lab_record)
     if lab is None or lab.ended or lab.job or lab.host == route.here:
         return None
@@ -89,8 +90,8 @@ def left_behind(route: Route, paths: RunDir) -> str | None:
 
 
 def note_end(paths: RunDir) -> None:
-    """Write down who waits here for the front, so that it can be told when the lab is shut down."""
-    files.ensure_private(paths.remote_ends)  # whoever told the last ones took it away
+    """Record this process as a front's remote end, so that it is signalled when the lab is shut down."""
+    files.ensure_private(paths.remote_ends)  # removed with the last remote ends
     for file in paths.remote_ends.iterdir():
         found = processes.read(file)
         if not found or not found.alive():
@@ -99,38 +100,38 @@ def note_end(paths: RunDir) -> None:
 
 
 def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
-    """Send one line of JSON for the front's keeper, found there by how it begins (`gears.ssh.report`).
+    """Send one line of JSON to the front's keeper (`gears.ssh.report`).
 
-    The lab's record is copied to the home first, where that has another one.
+    The lab's record is copied to the home first, where that differs.
     """
     status = observe(route, paths)
     lab = load_lab(paths.lab_here)
     if lab and not lab.ended and load_lab(paths.lab_record) != lab:
         save_lab(paths.lab_record, lab)
     connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
-    found = {
-        "host": route.here,
-        "address": connection[2] if len(connection) == 4 else None,
-        "port": connection[3] if len(connection) == 4 else None,
-        "serving": connects(paths.link),
-        "state": status.state,
-        "reason": status.reason,
-        "lab": as_values(lab) if lab else None,
-        "job": shown_job(status.job),
-        "left": left,
-        "started": started,
-    }
-    if route.site.lab.home == "separate":  # else the front reads the same file
-        found["token"] = files.read_text(paths.token).strip()
-    send(found)
+    separate = route.site.lab.home == "separate"  # else the front reads the same file
+    found = HopReport(
+        host=route.here,
+        address=connection[2] if len(connection) == 4 else None,
+        port=connection[3] if len(connection) == 4 else None,
+        serving=connects(paths.link),
+        state=status.state,
+        reason=status.reason,
+        lab=lab,
+        job=status.job,
+        left=left,
+        started=started,
+        token=files.read_text(paths.token).strip() if separate else None,
+    )
+    send(found.as_values())
 
 
 def hold(route: Route, paths: RunDir, again: list[str]) -> int:
-    """Become a shell that waits for the end of the connection, and for a word from the front.
+    """Become a shell that waits for the end of the connection, or for a command from the front.
 
-    Until it has set its trap a signal would end it without a word, and the front would dial again. So it is not to be
-    found meanwhile; it notes itself anew, which fails where all was stopped in between (`tell_fronts`). The script
-    is an argument, for a file may be removed before the shell has read it.
+    Before its trap is set a signal would end the shell without a status, and the front would dial again. So the record
+    of this process is removed first; the shell writes it again, which fails where everything was stopped in between
+    (`signal_fronts`). The script is an argument, since a file could be removed before the shell has read it.
     """
     from gears.system.templates import render
 

@@ -1,6 +1,6 @@
 """Bring a lab up: the steps of `gears lab`.
 
-Each step may be repeated, and each may be the last one a killed command made: the next start goes on from there.
+Each step can be repeated, and a command can be killed after any of them: the next start continues from there.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from gears.errors import GearsError, StartFailed, UsageError
 from gears.lab.state import Plan, load_lab, load_turn
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status
+from gears.lab.status.status import observe
 from gears.lab.stop import clear_loop, end_loop, undo_start
 from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
-from gears.lab.wait import SOMEBODY, Person, Waiting, check_kind
+from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, check_kind
 from gears.sites.load import from_json
 from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
@@ -27,36 +28,36 @@ from gears.system.commands import find_program
 from gears.system.progress import Progress, wait_for
 
 ASKED_S = 100.0
-"""For the lab host to submit a job, and to say so."""
+"""Time limit for the lab host to submit a job and to report it."""
 
 
-def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person = SOMEBODY) -> Status:
+def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Requester = ANY_REQUESTER) -> Status:
     """Make sure the lab of a site is up and reachable from here. Raises LoginNeeded, NotReachable, StartFailed."""
     site = route.site.name
     if route.role == "elsewhere":
         raise UsageError(
-            f"{site}: its lab is started on {route.lab} itself",
+            f"{site}: start its lab on {route.lab}",
             next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
         )
     paths = prepare(route)
     status = observe(route, paths)
-    if status.state == "up":
+    if status.state == State.UP:
         say(f"already up: {status.url}")
         check_kind(route, status)
         return status
     word = "start"
     if route.role == "lab":
         check_retry(route, status)
-        route, word = choose_lab(route, paths, requested=person.may_ask)
+        route, word = choose_lab(route, paths, requested=requester.may_ask)
     started = start_loop(route, paths, say=say, word=word)
     if not started and loop_alive(paths):
-        start_keeper(route, paths)  # none lives where it was killed together with its guard
+        start_keeper(route, paths)  # it may have been killed together with its guard
         ask_for_job(route, paths, status, say)
-    person.begun()
+    requester.begun()
     if not wait:
         return observe(route, paths)
     try:
-        return Waiting(route, paths, say, person, ask=not started).until_up()
+        return Waiting(route, paths, say, requester, ask=not started).until_up()
     except StartFailed:
         if started:
             undo_start(route, paths, say=say)
@@ -64,9 +65,9 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, person: Person =
 
 
 def prepare(route: Route, *, local: Path | None = None) -> RunDir:
-    """Make sure of programs, directories, token: all that can be refused is refused here, before anything is started.
+    """Check programs and make directories and the token, so that errors rise before anything is started.
 
-    `local`: the host-local directory that the front has chosen. Raises MissingProgram, UnsafePath; UsageError,
+    `local`: the host-local directory that the front has chosen. Raises MissingProgram, UnsafePath; UsageError or
     GearsError for an environment that can't be used.
     """
     find_program("tmux")
@@ -84,9 +85,9 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
 
 
 def await_token(paths: RunDir) -> None:
-    """Wait for the token of a lab that lives, REBIND_S at most.
+    """Wait for the token of a running lab, REBIND_S at most.
 
-    One that a cleaner took from the home is written anew by that lab (`gears.lab.jupyter.rebind`).
+    Where a cleaner removed it from the home, that lab writes it again (`gears.lab.jupyter.rebind`).
     """
     lab = load_lab(paths.lab_here)
     if paths.token.exists() or not lab or lab.login == "password":
@@ -96,20 +97,20 @@ def await_token(paths: RunDir) -> None:
 
 
 def choose_lab(route: Route, paths: RunDir, *, requested: bool) -> tuple[Route, str]:
-    """Choose what is to run here, with the word for the first turn of its loop.
+    """Choose what to run here, and the word for the first turn of its loop.
 
-    A job that is known already, a new one where one is asked for, or JupyterLab itself. `requested`: by a person.
-    Unasked nothing is submitted in place of a job that is over.
+    An existing job, a new one where one is requested, or JupyterLab itself. `requested`: a user runs a command. If not,
+    no job is submitted in place of one that has ended.
     """
     from gears.lab.job import records
 
-    known = records.read(paths)
-    if known and known.host != route.here:
-        known = records.read_settled(paths)
-    if known and requested and load_turn(paths).plan == Plan.ASK:
-        end_loop(route, paths)  # it waits for a person, and here is one
-    if known and (known.live or not requested):
-        site = from_json(known.profile) if known.profile else route.site
+    existing = records.read(paths)
+    if existing and existing.host != route.here:
+        existing = records.read_settled(paths)
+    if existing and requested and load_turn(paths).plan == Plan.ASK:
+        end_loop(route, paths)  # it waits for the user, who is here now
+    if existing and (existing.live or not requested):
+        site = from_json(existing.profile) if existing.profile else route.site
         return replace(route, job=True, site=site), "adopt"
     if route.job:
         return route, "submit"
@@ -118,27 +119,29 @@ def choose_lab(route: Route, paths: RunDir, *, requested: bool) -> tuple[Route, 
 
 
 def check_retry(route: Route, status: Status) -> None:
-    """Raise GearsError where a job has failed and no other one was asked for: that would be charged for."""
-    if status.state == "failed" and status.job and not route.job:
+    """Raise GearsError where a job has failed and no new one was requested, since jobs are charged."""
+    if status.state == State.FAILED and status.job and not route.job:
         site = route.site.name
-        raise GearsError(status.reason or "the job is over", next=f"gears lab {site} --job   (or: gears stop {site})")
+        raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
 def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> None:
-    """Tell the lab host that a job is wanted: on the front, where a hop lives already.
+    """Request a job from the lab host: on the front, where a hop is already up.
 
-    Waits ASKED_S at most for it to be submitted. Raises what `check_retry` raises.
+    Waits ASKED_S at most for its submission. Raises what `check_retry` raises.
     """
     if route.role != "front":
         return
     check_retry(route, status)
-    if not route.job or (status.job and status.state != "failed"):
+    if not route.job or (status.job and status.state != State.FAILED):
         return
-    told, turn = reports(paths), status.turn
-    if status.hops[0]["state"] == "up" and files.write_fifo(paths.hop_in, f"job {encode_profile(route.site)}"):
-        say(f"{status.hops[0]['to']}: asked for a job")
-        wait_for(lambda: reports(paths) > told or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1)
-    elif not load_route(paths.here)[0].job:  # else another command has just asked for one
+    reported, turn = reports(paths), status.turn
+    if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {encode_profile(route.site)}"):
+        say(f"{status.hops[0].target}: requested a job")
+        wait_for(
+            lambda: reports(paths) > reported or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1
+        )
+    elif not load_route(paths.here)[0].job:  # else another command has just requested one
         clear_loop(route, paths)
         start_loop(route, paths, say=say)
 

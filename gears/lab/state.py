@@ -1,4 +1,4 @@
-"""What a lab and the way to it have on disk: the turn of their loop, who JupyterLab is, whether a way has led to it."""
+"""Records on disk of a lab and of the connection to it: the turn of the loop, JupyterLab's process, when it was up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gears.system import processes, records, timestamps
 
 class Plan(StrEnum):
     """What a loop does next: dial a host, run JupyterLab, wait for the job (queue) or for the end of its tunnel (meet),
-    ask a person, or stop."""
+    wait for the user (ask), or stop."""
 
     DIAL = "dial"
     RUN = "run"
@@ -27,13 +27,13 @@ class Plan(StrEnum):
 class Turn:
     """A turn of a loop: what it does between two decisions. `number` is 0 where there has been none.
 
-    what: hop, lab or job. ended: why what ran in the turn before has ended. pause_s: before it begins. ever_up: a turn
-    of this loop has led to JupyterLab. failures: dials in a row that did not.
+    what: hop, lab or job. ended: why the turn before ended. pause_s: seconds before it begins. ever_up: a turn of this
+    loop has reached JupyterLab. failures: number of consecutive dials that did not.
 
     Of a hop and of a job that is dialled: how (batch, asked or person), by (address or name; forced: by name, as the
     address refused). Of a lab: crashes (when, seconds since 1970), never_up (how many in a row). Of a job: job and
     socket (its number, and that of the socket where it is not this turn's), lines (of what it wrote), polls, node, pid
-    and start of its JupyterLab, lost (the pid of one that is gone), ended_meeting, why it stops.
+    and start of its JupyterLab, lost (the pid of one that has ended), ended_meeting, why it stops.
     """
 
     number: int = 0
@@ -61,23 +61,23 @@ class Turn:
 
     @property
     def reason(self) -> str | None:
-        """Say why what ran before has ended."""
+        """Return why the turn before ended."""
         return self.ended.reason if self.ended else None
 
     @property
     def next(self) -> str | None:
-        """Say what to type then."""
+        """Return the command to run then."""
         return self.ended.next if self.ended else None
 
     @property
-    def asks_person(self) -> bool:
-        """Tell whether it dials with a person at the prompt."""
+    def is_interactive(self) -> bool:
+        """Return whether it dials with the user at the prompt."""
         return self.plan == Plan.DIAL and self.how == "person"
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """JupyterLab as it wrote itself down. `job`: the number of the job it is. `ended`: when it ended on purpose."""
+    """JupyterLab's record of itself. `job`: the number of its job. `ended`: when it was ended on purpose."""
 
     host: str
     pid: int
@@ -95,13 +95,13 @@ class Lab:
 
     @property
     def process(self) -> processes.Process:
-        """Return the process that JupyterLab is, to be asked and signalled."""
+        """Return JupyterLab's process."""
         return processes.Process(self.host, self.pid, self.start)
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """The newest turn whose way has led to JupyterLab, since when, and how often that has been."""
+    """The newest turn that has reached JupyterLab, since when, and how often this has happened."""
 
     number: int | None = None
     since: str | None = None
@@ -109,7 +109,7 @@ class Up:
 
     @property
     def reconnects(self) -> int:
-        """Count how often the way came up again after the first time."""
+        """Return how often the connection came up again after the first time."""
         return max(0, self.times - 1)
 
 
@@ -124,19 +124,19 @@ def save_lab(path: Path, lab: Lab) -> None:
 
 
 def mark_ended(paths: RunDir, host: str | None) -> None:
-    """Note in the home that the lab ended on purpose, unless the record speaks of the lab of another host."""
+    """Record in the home that the lab was ended on purpose, unless the record is of another host's lab."""
     lab = load_lab(paths.lab_record)
     if lab and lab.host == host and not lab.ended:
         save_lab(paths.lab_record, replace(lab, ended=timestamps.utc_now()))
 
 
 def load_up(paths: RunDir) -> Up:
-    """Read how often the way was up."""
+    """Read how often the connection was up."""
     return records.load(Up, paths.up) or Up()
 
 
 def note_up(paths: RunDir, number: int) -> None:
-    """Write down that the way of turn `number` leads to JupyterLab. Raises OSError."""
+    """Record that turn `number` has reached JupyterLab. Raises OSError."""
     records.save(paths.up, Up(number, timestamps.utc_now(), load_up(paths).times + 1))
 
 
@@ -146,12 +146,12 @@ def load_turn(paths: RunDir) -> Turn:
 
 
 def save_turn(paths: RunDir, turn: Turn) -> None:
-    """Write down the turn that comes. Raises OSError."""
+    """Write the next turn. Raises OSError."""
     records.save(paths.turn, turn)
 
 
 def was_up(paths: RunDir, turn: Turn) -> bool:
-    """Tell whether that turn has led to JupyterLab."""
+    """Return whether that turn has reached JupyterLab."""
     return turn.number > 0 and load_up(paths).number == turn.number
 
 
@@ -161,5 +161,5 @@ def load_given_up(paths: RunDir) -> Failure | None:
 
 
 def save_given_up(paths: RunDir, ended: Failure) -> None:
-    """Write down why this turn's ssh is ended. Raises OSError."""
+    """Write why the keeper ends this turn's ssh. Raises OSError."""
     records.save(paths.given_up, ended)

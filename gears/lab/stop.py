@@ -1,4 +1,4 @@
-"""`gears stop`: end the lab, its hop, and what they left on this host; nothing else of the person's."""
+"""`gears stop`: stop the lab and its hop, and clean up this host; nothing else of the user's is touched."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import sys
 from dataclasses import replace
 
 from gears.errors import CommandFailed, NothingRunning, NotReachable
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, load_lab, load_turn, mark_ended
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status
+from gears.lab.status.report import read_hop
+from gears.lab.status.status import observe
 from gears.sites.locate import find_paths, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -24,16 +25,16 @@ from gears.system.installation import this_gears
 from gears.system.progress import Progress, wait_for
 
 MOST_NODES, MOST_PASSCODES = 4, 2
-"""So often a name is dialled that leads to other nodes than the lab's: by itself, and for a passcode each."""
+"""How often a name that leads to other nodes than the lab's is dialled: without prompts, and with a passcode."""
 
 STOPPING_S = 100.0
-"""For the lab host to end all: a job has to leave the queue, which may take a minute."""
+"""Time limit for the lab host: a job has to leave the queue, which can take a minute."""
 
 
 def stop(route: Route, *, say: Progress) -> bool:
-    """End the lab, its hop, and what they left; nothing else of the person's. False where nothing ran.
+    """Stop the lab and its hop, and clean up this host. False where nothing ran.
 
-    Raises NotReachable where the lab's host can't be told; this host is cleared all the same.
+    Raises NotReachable where the lab's host can't be reached; this host is cleaned up all the same.
     """
     paths = find_paths(route)
     if paths is None or not (paths.local.is_dir() or _may_run(route, paths)):
@@ -45,9 +46,9 @@ def stop(route: Route, *, say: Progress) -> bool:
 
 
 def stop_lab(route: Route, paths: RunDir, *, say: Progress) -> bool:
-    """Ask JupyterLab to end, which shuts its kernels down; its loop ends with it; what is left is cleared.
+    """Ask JupyterLab to end, which shuts down its kernels and ends its loop; then clean up. False where nothing ran.
 
-    False where nothing ran. Of a job, as `stop_job`.
+    A job is stopped by `stop_job`.
     """
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system import tmux
@@ -72,9 +73,9 @@ def stop_lab(route: Route, paths: RunDir, *, say: Progress) -> bool:
 
 
 def stop_job(route: Route, paths: RunDir, *, say: Progress) -> bool:
-    """Cancel the job, in the queue or running, and end its loop. False where none waited or ran.
+    """Cancel the job, queued or running, and end its loop. False where there was none.
 
-    Raises NotReachable, with all as it was, where the scheduler can't be told.
+    Raises NotReachable, with nothing changed, where the scheduler can't be reached.
     """
     from gears.lab.job.cancel import cancel_jobs, end_records
     from gears.lab.supervisor.cleanup import clean, leave
@@ -93,13 +94,13 @@ def stop_job(route: Route, paths: RunDir, *, say: Progress) -> bool:
 
 
 def _lab_process(paths: RunDir) -> processes.Process | None:
-    """Find the lab's process by the record on local disk; by that in the home, where a cleaner took the other."""
+    """Find the lab's process by its record on local disk, else by the copy in the home."""
     labs = [load_lab(paths.lab_here), load_lab(paths.lab_record)]
     return next((lab.process for lab in labs if lab and not processes.before_boot(str(lab.started))), None)
 
 
 def _end_tree(loop: processes.Process) -> None:
-    """End a loop and what it runs: the loop first, or it would start its command again."""
+    """End a loop and what it runs: the loop first, or it would restart its command."""
     running = processes.children(loop)
     loop.signal(signal.SIGKILL)
     for child in running:
@@ -107,38 +108,38 @@ def _end_tree(loop: processes.Process) -> None:
 
 
 def stop_hop(route: Route, paths: RunDir, *, say: Progress) -> bool:
-    """Tell the lab host to stop the lab, and clear this host, a front. False where nothing ran.
+    """Stop the lab on the lab host, and clean up this host, a front. False where nothing ran.
 
-    Raises NotReachable where the lab host can't be told; this host is cleared all the same.
+    Raises NotReachable where the lab host can't be reached; this host is cleaned up all the same.
     """
     status = observe(route, paths)
     loop = processes.read(paths.loop)
     alive = bool(loop and loop.alive())
-    told = _tell_lab_host(route, paths, status, say)
+    reached = _stop_lab_host(route, paths, status, say)
     clear_loop(route, paths)
-    if not told:
+    if not reached:
         raise NotReachable(
-            f"{route.here} is cleared, but the lab on {status.hops[0]['to']} could not be told to stop",
-            next=f"ssh {status.hops[0]['to']}   (there: gears stop {route.site.name})",
+            f"{route.here} is cleaned up, but the lab on {status.hops[0].target} could not be stopped",
+            next=f"ssh {status.hops[0].target}   (there: gears stop {route.site.name})",
         )
     if status.lab:
-        mark_ended(paths, status.lab["host"])
+        mark_ended(paths, status.lab.host)
     paths.pin.unlink(missing_ok=True)
-    paths.fixed.unlink(missing_ok=True)  # whatever host the lab was on, it is none's any more
+    paths.fixed.unlink(missing_ok=True)  # no host serves it any longer
     if route.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)
-    return alive or status.state not in ("stopped",)
+    return alive or status.state != State.STOPPED
 
 
 def undo_start(route: Route, paths: RunDir, *, say: Progress) -> None:
-    """End what the start of a hop that did not come up began. A lab that ran before stays."""
-    if (told := read_hop(paths)) and told.started:
-        _tell_lab_host(route, paths, observe(route, paths), say)
+    """Undo the start of a hop that did not come up. A lab that ran before is kept."""
+    if (report := read_hop(paths)) and report.started:
+        _stop_lab_host(route, paths, observe(route, paths), say)
     clear_loop(route, paths)
 
 
 def end_loop(route: Route, paths: RunDir) -> None:
-    """End the loop of this host, and leave its directories to the next one."""
+    """End the loop of this host, and keep its directories for the next one."""
     from gears.system import tmux
 
     with files.locked(paths.start_lock):
@@ -148,11 +149,11 @@ def end_loop(route: Route, paths: RunDir) -> None:
 
 
 def clear_loop(route: Route, paths: RunDir) -> None:
-    """End the loop of this host, and remove what the site has here. The lab behind it is not told."""
+    """End the loop of this host, and remove the site's files here. The lab behind it is not stopped."""
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system import tmux
 
-    with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):  # the loop may have left it all clear
+    with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):  # the loop may have cleaned up itself
         if (loop := processes.read(paths.loop)) and loop.alive():
             _end_tree(loop)
         tmux.end_session(route.site.name)
@@ -160,80 +161,84 @@ def clear_loop(route: Route, paths: RunDir) -> None:
         leave(paths)
 
 
-def _turned(paths: RunDir, number: int) -> bool:
-    """Tell whether the loop goes on with another turn than that of `number`; its last one, after a stop, is none."""
+def _has_next_turn(paths: RunDir, number: int) -> bool:
+    """Return whether the loop has moved on from turn `number`. The last turn, after a stop, does not count."""
     turn = load_turn(paths)
     return turn.number not in (0, number) and turn.plan != Plan.STOP
 
 
-def _told(paths: RunDir) -> bool:
-    """Tell whether the lab host has said that all has ended there."""
+def _reports_stop(paths: RunDir) -> bool:
+    """Return whether the lab host has reported that everything has ended there."""
     return STOPPED in files.read_text(paths.hop_out).splitlines()
 
 
 def _may_run(route: Route, paths: RunDir) -> bool:
-    """Tell whether the records in the home speak of something that may run.
+    """Return whether the records in the home name something that may be running.
 
-    That is a job, a lab that lives here though a cleaner took its sockets, or from a front one that was not ended on
-    its host.
+    That is a job, a lab on this host whose sockets a cleaner removed, or, seen from a front, a lab that was not ended
+    on its host.
     """
     lab, found = load_lab(paths.lab_record), _lab_process(paths)
     unended = bool(route.role == "front" and lab and not lab.ended)
     return paths.job_record.exists() or unended or bool(found and found.alive())
 
 
-def _known_lab(paths: RunDir) -> bool:
+def _has_record(paths: RunDir) -> bool:
     return paths.lab_record.exists() or paths.job_record.exists()
 
 
-def _tell_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -> bool:
-    """Tell the lab host to stop; True where it was told, or there is nothing to tell.
+def _stop_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -> bool:
+    """Stop the lab on its host. True where that was reached, or nothing runs there.
 
-    Through the hop, where it is up: no second login. Else by an ssh of its own, which may prompt in a terminal.
+    Uses the hop where it is up, which needs no second login; else a separate ssh, which may prompt in a terminal.
     """
     loop = processes.read(paths.loop)
-    connected = status.hops[0]["state"] in ("up", "failed")
+    connected = status.hops[0].state in (State.UP, State.FAILED)
     if connected and loop and files.write_fifo(paths.hop_in, "stop"):
-        say(f"{status.hops[0]['to']}: stopping the lab")
+        say(f"{status.hops[0].target}: stopping the lab")
         number = load_turn(paths).number
-        wait_for(lambda: not loop.alive() or _turned(paths, number) or _told(paths), timeout_s=STOPPING_S, every_s=0.05)
-        if not loop.alive() or _told(paths):
+        wait_for(
+            lambda: not loop.alive() or _has_next_turn(paths, number) or _reports_stop(paths),
+            timeout_s=STOPPING_S,
+            every_s=0.05,
+        )
+        if not loop.alive() or _reports_stop(paths):
             return True
-    elif status.state == "stopped" or (status.lab is None and not _known_lab(paths)):
+    elif status.state == State.STOPPED or (status.lab is None and not _has_record(paths)):
         return True
     hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
-    say(f"{hop.host}: stopping the lab by an ssh of its own")
+    say(f"{hop.host}: stopping the lab over a separate ssh connection")
     return end_by_ssh(hop, load_pin(paths))
 
 
 def end_by_ssh(hop: Hop, pin: Pin) -> bool:
-    """End the lab by the node's address, or by name, as `pin.redial_options` has it. True where it was told.
+    """Stop the lab over ssh to the node's address or name (`pin.redial_options`). True where it was reached.
 
-    Without a person first: that costs no passcode, and tells whether one is wanted.
+    The first attempt can't prompt: it uses up no passcode, and shows whether one is required.
     """
-    aim, guard = redial_options(hop, pin)
-    ended = _end_alone(hop, aim, guard)
-    if ended and aim and may_retry_by_name(hop.host, ended):
+    ssh_options, guard = redial_options(hop, pin)
+    ended = _end_alone(hop, ssh_options, guard)
+    if ended and ssh_options and may_retry_by_name(hop.host, ended):
         named = redial_options(hop, replace(pin, by="name"))
         first, ended = ended, _end_alone(hop, *named)
         if (first.kind, ended and ended.kind) != ("login", "login"):  # else the address leads to the right node
-            aim, guard = named
-    if ended is None or ended.kind not in WANTS_PERSON or not sys.stdin.isatty():
+            ssh_options, guard = named
+    if ended is None or ended.kind not in NEEDS_USER or not sys.stdin.isatty():
         return ended is None
     for _ in range(MOST_PASSCODES if guard else 1):
-        status = run_in_terminal(_stop_command(hop, aim, guard), timeout_s=180)
+        status = run_in_terminal(_stop_command(hop, ssh_options, guard), timeout_s=180)
         if status != WRONG_NODE:
             return status == ENDED
     return False
 
 
-WANTS_PERSON = ("login", "refused", "hostkey-unknown")
-"""Kinds of `hop.Ended`: a passcode, a key's passphrase, a yes."""
+NEEDS_USER = ("login", "refused", "hostkey-unknown")
+"""Kinds of failure that a user can resolve at a prompt: a passcode, a key's passphrase, a yes."""
 
 
-def _end_alone(hop: Hop, aim: tuple[str, ...], guard: str) -> Failure | None:
-    """Tell the lab host without a person. None: it was told; else why not."""
-    command = _stop_command(hop, aim, guard, "-o", "BatchMode=yes")
+def _end_alone(hop: Hop, ssh_options: tuple[str, ...], guard: str) -> Failure | None:
+    """Stop the lab without prompts. None: the host was reached; else why it was not."""
+    command = _stop_command(hop, ssh_options, guard, "-o", "BatchMode=yes")
     for _ in range(MOST_NODES):
         try:
             run(command, timeout_s=STOPPING_S)
@@ -247,6 +252,6 @@ def _end_alone(hop: Hop, aim: tuple[str, ...], guard: str) -> Failure | None:
     return explain_failure(WRONG_NODE, "", site="", host=hop.host, interactive=False)
 
 
-def _stop_command(hop: Hop, aim: tuple[str, ...], guard: str, *words: str) -> list[str]:
+def _stop_command(hop: Hop, ssh_options: tuple[str, ...], guard: str, *words: str) -> list[str]:
     options = [word for option in hop.options for word in ("-o", option)]
-    return ["ssh", "-T", *words, *options, *aim, hop.host, f"{guard}{hop.remote} --stop"]
+    return ["ssh", "-T", *words, *options, *ssh_options, hop.host, f"{guard}{hop.remote} --stop"]

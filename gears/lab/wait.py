@@ -1,4 +1,4 @@
-"""A person's `gears lab`, until the lab is up: what changes is told, ssh's prompt is shown."""
+"""`gears lab` until the lab is up: report what changes, and show ssh's prompt."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed
-from gears.lab import report
 from gears.lab.state import Plan, load_turn
-from gears.lab.status.status import Status, observe
+from gears.lab.status.model import State, Status, StepState
+from gears.lab.status.report import read_hop
+from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -27,20 +28,20 @@ UP_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 0.1
 
 STILL_EVERY_S = 60.0
-"""Between two lines about a job that waits as before."""
+"""Between two lines about a queued job whose state has not changed."""
 
 MOVE_AFTER_S = 15.0
-"""How long a recorded login node may be out of reach before `gears lab` tries the others behind the alias."""
+"""How long a recorded login node can be unreachable before `gears lab` tries others behind the alias."""
 
-ROUSE_AFTER_S = 3.0
-"""How long a hop may be up and lead nowhere before its far end is asked to make sure of the lab."""
+REQUEST_AFTER_S = 3.0
+"""How long a hop can be up and lead nowhere before its remote end is asked to start the lab."""
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Who asks for a lab. `may_ask`: whether a passcode may be asked for, where there is a terminal.
+class Requester:
+    """Who requests a lab. `may_ask`: whether ssh may prompt for a passcode, where there is a terminal.
 
-    `at_prompt` is entered while a prompt is on the screen; `begun` is called once the fixed path is being served.
+    `at_prompt` is entered while a prompt is on the screen; `begun` is called once the fixed path is served.
     """
 
     may_ask: bool = True
@@ -48,119 +49,121 @@ class Person:
     begun: Callable[[], None] = lambda: None
 
 
-SOMEBODY = Person()
+ANY_REQUESTER = Requester()
 
 
 def check_kind(route: Route, status: Status) -> None:
-    """Raise GearsError where a job is asked for, and JupyterLab is up but is none."""
+    """Raise GearsError where a job is requested, but JupyterLab is up and not a job."""
     if route.job and status.job is None:
-        host = (status.lab or {}).get("host") or route.lab
+        host = status.lab.host if status.lab else route.lab
         site = route.site.name
-        raise GearsError(f"it runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
+        raise GearsError(f"JupyterLab runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
 
 
 class Waiting:
-    """A person's `gears lab`, waiting for the way to come up: tells what changes, and shows ssh's prompt."""
+    """`gears lab` waiting for the lab: reports what changes, and shows ssh's prompt."""
 
-    def __init__(self, route: Route, paths: RunDir, say: Progress, person: Person, *, ask: bool) -> None:
+    def __init__(self, route: Route, paths: RunDir, say: Progress, requester: Requester, *, ask: bool) -> None:
         self.route, self.paths, self.say, self.site = route, paths, say, route.site.name
-        self.person, self.may_ask = person, person.may_ask
+        self.requester, self.may_ask = requester, requester.may_ask
         self.wake = ask
-        self.born = self.began = self.said_at = time.monotonic()
-        self.said = ""
+        self.started_at = self.began = self.shown_at = time.monotonic()
+        self.shown = ""
         self.failed: str | None = None
         self.failed_at = 0.0
         self.astray_since = math.inf
 
     def until_up(self) -> Status:
-        """Wait until the lab is up. Raises LoginNeeded, StartFailed, GearsError, NotReachable after UP_TIMEOUT_S.
+        """Wait until the lab is up. Raises LoginNeeded, StartFailed, GearsError; NotReachable after UP_TIMEOUT_S.
 
-        The time in a queue does not count.
+        Time spent in a queue does not count.
         """
         status = observe(self.route, self.paths)
-        if self.wake and status.state == "failed" and not self.route.job:
+        if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
             status = observe(self.route, self.paths)
-            if status.state == "queued":
+            if status.state == State.QUEUED:
                 self.began = time.monotonic()
-            if status.state == "up":
+            if status.state == State.UP:
                 check_kind(self.route, status)
-                self._tell_left()
+                self._report_left_lab()
                 return status
-            self._tell(status)
-            if status.state == "needs-login" or self._at_prompt():
+            self._report(status)
+            if status.state == State.NEEDS_LOGIN or self._at_prompt():
                 self._log_in(status)
             else:
-                self._check_hope(status)
-            self._rouse(status)
+                self._check_failure(status)
+            self._request_lab(status)
             self._move_on(status)
             time.sleep(LOOK_EVERY_S)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
         raise NotReachable(reason, next=f"gears status {self.site}; gears logs {self.site}")
 
-    def _tell(self, status: Status) -> None:
+    def _report(self, status: Status) -> None:
         reason = f": {status.reason}" if status.reason else ""
         words = f"{status.state}{reason}"
-        if status.state == "queued" and time.monotonic() - self.said_at > STILL_EVERY_S:
-            self.said = ""
-            reason += f" (waiting for {(time.monotonic() - self.born) / 60:.0f} min; Ctrl-C leaves it in the queue)"
-        if words != self.said:
-            self.said, self.said_at = words, time.monotonic()
-            trying = next((step.what for step in status.steps if step.state == "trying"), "")
+        if status.state == State.QUEUED and time.monotonic() - self.shown_at > STILL_EVERY_S:
+            self.shown = ""
+            reason += (
+                f" (waiting for {(time.monotonic() - self.started_at) / 60:.0f} min; Ctrl-C leaves it in the queue)"
+            )
+        if words != self.shown:
+            self.shown, self.shown_at = words, time.monotonic()
+            trying = next((step.what for step in status.steps if step.state == StepState.TRYING), "")
             self.say(f"{status.state}{reason}" if reason else f"{status.state}: {trying}")
 
-    def _lasts(self, status: Status) -> bool:
-        """Tell whether a failure has stood for a second: a way that is just being switched can look like one."""
+    def _persists(self, status: Status) -> bool:
+        """Return whether a failure has lasted for a second: while the path is switched it can look like one."""
         if self.failed != status.reason:
             self.failed, self.failed_at = status.reason, time.monotonic()
         return time.monotonic() - self.failed_at > 1.0
 
-    def _check_hope(self, status: Status) -> None:
-        """Raise where waiting on is in vain."""
-        if status.state == "failed" and self._lasts(status):
-            no_way = bool(status.hops) and status.hops[0]["state"] == "failed"
+    def _check_failure(self, status: Status) -> None:
+        """Raise where further waiting can't help."""
+        if status.state == State.FAILED and self._persists(status):
+            no_way = bool(status.hops) and status.hops[0].state == State.FAILED
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
-        if status.state == "stopped":
-            raise GearsError("it ended before it was up", next=f"gears logs {self.site}")
+        if status.state == State.STOPPED:
+            raise GearsError("the lab ended before it was up", next=f"gears logs {self.site}")
         elsewhere = self.route.role == "lab" and status.job and status.job.host != self.route.here
-        if status.state == "unknown" and elsewhere:  # somebody asked for it on another login node meanwhile
-            raise GearsError(status.reason or "followed from another host", next=status.next)
+        if status.state == State.UNKNOWN and elsewhere:  # it was requested on another login node meanwhile
+            raise GearsError(status.reason or "the job is monitored from another host", next=status.next)
 
-    def _tell_left(self) -> None:
-        told = report.read_hop(self.paths) if self.route.role == "front" else None
-        if told and told.left:
-            left = told.left
-            self.say(f"a lab was left on {left} and may still run there: ssh {left}, then gears stop {self.site}")
+    def _report_left_lab(self) -> None:
+        report = read_hop(self.paths) if self.route.role == "front" else None
+        if report and report.left:
+            left = report.left
+            self.say(f"a lab was left on {left} and may still be running: ssh {left}, then gears stop {self.site}")
 
     def _retry(self, status: Status) -> None:
-        """Try again what had failed, since a person came back: here, or behind a hop that is up."""
+        """Retry what had failed, on request of the user: on this host, or behind a hop that is up."""
 
         def asks() -> bool:
             return load_turn(self.paths).plan == Plan.ASK
 
-        hop = status.hops[0]["state"] if status.hops else ""
-        if hop == "up" and files.write_fifo(self.paths.hop_in, "again"):
-            wait_for(lambda: asks() or observe(self.route, self.paths).state != "failed", timeout_s=15, every_s=0.2)
-        if hop == "failed":
+        hop = status.hops[0].state if status.hops else None
+        if hop == State.UP and files.write_fifo(self.paths.hop_in, "again"):
+            wait_for(lambda: asks() or observe(self.route, self.paths).state != State.FAILED, timeout_s=15, every_s=0.2)
+        if hop == State.FAILED:
             wait_for(asks, timeout_s=CLOSED_S + 5)
         if asks():
             self._wake("again")
 
-    def _rouse(self, status: Status) -> None:
-        """Ask the far end once to make sure of the lab, where the hop is up and leads nowhere.
+    def _request_lab(self, status: Status) -> None:
+        """Ask the remote end once to start the lab, where the hop is up and leads nowhere.
 
-        On the lab host all was taken away then, its loop as well.
+        On the lab host everything was removed then, including its loop.
         """
-        astray = status.state == "unknown" and self.route.role == "front" and status.hops[0]["state"] == "up"
+        astray = status.state == State.UNKNOWN and self.route.role == "front" and status.hops[0].state == State.UP
         self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
-        if self.wake and time.monotonic() - self.astray_since > ROUSE_AFTER_S:
+        if self.wake and time.monotonic() - self.astray_since > REQUEST_AFTER_S:
             word = f"job {encode_profile(self.route.site)}" if self.route.job else "again"
-            if self.route.job or status.job is None:  # no job is to become a lab on the login node
+            if self.route.job or status.job is None:  # a job must not be replaced by a lab on the login node
                 self.wake = not files.write_fifo(self.paths.hop_in, word)
 
     def _wake(self, word: str) -> bool:
-        """Tell the waiting loop that somebody came, and let the new turn begin before looking again."""
+        """Wake the loop that waits for the user, and let the new turn begin before looking again."""
         number = load_turn(self.paths).number
 
         def turned() -> bool:
@@ -170,16 +173,16 @@ class Waiting:
         return wait_for(turned, timeout_s=10)
 
     def _log_in(self, status: Status) -> None:
-        """Attach the person's terminal to the pane in which ssh asks, until it is connected or has failed. Once."""
+        """Attach the user's terminal to the pane of ssh's prompt, until ssh is connected or has failed. Once."""
         can_ask = self.may_ask and sys.stdin.isatty() and sys.stdout.isatty()
-        if status.state == "needs-login" and not (can_ask and self._wake("person")):
-            raise LoginNeeded(status.reason or "a person has to log in", next=status.next)
+        if status.state == State.NEEDS_LOGIN and not (can_ask and self._wake("person")):
+            raise LoginNeeded(status.reason or "login required", next=status.next)
         if not can_ask:
             return  # another terminal shows the prompt
         from gears.system import tmux
 
         self.may_ask = False
-        with self.person.at_prompt():
+        with self.requester.at_prompt():
             client = tmux.attach(self.site)
             try:
                 wait_for(lambda: client.poll() is not None or not self._at_prompt(), timeout_s=150, every_s=0.1)
@@ -188,15 +191,15 @@ class Waiting:
                 client.wait(timeout=10)
 
     def _at_prompt(self) -> bool:
-        """Tell whether an ssh that may ask a person is dialling now."""
+        """Return whether an ssh that can prompt is dialling now."""
         turn = load_turn(self.paths)
-        return turn.asks_person and not connects(self.paths.socket("hop", turn.number))
+        return turn.is_interactive and not connects(self.paths.socket("hop", turn.number))
 
     def _move_on(self, status: Status) -> None:
-        """Let the alias lead to another login node, where the recorded one stays out of reach."""
-        if self.route.role == "front" and status.hops[0]["state"] == "connecting" and status.reason:
+        """Let the alias lead to another login node, where the recorded one stays unreachable."""
+        if self.route.role == "front" and status.hops[0].state == State.CONNECTING and status.reason:
             waited_s = time.monotonic() - self.began
             if waited_s > MOVE_AFTER_S and self.paths.pin.exists():
                 host = load_pin(self.paths).host
-                self.say(f"{host} can't be reached, and is left as it is: trying others behind {self.route.lab}")
+                self.say(f"{host} can't be reached: trying other hosts behind {self.route.lab}")
                 self.paths.pin.unlink(missing_ok=True)

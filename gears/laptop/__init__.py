@@ -1,1 +1,1 @@
-"""What a person runs on a laptop: `gears open` and `gears forward`."""
+"""Commands for the laptop: `gears open` and `gears forward`."""

@@ -1,1 +1,1 @@
-"""What runs under the Python of any environment: the standard library, and what that environment has of Dask."""
+"""Code for the Python of any environment: imports only the standard library and that environment's Dask."""

@@ -1,12 +1,12 @@
-"""Looks after every bare `Client()` of a notebook, a script or a shell (distributed.client.preload).
+"""Prepares every bare `Client()` of a notebook, a script or a shell (distributed.client.preload).
 
-Dask reads the cluster's address once, as it is imported. A notebook may be older than the cluster, or outlive it, and
-a `Client()` on an address where nobody is any more waits for half a minute. So, before it connects: the address is the
-one that is published now, somebody answers there, and is of the same version. Where there is no cluster, the one that
-Dask makes on this machine keeps to a fair share of it.
+Dask reads the cluster's address once, when it is imported. A notebook can be older than the cluster, or outlive it, and
+a `Client()` waits for half a minute if its address no longer responds. So, before it connects, this sets the currently
+published address, and checks that a scheduler responds there, with the same versions. If there is no cluster, it limits
+the one that Dask makes on this machine to a fair share.
 
-Dask runs this file while it makes the client, in whatever environment: it imports no gears. Where Dask has changed what
-is looked at here, all is as if this file were not there.
+Dask runs this file while it makes the client, in any environment, so it does not import gears. If Dask has changed the
+internals that are used here, this file has no effect.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ import dask
 
 if TYPE_CHECKING:
     from gears.dask.anywhere import gears_dask_limits as limits
-else:  # beside this file, where Dask looks while it runs it
+else:  # beside this file, which is on sys.path while Dask runs it
     import gears_dask_limits as limits
 
-KNOCK_S = 2.0
+CONNECT_S = 2.0
 DASK = ("dask", "distributed")
 JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
-"""One of them is set in a batch job, which has been given what its cgroup and its processors say."""
+"""One of them is set in a batch job, whose share is all that its cgroup and its processors allow."""
 
 
-def look_after(client: Any, directory: str) -> None:
-    """Point a client that is being made at the published cluster, or give the one that Dask makes here a fair share.
+def prepare(client: Any, directory: str) -> None:
+    """Point a new client to the published cluster, or limit the cluster that Dask makes here to a fair share.
 
-    Leave alone a client that names a cluster, a scheduler file or an address that is not one of gears'. `directory`:
-    the value of DASK_CONFIG. Raises ConnectionError with what to type.
+    Skip a client with a cluster, a scheduler file or an address that is not from gears. `directory`: the value of
+    DASK_CONFIG. Raises ConnectionError with the next command.
     """
     ours = _lines(os.path.join(directory, "..", "addresses"))
-    asked, known = client._start_arg, dask.config.get("scheduler-address", None)
-    if client.cluster is not None or client.scheduler_file or (asked is not None and asked not in ours):
+    given, configured = client._start_arg, dask.config.get("scheduler-address", None)
+    if client.cluster is not None or client.scheduler_file or (given is not None and given not in ours):
         return
-    if asked is None and (client._startup_kwargs or known):
+    if given is None and (client._startup_kwargs or configured):
         return
     if not os.path.exists(os.path.join(directory, "10-cluster.yaml")):
-        _without(client, asked, directory)
+        _without_cluster(client, given, directory)
         return
     record = _record(directory)
     address = record.get("address")
-    if not address or _own_address(directory):
+    if not address or _user_address(directory):
         return
     _check_answers(address, record)
     _check_versions(record)
@@ -59,64 +59,64 @@ def look_after(client: Any, directory: str) -> None:
     dask.config.set({"scheduler-address": address})
 
 
-def _without(client: Any, asked: str | None, directory: str) -> None:
-    if asked is not None:
+def _without_cluster(client: Any, given: str | None, directory: str) -> None:
+    if given is not None:
         record = _record(directory)
         why = f": {record['reason']}" if record.get("reason") else ""
         raise ConnectionError(f"your Dask cluster has ended{why}\n  next: gears dask up {_site(record)}")
-    asked_for = {name: dask.config.get(f"gears.{name}", None) for name in ("cores", "memory")}
+    requested = {name: dask.config.get(f"gears.{name}", None) for name in ("cores", "memory")}
     share = dask.config.get("gears.share", None)
     if share is not None:
         in_job = any(name in os.environ for name in JOBS)
-        bounds = limits.bound(limits.read_machine(), share=1.0 if in_job else share, **asked_for)
+        bounds = limits.bound(limits.read_machine(), share=1.0 if in_job else share, **requested)
         client._startup_kwargs = limits.workers(bounds) | {"dashboard_address": "127.0.0.1:0"}
 
 
 def _check_answers(address: str, record: dict[str, Any]) -> None:
     host, _, port = address.partition("://")[2].rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, ValueError) as exc:
         site = _site(record)
         raise ConnectionError(
-            f"nobody answers at {address}, where your Dask cluster was ({exc})\n"
+            f"your Dask cluster at {address} does not respond ({exc})\n"
             f"  next: gears dask status {site}   (then: gears dask up {site})"
         ) from None
 
 
 def _check_versions(record: dict[str, Any]) -> None:
-    """Raise ConnectionError where the cluster runs another Python (major.minor) or another release of Dask.
+    """Raise ConnectionError if the cluster runs another Python (major.minor) or another release of Dask.
 
-    Functions are handed over as Python's byte code, and Dask's parts talk as one release does.
+    Functions are sent as Python byte code, and Dask's protocol is specific to a release.
     """
-    theirs = record.get("versions") or {}
-    mine = {"python": ".".join(map(str, sys.version_info[:2])), **{name: version(name) for name in DASK}}
-    told = {name: str(theirs.get(name, "")) for name in mine}
-    told["python"] = ".".join(told["python"].split(".")[:2])
-    if differ := [name for name in mine if told[name] and told[name] != mine[name]]:
-        words = ", ".join(f"{name} {told[name]} there and {mine[name]} here" for name in differ)
+    recorded = record.get("versions") or {}
+    here = {"python": ".".join(map(str, sys.version_info[:2])), **{name: version(name) for name in DASK}}
+    there = {name: str(recorded.get(name, "")) for name in here}
+    there["python"] = ".".join(there["python"].split(".")[:2])
+    if differ := [name for name in here if there[name] and there[name] != here[name]]:
+        versions = ", ".join(f"{name} {there[name]} there and {here[name]} here" for name in differ)
         site, name = _site(record), os.environ.get("GEARS_ENV", "")
         again = f"gears dask up {site} --env {name}" if name else f"gears dask up {site}"
         raise ConnectionError(
-            f"your Dask cluster is of other versions: {words}\n  next: gears dask down {site}; {again}"
+            f"your Dask cluster runs other versions: {versions}\n  next: gears dask down {site}; {again}"
         )
 
 
 def _warn_of_environment(record: dict[str, Any]) -> None:
-    """Warn where the cluster was started with another environment: its workers import what that one has."""
-    mine, theirs = os.environ.get("GEARS_ENV", ""), str(record.get("environment") or "")
-    if (mine or "base") != (theirs or "base"):
+    """Warn if the cluster was started with another environment, from which its workers import."""
+    here, there = os.environ.get("GEARS_ENV", ""), str(record.get("environment") or "")
+    if (here or "base") != (there or "base"):
         site = _site(record)
         warnings.warn(
-            f"your Dask cluster has the environment {theirs or 'base'}, and this is {mine or 'base'}: what only one of "
-            f"them has installed can't be used there\n"
-            f"  next: gears dask down {site}; gears dask up {site} --env {mine or 'base'}",
+            f"your Dask cluster uses the environment {there or 'base'}, but this is {here or 'base'}: packages that "
+            f"only one of them has can't be used there\n"
+            f"  next: gears dask down {site}; gears dask up {site} --env {here or 'base'}",
             stacklevel=2,
         )
 
 
-def _own_address(directory: str) -> str | None:
-    """Return the scheduler address that the person herself has set, or None: it is hers to say."""
+def _user_address(directory: str) -> str | None:
+    """Return the scheduler address that the user has set, which takes precedence; None if there is none."""
     files = sorted(glob.glob(os.path.join(glob.escape(directory), "[56]0-*")))
     address = dask.config.get("scheduler-address", None, config=dask.config.collect(files))
     return str(address) if address else None
@@ -144,9 +144,9 @@ def _site(record: dict[str, Any]) -> str:
 
 
 def _client_being_made() -> Any:
-    """Find the client for which Dask runs this file; None where there is none.
+    """Find the client for which Dask runs this file; None if there is none.
 
-    Dask's Preload, which runs this file, has the client in an attribute, and hands it on only once it has connected.
+    Dask's Preload, which runs this file, has the client in an attribute, and passes it only after it has connected.
     """
     frame: Any = sys._getframe()
     while frame is not None:
@@ -158,9 +158,9 @@ def _client_being_made() -> Any:
 
 
 def _forget(client: Any) -> None:
-    """Undo what the client set in Dask's configuration, or all later computations would look for it.
+    """Undo what the client set in Dask's configuration, or all later computations would use it.
 
-    Dask does the same where a client can't connect.
+    Dask does the same if a client can't connect.
     """
     undo = getattr(client, "_set_config", None)
     if undo is not None:
@@ -169,8 +169,8 @@ def _forget(client: Any) -> None:
 
 if (_directory := os.environ.get("DASK_CONFIG")) and (_client := _client_being_made()) is not None:
     try:
-        look_after(_client, _directory)
-    except AttributeError:  # another Dask, which is as it is without us
+        prepare(_client, _directory)
+    except AttributeError:  # a Dask with other internals: leave it unchanged
         pass
     except ConnectionError:
         _forget(_client)

@@ -1,4 +1,4 @@
-"""Makes the cluster of a plan: on this machine, or of a batch system's jobs by the class of dask-jobqueue for it."""
+"""Makes the cluster of a plan: on this machine, or of batch jobs with the class of dask-jobqueue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Record = dict[str, Any]
 async def make_cluster(plan: Record, scaling: Scaling) -> Any:
     """Make and start the cluster, of the class that the plan names.
 
-    Nobody connects without the certificate, whatever a person's own configuration says.
+    All connections require the certificate, whatever the user's own configuration says.
     """
     tls = plan["tls"]
     pairs = {f"tls_{role}_{what}": tls for role in ("scheduler", "worker", "client") for what in ("cert", "key")}
@@ -30,22 +30,22 @@ async def make_cluster(plan: Record, scaling: Scaling) -> Any:
 
 
 def guarded(scheduler_class: Any, prefix: str) -> Any:
-    """Return a scheduler class that serves web pages only under `prefix`, and takes that off before Dask sees it.
+    """Return a scheduler class that serves web pages only under `prefix`, and removes it before Dask sees the request.
 
-    Dask's own prefix (`http_prefix`) will not do: it tells it to everybody, as `/` is redirected there, and its pages
-    then ask for their scripts at the top of JupyterLab's address.
+    Dask's own prefix (`http_prefix`) is unsuitable: `/` redirects to it, which reveals it, and its pages then request
+    their scripts at the top of JupyterLab's address.
     """
     from tornado import web
 
     class Nothing(web.RequestHandler):
-        """The answer to a request outside the prefix."""
+        """The handler of a request outside the prefix."""
 
         def prepare(self) -> None:
-            """Answer 404, whatever the method."""
+            """Answer 404 to any method."""
             raise web.HTTPError(404)
 
     class Guarded(scheduler_class):  # type: ignore[misc]
-        """A scheduler that looks up its pages with `find_behind`."""
+        """A scheduler that finds its pages with `find_behind`."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
@@ -53,7 +53,7 @@ def guarded(scheduler_class: Any, prefix: str) -> Any:
             find = pages.find_handler
 
             def find_behind(request: Any, **options: Any) -> Any:
-                """Take the prefix off the request and find its handler; `Nothing` where it has no such prefix."""
+                """Remove the prefix and find the handler; `Nothing` for a request without the prefix."""
                 if not request.path.startswith(prefix):
                     return pages.get_handler_delegate(request, Nothing)
                 request.path = request.path[len(prefix) - 1 :]
@@ -66,7 +66,7 @@ def guarded(scheduler_class: Any, prefix: str) -> Any:
 
 
 def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Record) -> Any:
-    """Return a cluster on this machine, without workers and on 127.0.0.1 only. It starts when awaited."""
+    """Return a cluster on this machine, without workers, on 127.0.0.1 only. It starts when awaited."""
     return import_module("distributed").LocalCluster(
         n_workers=0,
         **plan["options"],
@@ -82,49 +82,49 @@ def local_cluster(plan: Record, _scaling: Scaling, security: Any, scheduler: Rec
 def batch_cluster(plan: Record, scaling: Scaling, security: Any, scheduler: Record) -> Any:
     """Return a cluster of jobs whose submissions are `watched`. It starts when awaited.
 
-    Its scheduler listens at the plan's `host`, else at $GEARS_DASK_HOST, else where dask-jobqueue chooses; its web
-    pages are on 127.0.0.1 only.
+    Its scheduler listens on the plan's `host`, else on $GEARS_DASK_HOST, else on dask-jobqueue's choice; its web pages
+    are on 127.0.0.1 only.
     """
     import dask
 
     cls = getattr(import_module("dask_jobqueue"), plan["class"])
-    theirs = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
+    configured = dask.config.get(f"jobqueue.{plan['kind']}.scheduler-options", {}) or {}
     host = plan["host"] or os.environ.get("GEARS_DASK_HOST", "")
     where: Record = {"host": host} if host else {}
     where |= {"port": plan["ports"]["scheduler"], "dashboard_address": f"127.0.0.1:{plan['ports']['dashboard']}"}
     worker = {}
-    if plan["worker"]:  # of another environment than gears' own
+    if plan["worker"]:  # of another environment than the owner's
         before = dask.config.get(f"jobqueue.{plan['kind']}.job-script-prologue", []) or []
         worker = {**plan["worker"], "job_script_prologue": [*before, *plan["worker"]["prologue"]]}
         del worker["prologue"]
     return cls(
         **plan["options"],
         **worker,
-        processes=plan["processes"],  # said here, or the workers of one job are not held for a group
+        processes=plan["processes"],  # repeated here, or the workers of one job are not treated as a group
         name=plan["id"],
         job_name=plan["id"],
         job_cls=watched(cls.job_cls, scaling),
-        scheduler_options=theirs | where | scheduler,
+        scheduler_options=configured | where | scheduler,
         security=security,
         asynchronous=True,
     )
 
 
 def watched(job_class: Any, scaling: Scaling) -> Any:
-    """Return dask-jobqueue's job class, made to tell of submissions and refusals: it only logs them itself.
+    """Return a subclass of dask-jobqueue's job class that reports submissions and refusals, which that only logs.
 
-    It takes only the number of what sbatch says. A job of another cluster has that cluster behind its number, as gears
-    has it ("8;other"), and is cancelled there; else a job of the same number would be.
+    dask-jobqueue keeps only the number in sbatch's output. Here the id of a job of another Slurm cluster includes the
+    cluster, as everywhere in gears ("8;other"), and the job is cancelled there, not one of the same number here.
     """
 
     class WatchedJob(job_class):  # type: ignore[misc]
-        """A job that tells `scaling` how its submission went."""
+        """A job that reports its submission to `scaling`."""
 
         job_id: Any
         cancel_command: Any
 
         async def start(self) -> None:
-            """Submit the job and tell `scaling` its id. Where that is refused, tell why, and raise it again."""
+            """Submit the job and report its id; if it is refused, report the reason and raise the error again."""
             try:
                 await super().start()
             except (RuntimeError, ValueError, OSError) as exc:
@@ -134,7 +134,7 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
             scaling.submitted(self.name, str(self.job_id))
 
         async def close(self) -> None:
-            """Cancel the job, on the Slurm cluster that it was submitted to."""
+            """Cancel the job, on the Slurm cluster to which it was submitted."""
             number, _, cluster = str(self.job_id or "").partition(";")
             if cluster:
                 self.job_id, self.cancel_command = number, f"{self.cancel_command} --clusters={shlex.quote(cluster)}"
@@ -153,7 +153,7 @@ def watched(job_class: Any, scaling: Scaling) -> Any:
 
 
 def refusal(exc: Exception) -> str:
-    """Return the batch system's own words, cut at 500: dask-jobqueue puts them behind a line that says so."""
+    """Return the batch system's own message, at most 500 characters, from dask-jobqueue's error."""
     text = str(exc)
-    said = text.partition("stderr:\n")[2].strip() or text.partition("stdout:\n")[2].strip() or text.strip()
-    return " ".join(said.split())[:500]
+    message = text.partition("stderr:\n")[2].strip() or text.partition("stdout:\n")[2].strip() or text.strip()
+    return " ".join(message.split())[:500]

@@ -1,6 +1,6 @@
-"""How much of this machine a person's Dask may take: the least of her profile, every cgroup above her, a fair share.
+"""Limits for a user's Dask on this machine: the minimum of the profile, all enclosing cgroups, and a fair share.
 
-Dask looks at one cgroup, its own, and misses the slice that a centre gives each user on a login node. Formats:
+Dask checks only its own cgroup, and misses the slice that a centre gives each user on a login node. Formats:
 cgroups(7), kernel's cgroup-v2.rst and cgroup-v1/memory.rst, proc(5). `bound` is pure, `read_machine` only reads.
 """
 
@@ -11,13 +11,13 @@ import re
 from dataclasses import dataclass
 
 UNLIMITED = 1 << 60
-"""Version 1 says "no limit" with a number near 2**63."""
+"""Version 1 represents "no limit" by a number near 2**63."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`cpus`: those this process may run on. `cgroup_cpus`: the least quota of all cgroups above it, `cgroup_bytes` the
-    least of their memory limits, each with the directory that says so; None: none has one. `free`: bytes available."""
+    """Resources and limits. `cpus`: on which this process can run. `cgroup_cpus`: the smallest quota of all enclosing
+    cgroups, `cgroup_bytes` the smallest memory limit, each with its directory; None: no limit. `free`: bytes."""
 
     cpus: int
     memory: int
@@ -28,7 +28,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a cluster may have, and which limit said so. `memory` in bytes."""
+    """What a cluster can use, and which limit that is. `memory` in bytes."""
 
     cores: int
     memory: int
@@ -37,7 +37,7 @@ class Bounds:
 
 
 def bound(machine: Machine, *, share: float, cores: int | None = None, memory: int | None = None) -> Bounds:
-    """Return the least of all limits, and at least one core. `cores`, `memory` (bytes): what the profile asks for."""
+    """Return the minimum of all limits, and at least one core. `cores`, `memory` (bytes): of the profile."""
     can = [(float(machine.cpus), "processors"), (share * machine.cpus, f"a share of {share:g} of {machine.cpus}")]
     has = [(machine.memory, "memory"), (int(share * machine.memory), f"a share of {share:g} of {_gb(machine.memory)}")]
     if machine.cgroup_cpus:
@@ -53,9 +53,9 @@ def bound(machine: Machine, *, share: float, cores: int | None = None, memory: i
 
 
 def workers(bounds: Bounds, processes: int | None = None) -> dict[str, int]:
-    """Return keywords of LocalCluster: some processes with some threads each, as Dask itself divides a machine.
+    """Return arguments for LocalCluster: processes, threads and memory, as Dask itself divides a machine.
 
-    Without `processes`: as many as cores up to four, else the least divisor of them that is at least their square root.
+    The default for `processes`: the number of cores up to four, else its smallest divisor not below its square root.
     """
     count = min(processes or _processes(bounds.cores), bounds.cores)
     return {
@@ -73,11 +73,11 @@ def _gb(number: int) -> str:
     return f"{number / 1e9:.1f} GB"
 
 
-# --- what this machine says ------------------------------------------------------------------
+# --- this machine ------------------------------------------------------------------
 
 
 def read_machine(root: str = "/", cpus: int | None = None) -> Machine:
-    """Read what limits this process now. What can't be read limits nothing. `root`: where /proc and /sys are."""
+    """Read the current limits of this process. What can't be read is no limit. `root`: where /proc and /sys are."""
     found = dict(re.findall(r"^(\w+): +(\d+) kB", _read(root, "proc/meminfo"), re.MULTILINE))
     memory = int(found.get("MemTotal", 0)) * 1024 or UNLIMITED
     quotas: list[tuple[float, str]] = []
@@ -95,7 +95,7 @@ def read_machine(root: str = "/", cpus: int | None = None) -> Machine:
 
 
 def cgroups(own: str, mounts: str) -> list[str]:
-    """List every cgroup directory from this process's own up to its mount, in both versions.
+    """List the cgroup directories from this process's own up to the mount, in both versions.
 
     `own`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo.
     """
@@ -109,7 +109,7 @@ def cgroups(own: str, mounts: str) -> list[str]:
 
 
 def _mounts(mounts: str, controllers: str) -> list[tuple[str, str]]:
-    """Find where the hierarchy with these controllers is mounted, and which of its directories is the top there."""
+    """Find the mount points of the hierarchy with these controllers, and the directory that is mounted there."""
     found = []
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
@@ -122,7 +122,7 @@ def _mounts(mounts: str, controllers: str) -> list[tuple[str, str]]:
 
 
 def _quotas(root: str, directory: str) -> list[tuple[float, str]]:
-    """Read how many processors' worth of time each period has, in either version."""
+    """Read the CPU quota, as a number of processors, in either version."""
     words = _read(root, f"{directory}/cpu.max").split()
     if len(words) != 2:
         words = [_read(root, f"{directory}/cpu.cfs_{name}_us").strip() for name in ("quota", "period")]

@@ -1,9 +1,9 @@
-"""How many jobs a cluster has: as many as its work wants, whole jobs only, and none is closed that works.
+"""Adaptive scaling of a cluster by whole jobs, without closing a job that is working.
 
-Dask's own adaptive scaling counts workers. Where a job has several it closes one of them, and the batch system the
-others in the middle of their work; after three such losses a task is given up (KilledWorker). It never replaces a job
-whose workers have gone, and asks again every second where the batch system refuses. So the counting here is of jobs.
-For a cluster without a batch system a job is one worker.
+Dask's own adaptive scaling counts workers. If a job has several, it closes one of them, and the batch system ends the
+others during their work; after three such losses Dask abandons a task (KilledWorker). It never replaces a job whose
+workers are gone, and submits again every second if the batch system refuses. So this module counts jobs. For a cluster
+without a batch system a job is one worker.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LOST_S = 10.0
-"""After so long without any of its workers a job is over: Dask itself starts a worker again within a few seconds."""
+"""A job without any of its workers for this long is over: Dask itself restarts a worker within a few seconds."""
 
 HAND_OVER_S = 300.0
-"""So long before the workers of a job leave another job is asked for: it may wait in the queue, and has to start."""
+"""Another job is submitted this long before the workers of a job leave, as it may be queued, and has to start."""
 
 PAUSES_S = (10.0, 30.0, 60.0, 120.0, 300.0)
-"""Before the batch system is asked again after it has refused, each time longer."""
+"""The pauses before the next submission after a refusal, each longer."""
 
 
 @dataclass
 class Job:
-    """`id`: of the batch system; "" while it is submitted. `came`: when its first worker did. `idle_since`: since when
-    it has nothing to do, or is not needed while it waits; None: it works."""
+    """A job of workers. `id`: of the batch system; "" during submission. `connected`: when its first worker connected.
+    `idle_since`: since when it is idle, or pending and not needed; None: it is working. Times: seconds since 1970."""
 
     name: str
     id: str = ""
-    asked: float = 0.0
-    came: float | None = None
+    requested: float = 0.0
+    connected: float | None = None
     gone_since: float | None = None
     idle_since: float | None = None
     workers: int = 0
@@ -42,12 +42,12 @@ class Job:
 
 
 def choose(jobs: Iterable[Job], want: int, most: int, idle_s: float, now: float) -> list[str]:
-    """Choose the jobs to close, of all there are, so that `want` are left. Pure.
+    """Choose the jobs to close so that `want` are left. Pure.
 
-    One that waits or has nothing to do goes first, once that has been so for `idle_s`; its data must have room in what
-    is left. What is above `most`, which a person has set, goes at once, at work or not.
+    Pending and idle jobs are closed first, after `idle_s`, if the remaining jobs have room for their data. Jobs above
+    `most`, which the user has set, are closed at once, even while working.
     """
-    every = sorted(jobs, key=lambda job: (job.came is not None, job.busy, job.held, -job.asked))
+    every = sorted(jobs, key=lambda job: (job.connected is not None, job.busy, job.held, -job.requested))
     surplus, forced = len(every) - want, len(every) - most
     room, held = sum(job.limit for job in every), sum(job.held for job in every)
     closing: list[str] = []
@@ -64,31 +64,31 @@ def choose(jobs: Iterable[Job], want: int, most: int, idle_s: float, now: float)
 
 @dataclass
 class Trouble:
-    """What the batch system said when it refused, and until when it is not asked again."""
+    """The last refusal of the batch system, and until when nothing is submitted. Times: seconds since 1970."""
 
     message: str = ""
     since: float = 0.0
     count: int = 0
     until: float = 0.0
 
-    def met(self, message: str, now: float) -> None:
-        """Note a refusal. Where several jobs are refused at once each is noted, and the pause is that of one."""
+    def add(self, message: str, now: float) -> None:
+        """Note a refusal. Several jobs that are refused at once cause only one pause."""
         self.message, self.since = message, self.since or now
         if now >= self.until:
             self.until = now + PAUSES_S[min(self.count, len(PAUSES_S) - 1)]
             self.count += 1
 
-    def over(self) -> None:
-        """Forget all refusals: the batch system may be asked at once."""
+    def clear(self) -> None:
+        """Forget all refusals: jobs can be submitted at once."""
         self.message, self.count, self.since, self.until = "", 0, 0.0, 0.0
 
 
 @dataclass
 class Scaling:
-    """The jobs of one `SpecCluster`, whose scheduler is in this process. `step` is to be called every second.
+    """The jobs of one `SpecCluster`, whose scheduler is in this process. Call `step` every second.
 
-    `life_s`: after so long the workers of a job may leave, since its walltime is near. Somebody has to be there to whom
-    they hand what they hold, or all of it is computed again; so another job is asked for in time.
+    `life_s`: the age at which a job's workers leave, before its walltime ends. Other workers must be available then to
+    take over their data, or it is computed again; so another job is submitted in time.
     """
 
     cluster: Any
@@ -102,9 +102,9 @@ class Scaling:
     now: Callable[[], float] = time.time
 
     async def step(self, minimum: int, maximum: int) -> None:
-        """Submit or close jobs as the work wants. `minimum`, `maximum`: of workers.
+        """Submit or close jobs as the work requires. `minimum`, `maximum`: of workers.
 
-        Closing jobs may take some seconds, while their data is handed on.
+        Closing jobs can take some seconds, while their data is handed over.
         """
         now = self.now()
         self._look(now)
@@ -115,34 +115,34 @@ class Scaling:
         want = max(least, min(most, wanted))
         staying = [job for job in self.jobs.values() if not self._leaves(job, now)]
         if want > len(staying) and now >= self.trouble.until:
-            more = 1 if self.trouble.message else want - len(staying)  # after a refusal, one tells whether it is over
+            more = 1 if self.trouble.message else want - len(staying)  # after a refusal, try one job first
             self._add(min(more, self.most_jobs - len(self.jobs)))
         elif want < len(staying):
             await self._close(choose(staying, want, most, self.idle_s, now))
         else:
             self._keep_waiting()
 
-    # --- what the cluster's own jobs tell (see gears_dask_owner.watched) -------------------------
+    # --- reports of the cluster's jobs (see gears_dask_cluster.watched) --------------------------
 
     def submitted(self, name: str, id: str) -> None:
-        """Note the id that the batch system has given to a job."""
+        """Note the id that the batch system has assigned to a job."""
         self.counts["submitted"] += 1
         self._job(name).id = id
 
-    def refused(self, name: str, words: str) -> None:
-        """Forget a job that the batch system has refused, with its words, and wait before the next."""
+    def refused(self, name: str, message: str) -> None:
+        """Remove a job that the batch system has refused, note its message, and wait before the next."""
         self.counts["refused"] += 1
         self._drop(name)
-        self.trouble.met(words, self.now())
+        self.trouble.add(message, self.now())
 
     async def ended(self, name: str, why: str) -> None:
-        """End a job that the batch system says is over, and of which no worker has ever come."""
+        """End a job that is over according to the batch system, and never had a worker."""
         await self._forget(name)
-        self.trouble.met(why, self.now())
+        self.trouble.add(why, self.now())
 
     def waiting(self) -> list[Job]:
-        """List the submitted jobs of which no worker has come yet."""
-        return [job for job in self.jobs.values() if job.came is None and job.id]
+        """List the submitted jobs without a worker yet."""
+        return [job for job in self.jobs.values() if job.connected is None and job.id]
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -162,17 +162,17 @@ class Scaling:
         job.busy = any(worker.processing or worker.long_running for worker in workers)
         job.held, job.limit = (sum(getattr(worker, what) for worker in workers) for what in ("nbytes", "memory_limit"))
         if workers:
-            if job.came is None:
-                self.trouble.over()
-            job.came, job.gone_since = job.came or now, None
-        elif job.came is not None:
+            if job.connected is None:
+                self.trouble.clear()
+            job.connected, job.gone_since = job.connected or now, None
+        elif job.connected is not None:
             job.gone_since = job.gone_since or now
         job.idle_since = None if job.busy else job.idle_since or now
 
     def _leaves(self, job: Job, now: float) -> bool:
-        if self.life_s is None or job.came is None:
+        if self.life_s is None or job.connected is None:
             return False
-        return now - job.came >= self.life_s - min(HAND_OVER_S, self.life_s / 4)
+        return now - job.connected >= self.life_s - min(HAND_OVER_S, self.life_s / 4)
 
     def _add(self, number: int) -> None:
         for _ in range(number):
@@ -187,9 +187,9 @@ class Scaling:
                 await self._forget(job.name)
 
     def _keep_waiting(self) -> None:
-        """Do not count jobs as idle that wait and are needed."""
+        """Mark pending jobs, which are needed, as not idle."""
         for job in self.jobs.values():
-            if job.came is None:
+            if job.connected is None:
                 job.idle_since = None
 
     async def _close(self, names: list[str]) -> None:
@@ -202,23 +202,20 @@ class Scaling:
             await self._forget(name)
 
     async def _forget(self, name: str) -> None:
-        """End a job in the batch system too, in whatever state it is there."""
+        """Remove a job, and cancel it in the batch system in any state."""
         job = self._drop(name)
         if job is not None:
             await job.close()
 
     def _drop(self, name: str) -> Any:
-        self.cluster._i += 1  # a name is used once: a worker of the former may still say goodbye
+        self.cluster._i += 1  # use each name only once: a worker of the former job may still disconnect
         self.cluster.worker_spec.pop(name, None)
         self.jobs.pop(name, None)
         return self.cluster.workers.pop(name, None)
 
     def _job(self, name: str) -> Job:
-        return self.jobs.setdefault(name, Job(name, asked=self.now()))
+        return self.jobs.setdefault(name, Job(name, requested=self.now()))
 
     def _job_name(self, worker: Any) -> Any:
-        """Return the name of a worker's job.
-
-        dask-jobqueue calls the workers of one job by its name, with -0, -1 … behind where there are several.
-        """
+        """Return the name of a worker's job: dask-jobqueue appends -0, -1 … if a job has several workers."""
         return str(worker).rpartition("-")[0] if self.processes > 1 else worker

@@ -1,4 +1,4 @@
-"""The end of a job on purpose: cancelled, nothing of it left in the queue, its records closed."""
+"""Cancel a job: leave nothing in the queue, and close its records."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gears.sites.paths import RunDir
 from gears.system.progress import Progress
 
 ENDING_S = 60.0
-"""For a cancelled job to leave the queue: there is time between its two signals (Slurm's KillWait: 30 s)."""
+"""Time limit for a cancelled job to leave the queue: its two signals are some time apart (Slurm's KillWait: 30 s)."""
 
 
 def cancel_jobs(paths: RunDir, say: Progress) -> bool:
-    """Cancel the job and its successor, and wait until the queue is rid of them. False where there was none.
+    """Cancel the job and its successor, and wait until they have left the queue. False where there was none.
 
-    Raises NotReachable, with the records as they were, where the scheduler does not take or not confirm it.
+    Raises NotReachable, with the records unchanged, where the scheduler does not accept or confirm it.
     """
     job = records.read(paths)
     if not (job and job.live):
@@ -36,14 +36,14 @@ def cancel_jobs(paths: RunDir, say: Progress) -> bool:
 
 
 def _ids(paths: RunDir, job: JobRecord) -> list[str]:
-    """List the ids, the successor's first, or it would start as soon as the job before it has ended."""
+    """List the ids, the successor's first, since it would start as soon as the other job has ended."""
     both: list[Successor | JobRecord] = [job.successor, job] if job.successor else [job]
     ids = [one.id for one in both]
     for one in both:
-        if not one.id:  # its submission was broken off: by its name
+        if not one.id:  # its submission was interrupted: find it by name
             found = scheduler(job.kind).find(one.name, one.clusters)
             if found is None:
-                raise _unsure(paths, one.name, "the scheduler can't be asked")
+                raise _unsure(paths, one.name, "the scheduler does not answer")
             ids += found
     return [id for id in ids if id]
 
@@ -62,9 +62,9 @@ def _unsure(paths: RunDir, id: str, why: str) -> NotReachable:
 
 
 def end_records(paths: RunDir) -> None:
-    """Close the records after the job ended on purpose, and cancel its successor.
+    """Close the records after the job was ended on purpose, and cancel its successor.
 
-    What can't be asked is left to the job script, which finds no record of itself and ends.
+    Where the scheduler does not answer, the successor's script finds no record of itself and ends.
     """
     job = records.read(paths)
     if job and job.successor and job.successor.id:

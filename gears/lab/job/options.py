@@ -1,4 +1,4 @@
-"""What a person asks of a job on the command line, laid over the profile. Pure."""
+"""Options for a job on the command line, merged with the profile. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ OPTIONS = {
     "reach": "--reach",
     "directives": "--directive",
 }
-"""Each key of [scheduler] that the command line may set, and the option that does."""
+"""Keys of [scheduler] that the command line can set, with their options."""
 
 
 def with_request(site: Site, request: Mapping[str, Any]) -> Site:
-    """Return the site with the keys of `request` in its scheduler; what is None there is as the profile has it.
+    """Return the site with the keys of `request` in its scheduler; None leaves the profile's value.
 
-    Directives are added to the profile's. Raises UsageError where the profile has no scheduler, or a value can't be
-    one.
+    Directives are added to the profile's. Raises UsageError where the profile has no scheduler, or a value is invalid.
     """
     scheduler = check_scheduler(site)
     given = {key: value for key, value in request.items() if value is not None}
@@ -41,8 +40,7 @@ def with_request(site: Site, request: Mapping[str, Any]) -> Site:
 def check_scheduler(site: Site) -> Scheduler:
     """Return the site's scheduler. Raises UsageError where it has none."""
     if site.scheduler is None:
-        fix = (
-            f"gears sites show {site.name}   (then [scheduler] with kind = … in ~/.config/gears/sites/{site.name}.toml)"
-        )
+        profile = f"~/.config/gears/sites/{site.name}.toml"
+        fix = f"gears sites show {site.name}   (then add [scheduler] with kind = … to {profile})"
         raise UsageError(f"{site.name} has no batch scheduler in its profile", next=fix)
     return site.scheduler

@@ -1,8 +1,8 @@
-"""What is known of a site's job, on disk: the record of the login node, and the life that the job itself writes down.
+"""Records of a site's job on disk: the record of the login node, and the life, which the job itself writes.
 
-The record (run/<site>/job.json) is there while JupyterLab is, or should be, a job. The life (run/<site>/job.N.life) is
-made by whoever submits number N, empty, and only added to by the job: reading it means opening it anew, so that on NFS
-what another host wrote is seen (nfs(5), close-to-open).
+The record (run/<site>/job.json) exists while JupyterLab is, or should be, a job. The life (run/<site>/job.N.life) is
+created by the host that submits number N, and only appended to by the job. It is opened again for each read, so that on
+NFS the writes of another host are seen (nfs(5), close-to-open).
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from gears.sites.paths import RunDir
 from gears.system import files
 from gears.system.records import as_values, parse
 
-TOLD_S = SUBMIT_S + 30
-"""After so long a submission that was begun has ended, or its submitter has."""
+SUBMISSION_TIMEOUT_S = SUBMIT_S + 30
+"""After this time a submission has ended, or its process has."""
 
 SETTLE_S = 1.2
-"""What another host wrote to a shared home is seen after this time; mounts that take longer check a file as it is
-opened (nfs(5), close-to-open)."""
+"""After this time the writes of another host to a shared home are seen; slower mounts check a file as it is opened
+(nfs(5), close-to-open)."""
 
-KEPT = 3
-"""Logs and lives of so many jobs stay."""
+MOST_SAVED = 3
+"""Number of jobs whose logs and lives are kept."""
 
-UNSAID = ("variables", "requeued")
-"""What has no key in a record while it is None, as before a job is submitted."""
+OPTIONAL_KEYS = ("variables", "requeued")
+"""Keys that a record omits while they are None, as before a job is submitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """The job that waits for the end of another. `id` is empty until it is submitted; of a copy that was shown, only
-    that is known."""
+    """The job that waits for the end of another. `id` is empty until it is submitted; a shown copy has only that."""
 
     number: int = 0
     name: str = ""
@@ -49,19 +48,19 @@ class Successor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRecord:
-    """A job of ours: what was asked for, what its scheduler said last, who sees to it. Changed by `replace`.
+    """A job: the request, the scheduler's last answer, and the host that monitors it. Changed by `replace`.
 
-    Copies that were shown (`conclude.shown`) are read as one too: what they lack has its default, `number` is 0.
-    Times are ISO 8601, UTC, or seconds since 1970.
+    Shown copies (`job_status.shown`) are read as well: what they lack has its default, and `number` is 0. Times are
+    ISO 8601, UTC, or seconds since 1970.
     """
 
     number: int = 0
     name: str = ""
-    id: str  # the scheduler's; empty until it is submitted
+    id: str  # the scheduler's; empty until submission
     kind: str = ""  # of scheduler
-    host: str = ""  # the login node that sees to it
+    host: str = ""  # the login node that monitors it
     state: JobState = JobState.UNKNOWN
-    known: JobState = JobState.UNKNOWN  # the state when the scheduler could last be asked
+    known: JobState = JobState.UNKNOWN  # the state in the scheduler's last answer
     word: str = ""
     reason: str = ""
     position: int | None = None
@@ -69,41 +68,41 @@ class JobRecord:
     starts: str | None = None
     ends: str | None = None
     submitted: str = ""
-    begun: float = 0.0  # its submission
-    asked: float = 0.0  # the scheduler, last
+    begun: float = 0.0  # start of its submission
+    asked: float = 0.0  # last query to the scheduler
     walltime_s: int = 0
-    renew: int = 0  # so many jobs more take over
+    renew: int = 0  # how many more jobs take over
     successor: Successor | None = None
-    profile: str = ""  # as `load.from_json` reads it
+    profile: str = ""  # for `load.from_json`
     account: str = ""
     queue: str = ""
-    gone: float = 0.0  # when the scheduler first did not know it
+    gone: float = 0.0  # when the scheduler first no longer knew it
     trouble: str = ""  # why no job will take over
-    variables: tuple[str, ...] | None = None  # of the person's, that counted when it was submitted; None: not yet
-    clusters: str = ""  # of Slurm, among which it goes; empty: that which is asked by itself
-    requeued: float | None = None  # the start that was undone, where the scheduler put it back into its queue
+    variables: tuple[str, ...] | None = None  # of the user, in effect at submission; None: not submitted
+    clusters: str = ""  # Slurm's clusters for it; empty: the default
+    requeued: float | None = None  # the start after which the scheduler requeued it
 
     @property
     def live(self) -> bool:
-        """Tell whether it waits or runs, as far as is known."""
+        """Return whether it waits or runs, as far as is known."""
         return self.state not in OVER
 
     @property
     def on_node(self) -> bool:
-        """Tell whether it has a node: it runs, or is suspended there."""
+        """Return whether it has a node: it runs, or is suspended there."""
         return self.state in (JobState.RUNNING, JobState.SUSPENDED)
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a job wrote. Times are seconds since 1970.
+    """What a job has written. Times are seconds since 1970.
 
     started HOST TIME       the job script began there
     lab PID START           JupyterLab was started: its pid and start time (field 22 of /proc/PID/stat, proc(5))
-    stopped, runs           it was stopped, as where its job is suspended; it goes on
-    claimed HOST            by whom it is submitted
-    closed                  all is over, and was stopped on purpose
-    ended STATUS SIGNAL     it is over: JupyterLab's exit status; the signal the script got, or "-"
+    stopped, runs           JupyterLab was stopped, as when its job is suspended; it continues
+    claimed HOST            the host that submits it
+    closed                  it was stopped on purpose
+    ended STATUS SIGNAL     JupyterLab's exit status; the signal that the script got, or "-"
     """
 
     host: str = ""
@@ -115,15 +114,12 @@ class Life:
 
     @property
     def runs(self) -> bool:
-        """Tell whether the job script began, and has not written down its end."""
+        """Return whether the job script has begun, and has not written its end."""
         return bool(self.host) and self.ended is None
 
 
 def read_life(paths: RunDir, number: int) -> Life:
-    """Read the newest life of a job that may have been started more than once.
-
-    What is half-written is not there yet.
-    """
+    """Read the life of a job's newest start. Incomplete lines are ignored."""
     values: dict[str, Any] = {}
     for line in files.read_text(paths.job_life(number)).splitlines(keepends=True):
         with contextlib.suppress(ValueError):
@@ -140,41 +136,41 @@ def read_life(paths: RunDir, number: int) -> Life:
 
 
 def read(paths: RunDir) -> JobRecord | None:
-    """Read the record. None where JupyterLab of this site is no job, and where only a copy is here."""
+    """Read the record. None where the site has no job, or only a copy of its record is here."""
     record = load(paths)
     return record if record and record.number else None
 
 
 def load(paths: RunDir) -> JobRecord | None:
-    """Read the record, or what stands in its place in a home that is not the lab host's: a copy that was shown."""
+    """Read the record, or the shown copy that replaces it in a home other than the lab host's."""
     return from_values(files.read_record(paths.job_record))
 
 
 def write(paths: RunDir, record: JobRecord) -> None:
-    """Write the record, unless the same stands there."""
+    """Write the record, if it has changed."""
     if load(paths) != record:
         files.write_record(paths.job_record, to_values(record))
 
 
 def from_values(values: object) -> JobRecord | None:
-    """Make a record of what JSON has of it: all, or what is shown, which has only the id of the successor."""
+    """Parse a record, or a shown copy, which has only the id of the successor."""
     if isinstance(values, dict) and isinstance(id := values.get("successor"), str):
         values = values | {"successor": {"id": id}}
     return parse(JobRecord, values)
 
 
 def to_values(record: JobRecord) -> files.Record:
-    """Return what JSON has of a record."""
-    values = _said(record)
-    return values | {"successor": _said(record.successor)} if record.successor else values
+    """Return the record as JSON has it."""
+    values = _without_unset(record)
+    return values | {"successor": _without_unset(record.successor)} if record.successor else values
 
 
-def _said(record: JobRecord | Successor) -> files.Record:
-    return {key: value for key, value in as_values(record).items() if key not in UNSAID or value is not None}
+def _without_unset(record: JobRecord | Successor) -> files.Record:
+    return {key: value for key, value in as_values(record).items() if key not in OPTIONAL_KEYS or value is not None}
 
 
 def with_job(record: JobRecord, job: Job) -> JobRecord:
-    """Return the record after the scheduler was asked. What it told before is kept where it can't be asked now."""
+    """Update the record with the scheduler's answer. Where it did not answer, the last answer is kept."""
     asked = time.time()
     if job.state == JobState.UNKNOWN:
         return replace(record, state=job.state, reason=job.reason, asked=asked)
@@ -194,13 +190,12 @@ def with_job(record: JobRecord, job: Job) -> JobRecord:
 
 
 def read_settled(paths: RunDir) -> JobRecord | None:
-    """Read the record as two looks, SETTLE_S apart, agree on it.
+    """Read the record until two reads, SETTLE_S apart, agree.
 
-    What another host has just written may be seen late, or torn. A submission that goes on there is waited for, until
-    TOLD_S have passed.
+    The writes of another host may be seen late or in part. Waits for a submission there, SUBMISSION_TIMEOUT_S at most.
     """
     record = read(paths)
-    deadline = time.monotonic() + TOLD_S
+    deadline = time.monotonic() + SUBMISSION_TIMEOUT_S
     while time.monotonic() < deadline:
         time.sleep(SETTLE_S)
         before, record = record, read(paths)
@@ -210,9 +205,9 @@ def read_settled(paths: RunDir) -> JobRecord | None:
 
 
 def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
-    """Claim a number for a new job that nobody else has, and a name for it; None where another host is submitting one.
+    """Claim a unique number for a new job, and choose its name; None where another host is submitting one.
 
-    The file is made by link(2), which on NFS too only one of several succeeds in.
+    The file is made by link(2), which is atomic on NFS too.
     """
     number = 1 + newest(paths)
     if in_flight(paths, number - 1, host):
@@ -230,14 +225,14 @@ def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
 
 
 def newest(paths: RunDir) -> int:
-    """Return the number of the job that was claimed last; 0 where there is none."""
+    """Return the highest claimed number; 0 where there is none."""
     return max((_number(path.name) for path in paths.records.glob("job.*.life")), default=0)
 
 
 def in_flight(paths: RunDir, number: int, host: str) -> bool:
-    """Tell whether another host claimed that number less than TOLD_S ago, and no record tells yet what became of it.
+    """Return whether another host is submitting that number: claimed within SUBMISSION_TIMEOUT_S, with no outcome yet.
 
-    One of this host that did so is dead: the caller holds its lock.
+    A process of this host that claimed it has ended: the caller holds its lock.
     """
     try:
         age_s = time.time() - paths.job_life(number).stat().st_mtime
@@ -247,7 +242,7 @@ def in_flight(paths: RunDir, number: int, host: str) -> bool:
     settled = record.number if record and record.id else 0
     recorded = max(settled, record.successor.number if record and record.successor else 0)
     over = re.search(rf"^(closed|ended .*|claimed {re.escape(host)})$", files.read_text(paths.job_life(number)), re.M)
-    return recorded < number and age_s < TOLD_S and not over
+    return recorded < number and age_s < SUBMISSION_TIMEOUT_S and not over
 
 
 def _number(name: str) -> int:
@@ -256,18 +251,18 @@ def _number(name: str) -> int:
 
 
 def forget(paths: RunDir) -> None:
-    """Remove the record, and close the newest life: JupyterLab of this site is no job any more.
+    """Remove the record, and close the newest life: the site has no job any longer.
 
-    Nor is what was submitted last, whoever still has a record of it.
+    That also holds for other hosts that still have a record of the newest job.
     """
-    if number := newest(paths):  # else opening it would make a file
+    if number := newest(paths):  # else opening it would create a file
         with contextlib.suppress(FileNotFoundError), paths.job_life(number).open("a") as life:
             life.write("closed\n")
     paths.job_record.unlink(missing_ok=True)
 
 
 def remove_old(paths: RunDir, newest: int) -> None:
-    """Remove the files of all but the KEPT newest jobs. The newest life keeps the numbers growing."""
+    """Remove the files of all but the MOST_SAVED newest jobs. The newest life is kept, so that numbers grow."""
     for path in paths.records.glob("job.*.*"):
-        if 0 < _number(path.name) <= newest - KEPT:
+        if 0 < _number(path.name) <= newest - MOST_SAVED:
             path.unlink(missing_ok=True)

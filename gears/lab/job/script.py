@@ -1,7 +1,4 @@
-"""The job script: what a job is made of, and how it is written. Plans; `lab.supervisor.step` submits it.
-
-For one person's eyes too: it is kept as run/<site>/job.sh.
-"""
+"""Plan and render the job script. `lab.job.submit` submits it; it is kept as run/<site>/job.sh."""
 
 from __future__ import annotations
 
@@ -24,10 +21,10 @@ from gears.ssh.options import has_forwards, ssh_options
 from gears.system.files import current_umask
 
 BEAT_S = 10
-"""How often a reverse tunnel shows the login node that its other end lives. Three beats missed are its end."""
+"""Interval of a reverse tunnel's heartbeat to the login node, which closes it after three missed beats."""
 
 MOST_TRIES = 5
-"""JupyterLab is started so often in one job, then the job ends."""
+"""How often JupyterLab is started in one job before the job ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,9 @@ class Tunnel:
 
 
 def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
-    """Plan what the scheduler is asked for. `after`: the record of the job whose end is waited for.
+    """Plan the request to the scheduler. `after`: the record of a job that has to end first.
 
-    Raises UsageError where the path of gears can't stand in a job script, or the profile has no scheduler.
+    Raises UsageError where the path of gears is not valid in a job script, or the profile has no scheduler.
     """
     wanted = check_scheduler(route.site)
     out = paths.job_out(number)
@@ -109,7 +106,7 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
 def plan_tunnel(route: Route, paths: RunDir, number: int) -> Tunnel:
     """Plan the ssh from the job to the login node.
 
-    Its remote end tells the loop there that it has come, and goes when no beat has come for three times BEAT_S.
+    Its remote end notifies the loop there, and ends when no beat has come for three times BEAT_S.
     """
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
     remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"

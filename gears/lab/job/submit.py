@@ -1,8 +1,8 @@
-"""Submitting: one job however many ask for it at once, and none that nobody knows of.
+"""Submit a job: one, however many requests come at once, and none without a record.
 
-The record stands before the scheduler is asked, with the job's name in it. So a job whose submitter was killed is found
-again by its name, and a job that was refused in our eyes and accepted in the scheduler's ends as soon as it starts: its
-script looks for its name in the record.
+The record, with the job's name, is written before the job is submitted. So the job of a killed submission is found by
+its name; and a job that the scheduler accepted although its submission failed ends as soon as it starts: its script
+looks for its name in the record.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from gears.system import files, timestamps
 
 
 def submit(route: Route, paths: RunDir) -> JobRecord:
-    """Submit a job, unless another host is just doing so, and return the record of the one that is there now.
+    """Submit a job, unless another host is doing so, and return the record of the current job.
 
-    Waits for another host for twice TOLD_S, then raises NotReachable. Raises SubmissionRefused or CommandFailed with
-    the record as it was before.
+    Waits for another host for twice SUBMISSION_TIMEOUT_S, then raises NotReachable. Raises SubmissionRefused or
+    CommandFailed, with the record unchanged.
     """
     before = records.read(paths)
-    deadline = time.monotonic() + 2 * records.TOLD_S
+    deadline = time.monotonic() + 2 * records.SUBMISSION_TIMEOUT_S
     while (claimed := records.claim(paths, route.here)) is None:
         now = records.read(paths)
         if now and now.live and now.id:
             return now
         if time.monotonic() > deadline:
-            raise NotReachable("another host is submitting a job, and does not end", next=f"gears status {paths.site}")
+            raise NotReachable("another host has been submitting a job for too long", next=f"gears status {paths.site}")
         time.sleep(0.2)
     now = records.read(paths)
     if now and now.live:
@@ -48,7 +48,7 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
     record = _new_record(route, *claimed)
     records.write(paths, record)
     try:
-        id, variables = _hand_in(route, paths, record, after=None)
+        id, variables = _submit_script(route, paths, record, after=None)
     except CommandFailed:
         paths.job_life(record.number).unlink(missing_ok=True)
         records.write(paths, before) if before else records.forget(paths)
@@ -62,7 +62,7 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
 def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecord:
     """Submit a job that waits for the end of this one, and return the record with it.
 
-    A refusal is written into the record, and tried no more.
+    A failure is written into the record, and the submission is not retried.
     """
     claimed = records.claim(paths, route.here)
     if claimed is None:
@@ -71,7 +71,7 @@ def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecor
     successor = Successor(number, name, clusters=record.id.partition(";")[2])
     records.write(paths, replace(record, successor=successor))
     try:
-        id, variables = _hand_in(route, paths, successor, after=record)
+        id, variables = _submit_script(route, paths, successor, after=record)
     except CommandFailed as exc:
         paths.job_life(number).unlink(missing_ok=True)
         return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
@@ -79,7 +79,7 @@ def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecor
 
 
 def promote(record: JobRecord, successor: Successor) -> JobRecord:
-    """Return the record with the successor in the place of the job, once its time has come."""
+    """Return the record with the successor in place of the job that has ended."""
     return replace(
         record,
         number=successor.number,
@@ -101,15 +101,15 @@ def promote(record: JobRecord, successor: Successor) -> JobRecord:
 
 
 def settle(route: Route, record: JobRecord) -> JobRecord:
-    """Return the record of a submission that was broken off: the job is found by its name, or was never taken."""
+    """Return the record after an interrupted submission: the job is found by its name, or was never accepted."""
     found = scheduler(record.kind).find(record.name, record.clusters)
     if found is None:
-        return replace(record, reason="the scheduler can't be asked whether it took the job")
+        return replace(record, reason="the scheduler does not answer; it may have accepted the job")
     if found:
         return replace(record, id=found[0], state=JobState.PENDING, known=JobState.PENDING)
-    if time.time() - record.begun < records.TOLD_S and record.host != route.here:
+    if time.time() - record.begun < records.SUBMISSION_TIMEOUT_S and record.host != route.here:
         return record
-    return replace(record, state=JobState.GONE, reason="the submission was broken off")
+    return replace(record, state=JobState.GONE, reason="the submission was interrupted")
 
 
 def _new_record(route: Route, number: int, name: str) -> JobRecord:
@@ -133,17 +133,17 @@ def _new_record(route: Route, number: int, name: str) -> JobRecord:
     )
 
 
-def _hand_in(
+def _submit_script(
     route: Route, paths: RunDir, job: JobRecord | Successor, *, after: JobRecord | None
 ) -> tuple[str, tuple[str, ...]]:
-    """Submit a job; return its id, and the person's variables that counted."""
+    """Submit the script; return the job's id, and the user's variables that were in effect."""
     number, name = job.number, job.name
     spec = plan_job(route, paths, number, name, after=after)
     before = after.number if after else None
     ensure_config(route.site, paths)
     files.write_private(paths.job_meet(number), route.here + "\n")
     for file in (spec.log, paths.job_log(number)):
-        files.write_private(file, "")  # 0600: a scheduler would make it as it likes
+        files.write_private(file, "")  # 0600, before the scheduler creates it
     script = render_script(route, paths, number, spec, before=before)
     files.write_private(paths.job_script, script)
     kind = check_scheduler(route.site).kind
@@ -154,18 +154,18 @@ def _hand_in(
         pauses_s = ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
         if taken := find_taken(kind, name, job.clusters, pauses_s):
             return taken, variables
-        raise _explained(exc, paths.site) from exc
+        raise _with_fix(exc, paths.site) from exc
 
 
 ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
-"""Before each question whether a job was taken all the same: a scheduler that is late shows it late."""
+"""Pauses before looking for a job whose submission failed: a slow scheduler lists it late."""
 
 
 def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
-    """Find the id of a job that the scheduler took although its submission failed.
+    """Find the id of a job that the scheduler accepted although its submission failed.
 
-    sbatch, say, may time out when the controller has the job. "" where there is none, or it can't be asked; such a job
-    ends as it begins.
+    For example, sbatch can time out after the controller has accepted the job. "" where there is none, or the scheduler
+    does not answer; such a job ends when it starts.
     """
     for pause_s in pauses_s:
         time.sleep(pause_s)
@@ -174,10 +174,10 @@ def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> s
     return ""
 
 
-def _explained(exc: CommandFailed, site: str) -> CommandFailed:
-    """Return the error with what a person can do."""
+def _with_fix(exc: CommandFailed, site: str) -> CommandFailed:
+    """Return the error with the command to run."""
     if isinstance(exc, SubmissionRefused):
         fix = (exc.next or "gears lab SITE --job --help").replace("SITE", site)
         return SubmissionRefused(f"the job was refused: {exc.message}", stderr=exc.stderr, next=fix)
-    later = exc.next or f"gears lab {site} --job   (later: the scheduler could not be asked)"
+    later = exc.next or f"gears lab {site} --job   (later: the scheduler did not answer)"
     return CommandFailed(f"no job was submitted: {exc.message}", stderr=exc.stderr, next=later)

@@ -1,8 +1,8 @@
-"""The compute node's end of the job's hop: waits for the end of JupyterLab, or of the connection, whichever is first.
+"""The compute node's end of the job's hop: wait for the end of JupyterLab or of the connection, whichever is first.
 
-Run as a script, of the standard library only: `wait_for_exit.py PID START LIFE`, START as in field 22 of /proc/PID/stat
-(proc(5)), LIFE a file of `records.Life`. It exits with GONE when that process is gone, and writes down that it was
-stopped and goes on, as schedulers do to suspend a job: both tell the login node without asking the scheduler.
+Run as a script, with the standard library only: `wait_for_exit.py PID START LIFE`, START as in field 22 of
+/proc/PID/stat (proc(5)), LIFE a file of `records.Life`. It exits with GONE when that process has ended, and records
+when it is stopped and continued, as schedulers do to suspend a job. So the login node need not query the scheduler.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ LOOK_EVERY_S = 1.0
 
 
 def look(pid: str, start: str) -> str:
-    """Tell what a process does: gone, stopped or runs. One that started at another time is gone, as is a zombie."""
+    """Return the state of a process: gone, stopped or runs. One with another start time is gone, as is a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             stat = file.read()
@@ -28,8 +28,8 @@ def look(pid: str, start: str) -> str:
 
 
 def watch(pid: str, start: str, life: str) -> int:
-    """Watch until the process is gone (returns GONE) or standard input ends (0). Note each change in the life."""
-    before = ""  # what was written last may be of another connection
+    """Watch until the process is gone (returns GONE) or standard input ends (0). Write each change to the life."""
+    before = ""  # the last line may be of another connection
     while (now := look(pid, start)) != "gone":
         if now != before:
             note(life, now)
@@ -40,7 +40,7 @@ def watch(pid: str, start: str, life: str) -> int:
 
 
 def note(life: str, word: str) -> None:
-    """Add a line to the life. A home that is full ends no connection."""
+    """Append a line to the life. A full home does not end the connection."""
     with contextlib.suppress(OSError), open(life, "a") as file:
         file.write(word + "\n")
 

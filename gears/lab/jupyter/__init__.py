@@ -1,1 +1,1 @@
-"""JupyterLab itself: its command line, the settings it takes, the server extension, its password."""
+"""JupyterLab itself: its command line, the settings it uses, the server extension, its password."""

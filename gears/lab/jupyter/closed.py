@@ -1,4 +1,4 @@
-"""Whether a running server refuses whoever has not logged in, found out by asking. Imports nothing of Jupyter."""
+"""Verify by requests that a running server refuses clients without a login. Imports nothing of Jupyter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gears.lab.jupyter.settings import ANYBODY
 
 ANSWER_S = 10.0
 REFUSALS = (401, 403, 302)
-"""302: to the page where one logs in; 403 for what asks for JSON."""
+"""302: to the login page; 403: for requests that ask for JSON."""
 
 NO_KERNEL = "00000000-0000-0000-0000-000000000000"
 XSRF = {"Cookie": f"_xsrf={'0' * 32}", "X-XSRFToken": "0" * 32}
-"""Anybody can make a pair that agrees (tornado's first version of it), so a refusal is not for want of one."""
+"""Anyone can make a matching pair (tornado's version 1), so that no request is refused for a missing one."""
 
 WEBSOCKET = {
     "Connection": "Upgrade",
@@ -32,7 +32,7 @@ WEBSOCKET = {
 
 
 class Open(Exception):
-    """A request without a login was answered. The message says which."""
+    """A request without a login was answered. The message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,14 @@ class Trial:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def as_bytes(self, base_url: str) -> bytes:
-        """Return the request as HTTP/1.1, without a body, with a pair of XSRF tokens that agree."""
+        """Return the request as HTTP/1.1, without a body, with matching XSRF tokens."""
         headers = {"Host": "localhost", "Connection": "close", "Content-Length": "0"} | XSRF | dict(self.headers)
         lines = [f"{self.method} {base_url}{self.target} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def plan_trials() -> list[Trial]:
-    """Plan requests for files, kernels and terminals.
-
-    They read, start and talk to them; without a token, with an empty and a wrong one.
-    """
+    """Plan requests that read, start and use files, kernels and terminals: with no, an empty and a wrong token."""
     return [
         Trial("api/contents"),
         Trial("api/contents", headers={"Origin": ANYBODY}),
@@ -70,7 +67,7 @@ def plan_trials() -> list[Trial]:
 
 
 async def prove(web_app: Any, base_url: str, directory: Path) -> None:
-    """Ask the application through a socket of its own in `directory`, 0700. Raises Open."""
+    """Send the requests to the application through a socket in `directory`, 0700. Raises Open."""
     from tornado.httpserver import HTTPServer
     from tornado.netutil import bind_unix_socket
 
@@ -86,12 +83,12 @@ async def prove(web_app: Any, base_url: str, directory: Path) -> None:
 
 
 async def prove_port(port: int, base_url: str) -> None:
-    """Ask the same from outside, at a port of 127.0.0.1 that everybody on this host can reach. Raises Open."""
+    """Send the requests to a port of 127.0.0.1, which all users of this host can reach. Raises Open."""
     await _try_all(base_url, port)
 
 
 async def _try_all(base_url: str, where: Path | int) -> None:
-    """Try all at once. Nothing is logged meanwhile: twenty refusals at each start would look like an attack."""
+    """Send all at once, without logging: twenty refusals at each start would look like an attack."""
     logging.disable(logging.WARNING)
     try:
         await asyncio.gather(*(_try(trial, base_url, where) for trial in plan_trials()))
@@ -118,18 +115,18 @@ async def _connect(where: Path | int) -> tuple[asyncio.StreamReader, asyncio.Str
 
 
 def judge(trial: Trial, head: str) -> None:
-    """Raise Open unless the head of an answer refuses, and lets no foreign page read it."""
+    """Raise Open unless the head of an answer refuses, and lets no page of another origin read it."""
     status = int(found[1]) if (found := re.match(r"HTTP/\S+ (\d+)", head)) else 0
     if status not in REFUSALS:
         raise Open(f"{trial.method} /{trial.target} without a login was answered with {status or 'nothing'}")
     if "Origin" in trial.headers and re.search(r"(?im)^access-control-allow-origin: *(\*|https://anybody)", head):
-        raise Open("every page on the web may read its answers (Access-Control-Allow-Origin)")
+        raise Open("any web page can read its answers (Access-Control-Allow-Origin)")
 
 
 def ask_port(port: int, targets: Iterable[str] = ("/api/contents", "/api/kernels")) -> None:
-    """Ask as somebody else on this host would, from a command of gears.
+    """Send requests as another user of this host would, from a command of gears.
 
-    Raises Open; OSError where nobody answers within ANSWER_S.
+    Raises Open; OSError where nothing answers within ANSWER_S.
     """
     for target in targets:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)

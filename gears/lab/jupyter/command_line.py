@@ -1,4 +1,4 @@
-"""How JupyterLab is started: argument list and environment. Pure; no secret is in either."""
+"""Plan how JupyterLab is started: argument list and environment. Pure; neither contains a secret."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 
 CONFIG = Path(__file__).parents[1] / "etc"
-"""A Jupyter configuration directory that switches our extension on, beside whatever the person has."""
+"""A Jupyter configuration directory that enables the extension of gears, beside the user's own."""
 
 
 def plan_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
-    """Return JupyterLab's argument list, less the socket or port, which each turn of the loop chooses."""
+    """Return JupyterLab's argument list, without the socket or port, which each turn of the loop chooses."""
     return [*_python("gears.lab"), *_options(site, paths, site.lab.listen, root=root)]
 
 
 def plan_job_command(site: Site, paths: RunDir, *, root: bool) -> list[str]:
-    """Return the same for a batch job, less the socket.
+    """Return the same for a batch job, without the socket.
 
-    Others may have jobs on its node, so there is no TCP port at all. The directories of the node are made by
-    `gears.lab.node`, in the Python that becomes JupyterLab.
+    Other users can have jobs on the node, so no TCP port is opened. `gears.lab.node` makes the directories of the node,
+    in the Python that becomes JupyterLab.
     """
     where = [str(paths.home), site.name, site.local]
     return [*_python("gears.lab.node"), *where, *_options(site, paths, "socket", root=root)]
 
 
 def _python(module: str) -> list[str]:
-    """Return the words that run a module with this Python, isolated.
+    """Return the command that runs a module with this Python, isolated.
 
-    -P: nothing is imported from the directory it is started in; -E, -s: nor from what a person's variables name for
-    other Pythons. Kernels and terminals have these variables all the same.
+    -P: nothing is imported from the current directory; -E, -s: nor from the user's variables for other Pythons. Kernels
+    and terminals keep these variables.
     """
     return [sys.executable, "-EsP", "-m", module]
 
@@ -43,8 +43,8 @@ def _python(module: str) -> list[str]:
 def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]:
     """Return JupyterLab's options.
 
-    ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret stays in the
-    home, so that an open tab stays logged in when the lab comes back, on another host too.
+    ipc keeps the kernels off TCP, where every user of the host could read their output. The cookie secret is in the
+    home, so that an open tab stays logged in when the lab restarts, even on another host.
     """
     options = [
         "--no-browser",
@@ -53,17 +53,17 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
         f"--ServerApp.cookie_secret_file={paths.cookie_secret}",
         "--KernelManager.transport=ipc",
     ]
-    if site.lab.directory != "~":  # else the person's own root_dir counts, or the home, where the loop starts it
+    if site.lab.directory != "~":  # else the user's root_dir, or the home, where the loop starts it
         options.append(f"--ServerApp.root_dir={Path(site.lab.directory).expanduser()}")
     if site.envs.default:
         options.append(f"--MappingKernelManager.default_kernel_name={site.envs.default.lower()}")
     if listen == "socket":
-        options.append("--MappingKernelManager.kernel_manager_class=gears.lab.kernels.SocketKernelManager")
+        options.append("--MappingKernelManager.kernel_manager_class=gears.lab.jupyter.kernels.SocketKernelManager")
     return [*options, "--allow-root"] if root else options
 
 
 def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that are set for JupyterLab, and so for its terminals and kernels."""
+    """Return the variables to set for JupyterLab, and so for its terminals and kernels."""
     theirs, data = environ.get("JUPYTER_CONFIG_PATH"), environ.get("JUPYTER_PATH")
     kernels = place(paths.run).jupyter
     return {

@@ -1,4 +1,4 @@
-"""dask-labextension in a lab: its clusters end with JupyterLab, and its own route to their dashboards leads there."""
+"""dask-labextension in a lab: end its clusters with JupyterLab, and fix its route to their dashboards."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from typing import Any
 
 PROXIED = re.compile(r"^(?:https?://[^/]+)?/(?:.*/)?proxy/(\d+)(?:/|$)")
-"""A link through JupyterLab's proxy, whatever stands before it."""
+"""A link through JupyterLab's proxy, with any prefix."""
 
 CLOSE_S = 10.0
-"""gears stop ends JupyterLab by force after 20 s."""
+"""Time limit; `gears stop` kills JupyterLab after 20 s."""
 
 
-def mend_dashboards(handler: Any) -> None:
+def fix_dashboards(handler: Any) -> None:
     """Let /dask/dashboard/ID lead to the port in the cluster's link.
 
-    It takes the browser's own port for it, where the link is one of JupyterLab's proxy. Its panes don't use the route
-    then, but anybody may.
+    Where that is a link of JupyterLab's proxy, the extension uses the browser's port instead. Its panes don't use this
+    route then, but others can.
     """
     parsed = handler._get_parsed
 
     def by_link(self: Any, cluster_id: str) -> Any:
-        """Return the host and port behind a cluster's link through the proxy; of others, what the extension has."""
+        """Return the host and port of a cluster's link through the proxy; of other links, the extension's result."""
         from dask_labextension.manager import manager
 
         found = PROXIED.match((manager.get_cluster(cluster_id) or {}).get("dashboard_link", ""))
@@ -32,11 +32,11 @@ def mend_dashboards(handler: Any) -> None:
 
 
 def close_with(serverapp: Any, manager: Any) -> None:
-    """End the clusters of +NEW before JupyterLab ends: else their jobs that wait in a queue stay there."""
+    """Close the clusters of +NEW before JupyterLab ends, since their queued jobs would stay in the queue."""
     cleanup = serverapp.cleanup_extensions
 
     async def close() -> None:
-        """Close the clusters within CLOSE_S, then clean up as ever. A failure is logged, and stops nothing."""
+        """Close the clusters within CLOSE_S, then clean up as usual. A failure is only logged."""
         try:
             await asyncio.wait_for(manager.close(), CLOSE_S)
         except Exception:

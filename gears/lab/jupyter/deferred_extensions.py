@@ -1,9 +1,9 @@
-"""Two server extensions that are slow to import, loaded once JupyterLab answers: they double the time of its start.
+"""Load two server extensions only once JupyterLab answers: their imports would double the time of its start.
 
-Before JupyterLab starts, each is replaced by a module that only notes that it is to be loaded, so whoever has switched
-one off has it off. They are imported some seconds after the server is up, or with the first request for what they
-serve, which waits until then; in a thread where that is long. The proxy is guarded first (`proxy_guard`): without
-its guard it is not loaded at all.
+Before JupyterLab starts, each is replaced by a module that only records that it is to be loaded, so an extension that
+the user has disabled stays disabled. They are imported some seconds after the server is up, or with the first request
+for them, which waits; slow imports run in a thread. The proxy is guarded first (`proxy_guard`): without its guard it is
+not loaded.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ SLOW = {
     "dask_labextension": ("distributed", "jupyter_server_proxy.handlers"),
     "jupyter_server_proxy": ("jupyter_server_proxy.handlers",),
 }
-"""Each extension, and what takes its time: that may be imported in a thread, while the extension itself wants to be
-imported in the thread of the server's loop."""
+"""Each extension, and its slow imports: these can run in a thread, while the extension itself must be imported in the
+thread of the server's event loop."""
 
 PATHS = r"(dask|proxy|server-proxy)/.*"
-"""What they serve, below the base of the server's address."""
+"""The paths that they serve, below the server's base URL."""
 
 QUIET_S = 5.0
-"""Time for the first answers: an import takes its share of the interpreter."""
+"""Time for the first answers: an import slows the interpreter."""
 
 noted: list[str] = []
 
 
 def put_off_extensions() -> None:
-    """Replace each extension of SLOW that is installed, and not yet imported, by a stand-in."""
+    """Replace each extension of SLOW that is installed and not yet imported by a stand-in."""
     for name in SLOW:
         if name not in sys.modules and (spec := importlib.util.find_spec(name)):
             sys.modules[name] = _stand_in(name, spec)
 
 
 def _stand_in(name: str, spec: Any) -> ModuleType:
-    """Make a package whose parts can be imported; whatever else is asked of it, the real one has."""
+    """Make a package whose modules can be imported; other attributes come from the real one."""
     stand_in = ModuleType(name)
     stand_in.__dict__.update(
         __path__=spec.submodule_search_locations,
@@ -56,9 +56,9 @@ def _stand_in(name: str, spec: Any) -> ModuleType:
 
 
 def _attribute(name: str, attribute: str) -> Any:
-    """Look an attribute up in the real module, unless its name begins with an underscore.
+    """Return an attribute of the real module, unless its name begins with an underscore.
 
-    jupyter_server looks for more that an extension may have: names with an underscore, none of which these have.
+    jupyter_server looks for optional attributes with an underscore, none of which these extensions have.
     """
     if attribute.startswith("_"):
         raise AttributeError(attribute)
@@ -72,7 +72,7 @@ def _real(name: str) -> ModuleType:
 
 
 def load_noted(serverapp: Any, token: Path) -> None:
-    """Load in the background what was noted, and let requests for it wait. For the server's own thread.
+    """Load the recorded extensions in the background, while requests for them wait. For the server's own thread.
 
     `token`: its file, in the directory of the site's records.
     """
@@ -96,7 +96,7 @@ async def _load(serverapp: Any, token: Path, names: list[str], wanted: asyncio.E
         for name in names:
             extension = _real(name)
             if name == "dask_labextension":
-                dask_panes.mend_dashboards(extension.DaskDashboardHandler)
+                dask_panes.fix_dashboards(extension.DaskDashboardHandler)
                 dask_panes.close_with(serverapp, importlib.import_module("dask_labextension.manager").manager)
             load = getattr(extension, "_load_jupyter_server_extension", None) or extension.load_jupyter_server_extension
             load(serverapp)
@@ -109,18 +109,18 @@ def _let_wait(web_app: Any, loaded: asyncio.Future[None], wanted: asyncio.Event)
     from tornado import routing, web
 
     class NotYet(routing.PathMatches):
-        """A rule that matches only until loading has ended."""
+        """A rule that matches only until the extensions are loaded."""
 
         def match(self, request: Any) -> Any:
-            """Match the path of a request until loading has ended, then none."""
+            """Match the path of a request until the extensions are loaded."""
             return None if loaded.done() else super().match(request)
 
     class Later(web.RequestHandler):
-        """The same request again, now to who serves it, and asks for a login."""
+        """Redirects a request to the loaded extension, which asks for a login."""
 
         @allow_unauthenticated
         async def prepare(self) -> None:
-            """Let loading begin, wait until it has ended, then redirect to the same address (307)."""
+            """Start loading, wait until it has ended, then redirect to the same address (307)."""
             wanted.set()
             await asyncio.wait([loaded])
             self.redirect(self.request.uri or "/", status=307)

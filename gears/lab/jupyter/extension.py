@@ -1,8 +1,8 @@
-"""The server extension: JupyterLab listens on gears' socket itself, and writes down where and what it is. What was put
-off at its start (`gears.lab.jupyter.deferred_extensions`) is loaded then.
+"""The server extension: let JupyterLab listen on the socket of gears, and write the lab's record.
 
-It runs inside JupyterLab, so it imports nothing slow. In a server that gears did not start it does nothing. The two are
-told apart by environment variables, which a lab keeps from its terminals and kernels, so from servers started there.
+Then load the deferred extensions (`gears.lab.jupyter.deferred_extensions`). It runs inside JupyterLab, so it imports
+nothing slow. In a server that gears did not start it does nothing: it looks for environment variables that a lab
+removes from its terminals and kernels.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 
 def _load_jupyter_server_extension(_serverapp: Any) -> None:
-    """Keep the token out of logs, and settle what a hangup does, before the server is bound."""
+    """Keep the token out of logs, and handle SIGHUP, before the server is bound."""
     if "GEARS_LAB_SOCKET" not in os.environ:
         return
     keep_out_of_logs(read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip())
-    # A handler, since programs in terminals inherit a signal that is ignored, as the loop has it: they'd outlive them.
+    # The loop ignores SIGHUP. Programs in terminals would inherit that, and outlive them; a handler is not inherited.
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
-    """Listen on the socket beside the port, once the server is bound, then write the record."""
+    """Listen on the socket in addition to the port, once the server is bound, then write the record."""
     path, records, token, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
@@ -57,7 +57,7 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
 
 
 def describe(serverapp: Any, path: str, job: int | None) -> Lab:
-    """Tell where this JupyterLab runs, what it listens on, and how one logs in. `job`: the number of the job it is."""
+    """Return this JupyterLab's record: where it runs, where it listens, how to log in. `job`: the number of its job."""
     import jupyterlab
 
     me = processes.this_process()
@@ -77,21 +77,21 @@ def describe(serverapp: Any, path: str, job: int | None) -> Lab:
 
 
 def has_password(serverapp: Any) -> bool:
-    """Tell whether the person's password is what one logs in with, and not the token."""
+    """Return whether the login is by the user's password, and not by the token."""
     return bool(getattr(serverapp.identity_provider, "hashed_password", ""))
 
 
 def keep_out_of_logs(secret: str) -> None:
     """Keep `secret` out of every log of this process from now on.
 
-    Of a request that fails, tornado logs the whole address.
+    tornado logs the whole address of a failed request.
     """
     make_record = logging.getLogRecordFactory()
 
     def make_clean_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        """Make a record whose message has "[token]" where the secret stood."""
+        """Make a record with "[token]" in place of the secret."""
         record = make_record(*args, **kwargs)
-        with contextlib.suppress(TypeError, ValueError, KeyError):  # a wrong format is for the handler to complain of
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # the handler reports a wrong format
             if secret and secret in (text := record.getMessage()):
                 record.msg, record.args = text.replace(secret, "[token]"), None
         return record

@@ -1,12 +1,12 @@
-"""What JupyterLab's proxy (/proxy/PORT/…) hands on, and to whom: to programs of this person alone, and no login.
+"""Restrict JupyterLab's proxy (/proxy/PORT/…): forward only to programs of this user, and forward no login.
 
-jupyter-server-proxy sends the browser's cookies and its Authorization to whoever has the port, and shows what comes
-back as a page of JupyterLab's own address, whose scripts may do all that the person may
-(jupyterhub/jupyter-server-proxy#590, GHSA-q52h-2389-h4hv). On a host with other users the port of a dashboard that has
-ended is anybody's. So before each request the kernel is asked whose the listener is.
+jupyter-server-proxy sends the browser's cookies and its Authorization header to any program that has the port, and
+serves the answer as a page of JupyterLab's own origin, whose scripts have all the user's rights
+(jupyterhub/jupyter-server-proxy#590, GHSA-q52h-2389-h4hv). On a shared host any user can take the port of a dashboard
+that has ended. So before each request the owner of the listener is looked up in the kernel.
 
-Here too: between the port and the page of a cluster of `gears dask` goes the secret prefix of its dashboard. Delete
-`clean` and `without` when the issue is settled; the rest stays for as long as hosts are shared.
+Also inserts the secret prefix of the dashboard of a cluster of `gears dask`. Delete `clean` and `without` when the
+issue is fixed; the rest is needed as long as hosts are shared.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ LOGIN_COOKIES = re.compile(r"_xsrf$|username-|jupyterhub-")
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What is known of this lab's person: the token, and where the records of her sites are."""
+    """The lab's secret token, and the directory with the records of the user's sites."""
 
     secret: str
     run: Path
 
 
 def guard(handlers: Any, own: Own) -> None:
-    """Put the checks into jupyter_server_proxy.handlers. Raises AttributeError where that has been rebuilt."""
+    """Add the checks to jupyter_server_proxy.handlers. Raises AttributeError where its methods have changed."""
     base = handlers.ProxyHandler
     proxy, proxy_open, client_uri = base.proxy, base.proxy_open, base.get_client_uri
     _ = base.proxy_request_headers, base.get_request_headers_override
 
     async def guarded_proxy(self: Any, host: str, port: Any, path: str) -> Any:
-        """Hand a request on, for the path that `admit` returns."""
+        """Forward a request, with the path that `admit` returns."""
         return await proxy(self, host, port, await admit(self, host, port, path, own))
 
     async def guarded_open(self: Any, host: str, port: Any, path: str = "") -> None:
@@ -58,13 +58,13 @@ def guard(handlers: Any, own: Own) -> None:
         await proxy_open(self, host, port, path)
 
     def guarded_uri(self: Any, protocol: str, host: str, port: Any, path: str) -> str:
-        """Return the address to ask, with the host at which the listener was found."""
+        """Return the URI to request, with the address at which the listener was found."""
         uri: str = client_uri(self, protocol, host, port, path)
         where = getattr(self, "gears_address", "")
         return uri.replace(f"//{host}:", f"//{where}:", 1) if where else uri
 
     def guarded_headers(self: Any) -> Any:
-        """Return the headers to hand on: those of the request that `clean` leaves, and the handler's own."""
+        """Return the headers to forward: those of the request that `clean` keeps, and the handler's own."""
         headers = self.request.headers.copy()
         clean(headers, own.secret, self.identity_provider.get_cookie_name(self))
         headers.update(self.get_request_headers_override())
@@ -75,7 +75,7 @@ def guard(handlers: Any, own: Own) -> None:
 
 
 async def admit(handler: Any, host: str, port: Any, path: str, own: Own) -> str:
-    """Return the path to ask for. Raises HTTPError: 403 where the port is another user's, 502 where nobody listens."""
+    """Return the path to request. Raises HTTPError: 403 where the port is another user's, 502 where nothing listens."""
     handler.request.query = without(handler.request.query, own.secret)
     if handler.unix_socket is not None or host not in LOOPBACK:
         return path
@@ -89,27 +89,27 @@ async def admit(handler: Any, host: str, port: Any, path: str, own: Own) -> str:
 
 
 def refuse(found: listeners.Found, port: int) -> None:
-    """Raise HTTPError: 502 where nobody listens at the port, 403 where it is another user's."""
+    """Raise HTTPError: 502 where nothing listens at the port, 403 where it is another user's."""
     from tornado.web import HTTPError
 
     here = socket.gethostname()
     if found.other is None:
-        why = f"Nobody listens at port {port} of {here}: what was there has ended, or is on another host."
-        raise HTTPError(502, f"{why} For a Dask cluster: gears dask status", reason="Nobody there")
+        why = f"Nothing listens at port {port} of {here}: the program has ended, or runs on another host."
+        raise HTTPError(502, f"{why} For a Dask cluster: gears dask status", reason="Nothing listens")
     why = f"Port {port} of {here} belongs to another user (uid {found.other}); nothing was sent there."
-    raise HTTPError(403, f"{why} What you had at this port has ended.", reason="Another user's port")
+    raise HTTPError(403, f"{why} Your own program at this port has ended.", reason="Another user's port")
 
 
 def clean(headers: Any, secret: str, cookie: str = "") -> None:
-    """Take out what logs in to a Jupyter, and whatever holds the token, such as the address in Referer."""
+    """Remove headers that log in to a Jupyter server, or contain the token, such as Referer."""
     for name in {*LOGIN_HEADERS, *(name for name, value in headers.get_all() if secret and secret in value)}:
         if name in headers:
             del headers[name]
     if "Cookie" in headers:
         cookies = [part.strip() for part in headers["Cookie"].split(";")]
-        kept = [part for part in cookies if not _logs_in(part.partition("=")[0].strip(), cookie)]
-        headers["Cookie"] = "; ".join(kept)
-        if not kept:
+        remaining = [part for part in cookies if not _logs_in(part.partition("=")[0].strip(), cookie)]
+        headers["Cookie"] = "; ".join(remaining)
+        if not remaining:
             del headers["Cookie"]
 
 
@@ -118,7 +118,7 @@ def _logs_in(name: str, cookie: str) -> bool:
 
 
 def without(query: str, secret: str) -> str:
-    """Return the query of an address without the token; else as it stands."""
+    """Return the query of an address without parameters that contain the token."""
     if not secret or secret not in query:
         return query
     return urlencode([(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if secret not in value])
@@ -129,9 +129,9 @@ def _look(port: int, run: Path) -> tuple[listeners.Found, str]:
 
 
 def prefix_of(port: int, records: Iterable[Path]) -> str:
-    """Find the secret prefix of the dashboard at a port of this host, if it is that of a cluster of ours that lives.
+    """Return the secret prefix of the dashboard at a port of this host, if it belongs to a live cluster of the user.
 
-    Empty where it is not. `records`: the files in which clusters are written down.
+    Empty where it does not. `records`: the records of clusters.
     """
     for file in records:
         record = files.read_record(file)

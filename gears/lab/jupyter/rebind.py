@@ -1,8 +1,7 @@
-"""JupyterLab after a cleaner: it looks every few seconds whether its socket is still there, and makes it anew. So with
-its record and its token in the home, where a cleaner of scratch disks may pass: nobody else knows that token.
+"""Recreate the socket, record and token of JupyterLab after a cleaner of temporary or scratch disks.
 
-What is swept can't be found by what was swept: the process itself is what stays. A kernel can't make its own sockets
-anew; those that can't be reached any more are told, in the lab's record. Looking costs a stat of each.
+JupyterLab checks them every few seconds, at the cost of a stat each; only this process still knows the token. A kernel
+can't recreate its own sockets: the lab's record names the kernels that can no longer be reached.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ EVERY_S = 5.0
 
 
 class Places:
-    """What JupyterLab needs. `records`: files of its record, of which the first is on local disk as the socket is.
-    `token`: the file of it, in the home."""
+    """The files that JupyterLab needs. `records`: its records, the first on local disk beside the socket. `token`: its
+    file, in the home."""
 
     def __init__(self, serverapp: Any, socket: Path, records: list[Path], token: Path, lab: Lab) -> None:
         self.serverapp, self.socket, self.records, self.token, self.lab = serverapp, socket, records, token, lab
@@ -29,8 +28,8 @@ class Places:
         self.bound = _identity(socket)
         self.lost: list[str] = []
 
-    async def mend(self) -> None:
-        """Make what is missing. What can't be made is logged, and tried again."""
+    async def restore(self) -> None:
+        """Recreate what is missing. A failure is logged, and retried at the next check."""
         lost = self._lost_kernels()
         if self._is_whole() and lost == self.lost:
             return
@@ -42,7 +41,7 @@ class Places:
             if self.secret and not self.token.exists():
                 files.write_private(self.token, self.secret)
         except (GearsError, OSError) as exc:
-            self.serverapp.log.warning("gears: the sockets were swept away, and can't be made anew: %s", exc)
+            self.serverapp.log.warning("gears: the sockets were removed and can't be recreated: %s", exc)
 
     def _is_whole(self) -> bool:
         there = (self._link(), *self.records, Path(self.serverapp.runtime_dir), *([self.token] if self.secret else []))
@@ -58,7 +57,7 @@ class Places:
         if _identity(self.socket) != self.bound:
             from tornado.netutil import bind_unix_socket
 
-            self.serverapp.log.warning("gears: %s was swept away, and is made anew", self.socket)
+            self.serverapp.log.warning("gears: %s was removed; recreating it", self.socket)
             self.serverapp.http_server.add_socket(bind_unix_socket(str(self.socket), mode=0o600))
             self.bound = _identity(self.socket)
         if not self._link().exists():  # or leads to what is gone
@@ -73,17 +72,17 @@ class Places:
         return sorted(id for id, kernel in kernels.items() if _is_lost(kernel))
 
     async def _names(self, kernels: list[str]) -> list[str]:
-        """Name each kernel by its notebook, where it has one."""
+        """Return the name of each kernel: its notebook, if it has one."""
         sessions = await self.serverapp.session_manager.list_sessions() if kernels else []
         paths = {session["kernel"]["id"]: str(session["path"]) for session in sessions}
         return [paths.get(id) or f"kernel {id[:8]}" for id in kernels]
 
 
 def watch(places: Places) -> None:
-    """Look from now on, in the server's own loop."""
+    """Begin the checks, in the server's event loop."""
     from tornado.ioloop import PeriodicCallback
 
-    PeriodicCallback(places.mend, EVERY_S * 1000).start()
+    PeriodicCallback(places.restore, EVERY_S * 1000).start()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -95,6 +94,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_lost(kernel: Any) -> bool:
-    """Tell whether a kernel's socket is gone. A kernel that is just being started has no ports yet (0)."""
+    """Return whether a kernel's socket is gone. A kernel that is starting has no ports yet (0)."""
     port = getattr(kernel, "shell_port", 0)
     return getattr(kernel, "transport", "") == "ipc" and bool(port) and not os.path.lexists(f"{kernel.ip}-{port}")

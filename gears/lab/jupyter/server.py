@@ -1,7 +1,7 @@
-"""JupyterLab's server, closed whatever a person has configured: settings that would open it, or break the way to it,
-are gears' own, and before it gets a port it must have refused requests without a login.
+"""JupyterLab's server, closed to others whatever the user has configured.
 
-What it can't do (`Refused`) it says as it ends with status REFUSED; the loop then starts nothing again by itself.
+gears sets the settings that would open it or break the connection to it, and before it gets a port it must have refused
+requests without a login. If it can't start (`Refused`), it ends with status REFUSED, and the loop does not restart it.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ EXTENSION = "gears.lab.jupyter.extension"
 
 
 class Refused(Exception):
-    """JupyterLab is not started with what the person has configured. `where`: FILE:LINE, if it is known."""
+    """JupyterLab can't start with the user's configuration. `where`: FILE:LINE, if known."""
 
     def __init__(self, reason: str, where: str = "") -> None:
         super().__init__(reason)
         self.where = where
 
     def as_line(self) -> str:
-        """Return REFUSED_MARK, the place where it is known, and the reason, on one line."""
+        """Return REFUSED_MARK, the place if known, and the reason, on one line."""
         reason = " ".join(str(self).split())
         return REFUSED_MARK + (f"{self.where}: {reason}" if self.where else reason)
 
 
 class Server(ServerApp):
-    """ServerApp with what gears promises kept. For a lab of gears only, whose variables `command_line` sets."""
+    """ServerApp with the settings of gears enforced. For a lab of gears only, whose variables `command_line` sets."""
 
     gears_notes: list[str]
-    """A line for each of the person's settings that is not used, or that is in her kernels' way."""
+    """A line for each of the user's settings that is not used, or that would stop kernels from starting."""
 
     def find_server_extensions(self) -> None:
-        """Find the extensions that are configured, and switch gears' own on."""
+        """Find the configured extensions, and enable that of gears."""
         super().find_server_extensions()
         self.jpserver_extensions[EXTENSION] = True
 
     def init_resources(self) -> None:
-        """Set what gears decides, in the first step after all configuration has been read."""
+        """Enforce the settings of gears, in the first step after the configuration has been read."""
         self.gears_notes = []
         sock = self.cli_config.ServerApp.get("sock", "")
         self._own_secret = "cookie_secret" in self.config.ServerApp
@@ -67,13 +67,13 @@ class Server(ServerApp):
             self.gears_notes.append(
                 f"PYTHONHOME={home}: kernels of another Python do not start with it; unset it first"
             )
-        self.no_browser_open_file = True  # it would hold the token, as others may read
+        self.no_browser_open_file = True  # it would hold the token, where others can read it
         if not self.allow_remote_access and "localhost" not in self.local_hostnames:
             self.local_hostnames = [*self.local_hostnames, "localhost"]
         super().init_resources()
 
     def init_configurables(self) -> None:
-        """Set the token, or none beside a password; take the default cookie secret where the person's was taken out."""
+        """Set the token, or none with a password; use the default cookie secret where the user's was removed."""
         super().init_configurables()
         token = read_text(Path(os.environ["JUPYTER_TOKEN_FILE"])).strip()
         provider: Any = self.identity_provider
@@ -82,7 +82,7 @@ class Server(ServerApp):
             self.cookie_secret = cast("bytes", self.trait_defaults("cookie_secret"))
 
     def init_webapp(self) -> None:
-        """Make the application, and let it answer addresses without the base (`answer_without_base`)."""
+        """Make the application, and let it answer paths without the base URL (`answer_without_base`)."""
         super().init_webapp()
         answer_without_base(self.web_app, self.base_url)
 
@@ -94,7 +94,7 @@ class Server(ServerApp):
         await super()._post_start()  # type: ignore[no-untyped-call]
 
     async def _prove_and_bind(self) -> None:
-        """Bind only what was seen to be closed, through a socket that nobody else can reach; then look once more."""
+        """Verify through a private socket that the server is closed, bind it, then verify the port."""
         try:
             await closed.prove(self.web_app, self.base_url, Path(self.runtime_dir))
             super()._bind_http_server()
@@ -109,13 +109,13 @@ class Server(ServerApp):
             self.exit(1)
 
     def exit(self, exit_status: int | str | None = 0) -> None:
-        """Exit; but raise Refused, with the setting and the file, where traitlets exits for a wrong value."""
+        """Exit; but raise Refused, with the setting and its file, where traitlets exits for an invalid value."""
         if isinstance(error := sys.exception(), TraitError):
             raise Refused(f"a setting has a wrong value: {error}", self._where(quoted(str(error)))) from error
         super().exit(exit_status)
 
     def _set(self, name: str, value: Any, why: str) -> None:
-        """Set a trait of this server, and note it where the person's value was another."""
+        """Set a trait of this server, and note it where the user's value was different."""
         if value is None:
             return
         noted = any(f".{name} is not used" in note for note in self.gears_notes)
@@ -136,7 +136,7 @@ class Server(ServerApp):
     def _note(self, found: Iterator[settings.Found]) -> None:
         """Note settings that are not used.
 
-        What stands in no file is of gears' own command line; what says the same needs no word.
+        Settings in no file are of gears' own command line; those with the same value need no note.
         """
         for setting in found:
             where, line = settings.find_line(configuration_texts(self), setting.name)
@@ -147,14 +147,14 @@ class Server(ServerApp):
                 self.log.warning("gears: %s", note)
 
     def _where(self, words: list[str]) -> str:
-        """Find the line of a configuration file that has one of these words; else name the files that were read."""
+        """Find the line of a configuration file with one of these words; else return the files that were read."""
         texts = list(configuration_texts(self))
         found = [where for word in words if (where := settings.find_line(texts, word)[0])]
         return found[0] if found else ", ".join(file for file, _ in texts if not is_packaged(file))
 
 
 def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
-    """Yield name and text of each configuration file of Jupyter that is there, in the order in which they are read."""
+    """Yield name and text of each configuration file of Jupyter, in the order in which they are read."""
     names = ("jupyter_config", "jupyter_notebook_config", "jupyter_server_config", "jupyter_lab_config")
     for directory in map(Path, reversed(app.config_file_paths)):
         files = [directory / f"{name}{kind}" for name in names for kind in (".py", ".json")]
@@ -164,23 +164,23 @@ def configuration_texts(app: Any) -> Iterator[tuple[str, str]]:
 
 
 def is_packaged(file: str) -> bool:
-    """Tell whether a configuration file came with this environment, or with gears."""
+    """Return whether a configuration file belongs to this environment, or to gears."""
     return Path(file).is_relative_to(sys.prefix) or Path(file).is_relative_to(Path(__file__).parents[1])
 
 
 def quoted(text: str) -> list[str]:
-    """Find the words that a message of traitlets has in quotes: a trait, its value."""
+    """Find the quoted words in a message of traitlets: a trait, its value."""
     return re.findall(r"'+([^']+)'+", text)
 
 
 def answer_without_base(web_app: Any, base_url: str) -> None:
-    """Let addresses without a person's `base_url` be answered as with it: the fixed path's probes know none."""
+    """Answer paths without the user's `base_url` as those with it: probes of the fixed path don't know it."""
     if base_url == "/":
         return
     find = web_app.find_handler
 
     def find_handler(request: Any, **options: Any) -> Any:
-        """Find the handler of a request, whose path and URI get the base before them if they lack it."""
+        """Find the handler of a request, after adding the base to its path and URI if missing."""
         if not f"{request.path}/".startswith(base_url):
             request.path = base_url[:-1] + request.path
             request.uri = base_url[:-1] + request.uri
@@ -190,17 +190,17 @@ def answer_without_base(web_app: Any, base_url: str) -> None:
 
 
 def end(refused: Refused) -> NoReturn:
-    """Say why, and end at once with status REFUSED: there is nothing yet that could be lost."""
+    """Print why, and exit at once with status REFUSED: nothing can be lost yet."""
     sys.stderr.write(f"{refused.as_line()}\n")
     sys.stderr.flush()
     os._exit(REFUSED)
 
 
 def start() -> None:
-    """Start JupyterLab with this server. A configuration file that can't be read ends it, with the line."""
+    """Start JupyterLab with this server. Exits, naming the line, where a configuration file can't be read."""
     from jupyterlab.labapp import LabApp
 
-    warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers ask for a login all the same
+    warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers require a login nevertheless
     LabApp.serverapp_class = Server
     for app in (LabApp, Server):
         app.raise_config_file_errors = True
@@ -216,7 +216,7 @@ def start() -> None:
 
 
 def failed_file(exc: BaseException) -> str:
-    """Find the configuration file, with the line, in which an exception arose; "" where it was in none."""
+    """Find the configuration file and line in which an exception was raised; "" where it was in none."""
     if isinstance(exc, SyntaxError) and is_configuration(exc.filename):
         return f"{exc.filename}:{exc.lineno}"
     found, trace = "", exc.__traceback__
@@ -229,7 +229,7 @@ def failed_file(exc: BaseException) -> str:
 
 
 def read_file(variables: dict[str, Any], exc: BaseException) -> str:
-    """Find the JSON file, with the line, that traitlets or jupyter_server was reading in a frame with these variables.
+    """Find the JSON file and line that traitlets or jupyter_server was reading in a frame with these variables.
 
     "" where it was reading none.
     """
@@ -240,6 +240,6 @@ def read_file(variables: dict[str, Any], exc: BaseException) -> str:
 
 
 def is_configuration(file: object) -> bool:
-    """Tell whether a file is Jupyter's configuration, by its name (jupyter_…) or its directory's (…_config.d)."""
+    """Return whether a file is Jupyter's configuration, by its name (jupyter_…) or its directory's (…_config.d)."""
     path = Path(str(file))
     return path.name.startswith("jupyter_") or path.parent.name.endswith("_config.d")

@@ -1,7 +1,7 @@
-"""Which of a person's Jupyter settings a lab of gears takes, and which it sets itself. Pure.
+"""Which of the user's Jupyter settings a lab uses, and which gears sets itself. Pure.
 
-A setting is set by gears for one of two reasons: it would let others in, or it would break the way from the browser to
-JupyterLab. All else is the person's. The names are those of jupyter_server's and jupyter_client's traits.
+gears sets a setting for one of two reasons: it would let others in, or it would break the connection from the browser
+to JupyterLab. All others are the user's. The names are those of jupyter_server's and jupyter_client's traits.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-CLOSED, WAY = "it would let others in", "it would break the way to JupyterLab"
+CLOSED, WAY = "it would let others in", "it would break the connection to JupyterLab"
 
 SERVER: dict[str, tuple[Any, str]] = {
     "allow_credentials": (False, CLOSED),
     "allow_unauthenticated_access": (False, CLOSED),
     "authenticate_prometheus": (True, CLOSED),
-    "cookie_secret": (None, CLOSED),  # in the file that gears names, with nobody else's eyes on it
+    "cookie_secret": (None, CLOSED),  # in the file that gears names, which others can't read
     "disable_check_xsrf": (False, CLOSED),
     "identity_provider_class": ("jupyter_server.auth.identity.PasswordIdentityProvider", CLOSED),
     "ip": ("127.0.0.1", CLOSED),
@@ -36,13 +36,13 @@ SERVER: dict[str, tuple[Any, str]] = {
     "ssl_options": ({}, WAY),
     "websocket_url": ("", WAY),
 }
-"""ServerApp's traits that are gears' to set, with the value; None: only taken out of the person's files."""
+"""ServerApp's traits that gears sets, with the value; None: only removed from the user's configuration."""
 
 LOGIN = {"token": CLOSED, "login_handler_class": CLOSED}
 """IdentityProvider's."""
 
 KERNELS = {"transport": CLOSED, "ip": CLOSED}
-"""KernelManager's: kernels talk over sockets in a directory of the person's, not over ports."""
+"""KernelManager's: kernels use sockets in a private directory, not ports."""
 
 TORNADO = frozenset(
     {
@@ -61,13 +61,13 @@ TORNADO = frozenset(
         "xsrf_cookies",
     }
 )
-"""Keys of ServerApp.tornado_settings, which would undo what the traits say."""
+"""Keys of ServerApp.tornado_settings that would override the traits."""
 
 VARIABLES = ("JUPYTER_TOKEN", "JUPYTER_ALLOW_INSECURE_WRITES", "JUPYTER_SERVER_ALLOW_UNAUTHENTICATED_ACCESS")
-"""Environment variables that JupyterLab does not get: another token, files that others may read, no login."""
+"""Environment variables that JupyterLab does not get: another token, files that others can read, no login."""
 
 ANYBODY = "https://anybody.invalid"
-"""An origin that nobody has allowed on purpose (RFC 2606)."""
+"""An origin that no user has allowed on purpose (RFC 2606)."""
 
 SERVER_CLASSES = r"(?:\w*ServerApp|NotebookApp|LabApp|JupyterApp|Application|SingletonConfigurable|ExtensionApp)"
 LOGIN_CLASSES = r"\w*IdentityProvider"
@@ -76,20 +76,20 @@ KERNEL_CLASSES = r"(?:\w*KernelManager|ConnectionFileMixin)"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A setting of the person's that is not used. `name`: such as "ServerApp.ip"; `why`: CLOSED or WAY."""
+    """A setting of the user that is not used. `name`: such as "ServerApp.ip"; `why`: CLOSED or WAY."""
 
     name: str
     why: str
 
     def as_line(self, where: str) -> str:
-        """Say, for a log, that the setting at `where` is not used, and why."""
+        """Return a line for the log: the setting at `where` is not used, and why."""
         return f"{where}: {self.name} is not used: {self.why}"
 
 
 def admits_anybody(origin: str, pattern: str) -> bool:
-    """Tell whether every page on the web may read what JupyterLab answers.
+    """Return whether any web page could read JupyterLab's answers.
 
-    Origins that are named are the person's choice. An invalid `pattern` is taken for one that does.
+    Origins that are named are the user's choice. An invalid `pattern` counts as one that admits all.
     """
     try:
         return origin.strip() == "*" or bool(pattern and re.match(pattern, ANYBODY))
@@ -119,10 +119,9 @@ def _ours(section: str) -> Iterator[tuple[str, str]]:
 
 
 def find_line(texts: Iterable[tuple[str, str]], name: str) -> tuple[str, str]:
-    """Find where a setting such as "ServerApp.ip" stands, as "FILE:LINE", and what that line says; the last one counts.
+    """Find a setting such as "ServerApp.ip": return "FILE:LINE" and that line, of the last match.
 
-    Two empty strings where it stands in no file. `texts`: of each file its name and content, in the order they are
-    read.
+    Two empty strings where no file has it. `texts`: name and content of each file, in the order they are read.
     """
     found = "", "", False
     for file, text in texts:
@@ -133,9 +132,9 @@ def find_line(texts: Iterable[tuple[str, str]], name: str) -> tuple[str, str]:
 
 
 def _names(line: str, name: str) -> bool | None:
-    """Tell whether a line names a setting with its class (True), or at least, as a key in quotes, without (False).
+    """Return True where a line names a setting with its class, False where it has only the trait as a quoted key.
 
-    None where it does not name it.
+    None where it names neither.
     """
     if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", line):
         return True
@@ -144,19 +143,21 @@ def _names(line: str, name: str) -> bool | None:
 
 
 def says(line: str, value: object) -> bool:
-    """Tell whether a line of Python or JSON sets just this value."""
+    """Return whether a line of Python or JSON sets exactly this value."""
     words = re.split(r"[=:]", line, maxsplit=1)[-1].strip().rstrip(",")
     try:
-        said = {"true": True, "false": False, "null": None}[words] if words in LITERALS else ast.literal_eval(words)
+        value_on_line = (
+            {"true": True, "false": False, "null": None}[words] if words in LITERALS else ast.literal_eval(words)
+        )
     except (ValueError, SyntaxError):
         return False
-    return bool(said == value or (value == "127.0.0.1" and said == "localhost"))
+    return bool(value_on_line == value or (value == "127.0.0.1" and value_on_line == "localhost"))
 
 
 LITERALS = ("true", "false", "null")
 
 REFUSED = 78
-"""What JupyterLab ends with where a setting of the person's is in the way: EX_CONFIG of sysexits(3)."""
+"""JupyterLab's exit status where a setting of the user prevents its start: EX_CONFIG of sysexits(3)."""
 
 REFUSED_MARK = "gears: refused: "
-"""In its log, before where that stands, and the reason."""
+"""In the log, before the setting's place and the reason."""

@@ -1,1 +1,1 @@
-"""The status of a lab: facts first, then what follows from them."""
+"""The status of a lab: the facts first, then the conclusions."""

@@ -1,6 +1,6 @@
-"""What is so, looked at from this host: the things themselves, not what was written about them.
+"""Gather the facts about a site from this host: processes and sockets themselves, and not only their records.
 
-A process is asked by its pid and start time, a socket by a request. `lab.status.status` says what follows from it.
+A process is checked by its pid and start time, a socket by a request. `lab.status.status` draws the conclusions.
 """
 
 from __future__ import annotations
@@ -12,52 +12,52 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gears.lab.report import HopReport, read_hop
 from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
 from gears.lab.status.probe import Answer, probe
+from gears.lab.status.report import HopReport, read_hop
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.system import files, processes
-from gears.system.files import Record
+from gears.system.records import as_values
 from gears.system.unix_http import connects, get_json
 
 if TYPE_CHECKING:  # read only where there is a job
     from gears.lab.job.records import JobRecord
 
 BEGINNING_S = 5.0
-"""After so long a loop that has not written down who it is was never started."""
+"""A loop that has written no record after this time was never started."""
 
 STARTING_UP_S = 5.0
-"""After so long it is said that a person's start-up files are being run, or stand in the way."""
+"""After this time the status reports that the user's start-up files are still running, or blocking."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that was looked at, before anything is concluded from it."""
+    """What was found, before any conclusion."""
 
     loop_alive: bool
-    loop_begins: bool  # its first turn is decided, and it is just being started
+    loop_begins: bool  # its first turn is decided, and it is being started
     turn: Turn
     up: Up
     leads_to: str | None  # wait, hop, job, lab; None: nowhere
     answer: Answer
-    report: HopReport | None  # the remote command's answer
+    report: HopReport | None  # of the remote command
     report_age_s: float
-    starting_up: bool  # ssh is in, and gears has not answered there for some seconds
+    starting_up: bool  # ssh is connected, and gears there has not answered for some seconds
     lab: Lab | None  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
-    job: JobRecord | None  # as it was last seen; None where JupyterLab is no job
+    job: JobRecord | None  # as last seen; None where there is no job
 
     @property
     def was_up(self) -> bool:
-        """Tell whether the turn of now has led to JupyterLab."""
+        """Return whether the current turn has reached JupyterLab."""
         return self.turn.number > 0 and self.up.number == self.turn.number
 
 
 def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
-    """Look at everything on this host that says something of the site. Makes nothing.
+    """Gather everything that this host shows of the site. Changes nothing.
 
-    `answer`: what was found behind the fixed path's socket; None: it is probed.
+    `answer`: what was found behind the fixed path's socket; None: probe it.
     """
     loop = processes.read(paths.loop)
     turn = load_turn(paths)
@@ -84,23 +84,25 @@ def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
 
 
 def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:
-    """Find the job's record: in the home, which without a shared one has what the keeper last saw.
-
-    Before that, what was told.
+    """Find the job's record: in the home if that is shared; else on the waiting page, in the keeper's copy, or in the
+    lab host's report, in this order.
     """
-    told = () if shared else (record_in(answer.content.get("gears")).get("job"), report and report.job)
-    if not (any(told) or paths.job_record.exists()):
+    on_page = None if shared or not answer.page else answer.page.job
+    reported = None if shared or not report else report.job
+    if not (on_page or reported or paths.job_record.exists()):
         return None
     from gears.lab.job.records import from_values, load
 
     if shared:
         return _with_life(paths, load(paths))
-    page, reported = map(from_values, told)
-    return page or load(paths) or reported
+    if on_page is None and (saved := load(paths)):
+        return saved
+    shown = on_page or reported
+    return from_values(as_values(shown)) if shown else None
 
 
 def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
-    """Ask the job's own file: one that runs by the scheduler's last word may be suspended by now."""
+    """Update the job by its life: a running job may have been suspended since the scheduler was queried."""
     from gears.lab.job.records import read_life
     from gears.schedulers.base import JobState
 
@@ -110,16 +112,16 @@ def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
 
 
 def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
-    """Find the record of a lab: this host's, else the home's, else what the lab host told of its own home.
+    """Find the record of a lab: this host's, else the home's, else the one that the lab host has reported.
 
-    The home's may, of a site that is each machine alone, be another machine's: then it is left out.
+    Of a local site the home's record may be another machine's: then it is ignored.
     """
     labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
     return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
 
 
 def leads_to(paths: RunDir) -> str | None:
-    """Tell where traffic through the fixed path goes on this host: wait (the waiting page), hop, job, or lab itself.
+    """Return where the fixed path leads on this host: wait (the waiting page), hop, job or lab.
 
     None where the link is absent or leads to none of these.
     """
@@ -139,16 +141,12 @@ def _age_s(path: Path) -> float:
         return 0.0
 
 
-def record_in(value: object) -> Record:
-    """Return what was read where a record should be: that record, or an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
 def count_kernels(paths: RunDir) -> int | None:
-    """Ask how many kernels the lab runs; None where it can't be asked: with a password set there is no token."""
+    """Count the lab's kernels; None where it does not answer, as with a password, when there is no token."""
     token = files.read_text(paths.token).strip()
     try:
         status, content = get_json(paths.link, "/api/status", token=token)
     except OSError:
         return None
-    return content.get("kernels") if status == 200 else None
+    kernels = content.get("kernels")
+    return kernels if status == 200 and isinstance(kernels, int) else None

@@ -1,46 +1,47 @@
-"""What follows for the status of a site whose lab is a job; see `gears.lab.status.status`."""
+"""Conclude the status of a site whose lab is a job; see `gears.lab.status.status`."""
 
 from __future__ import annotations
 
 import calendar
 import time
+from dataclasses import fields
 
-from gears.lab.job.records import JobRecord, from_values, to_values
+from gears.lab.job.records import JobRecord
 from gears.lab.state import Plan
 from gears.lab.status.facts import Facts
+from gears.lab.status.model import Hop, ShownJob, State, Step, StepState
 from gears.schedulers.base import JobState
 from gears.sites.route import Route
 from gears.ssh.failures import FORBIDDING
-from gears.system.files import Record
 
-Verdict = tuple[str, str | None, str | None]
+Verdict = tuple[State, str | None, str | None]
 
 
 def job_state(route: Route, facts: Facts, job: JobRecord) -> Verdict:
     """Conclude a lab's state, reason and next command, on the login node.
 
-    No scheduler is asked: what it last said stands in the job's record.
+    The scheduler is not queried: its last answer is in the job's record.
     """
     site = route.site.name
     ended = facts.turn.ended
     if facts.answer.kind == "jupyter":
-        return "up", warning(job), None
+        return State.UP, warning(job), None
     if not (facts.loop_alive or facts.loop_begins):
         return _not_followed(route, job)
     if facts.turn.plan == Plan.ASK:
-        return "failed", facts.turn.reason, facts.turn.next or f"gears lab {site} --job"
+        return State.FAILED, facts.turn.reason, facts.turn.next or f"gears lab {site} --job"
     if job.known != JobState.RUNNING:
-        return ("unknown" if job.state == JobState.UNKNOWN else "queued"), in_queue(job), None
+        return (State.UNKNOWN if job.state == JobState.UNKNOWN else State.QUEUED), in_queue(job), None
     if facts.turn.plan == Plan.QUEUE:
-        return "starting", f"job {job.id} runs on {job.node}: JupyterLab is being started there", None
+        return State.STARTING, f"job {job.id} runs on {job.node}: JupyterLab is being started there", None
     if facts.answer.kind == "silent" or (ended and facts.turn.ever_up):
-        return "unknown", facts.turn.reason or f"{job.node} does not answer", None
+        return State.UNKNOWN, facts.turn.reason or f"{job.node} does not answer", None
     if _closed_for_good(facts, job):
         reason = (
             f"sshd on {job.node} forbids forwarding to sockets ({FORBIDDING}), or its {route.site.local} is private"
         )
-        return "failed", reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
-    return "starting", facts.turn.reason, None
+        return State.FAILED, reason, f"gears stop {site}; gears lab {site} --job --reach reverse"
+    return State.STARTING, facts.turn.reason, None
 
 
 def _not_followed(route: Route, job: JobRecord) -> Verdict:
@@ -48,37 +49,37 @@ def _not_followed(route: Route, job: JobRecord) -> Verdict:
     if not job.live:
         return over(site, job)
     if host == route.here:
-        return "unknown", f"job {job.id} is not followed from {host}", f"gears lab {site}"
-    return "unknown", f"job {job.id} is followed from {host}", f"ssh {host}   (there: gears status {site})"
+        return State.UNKNOWN, f"job {job.id} is not monitored from {host}", f"gears lab {site}"
+    return State.UNKNOWN, f"job {job.id} is monitored from {host}", f"ssh {host}   (there: gears status {site})"
 
 
 def over(site: str, job: JobRecord) -> Verdict:
-    """Return the verdict on a job that is over, where no loop has said more about it."""
-    return "failed", f"job {job.id}: {job.reason or 'is over'}", f"gears lab {site} --job"
+    """Return the verdict on a job that has ended, where no loop has said more about it."""
+    return State.FAILED, f"job {job.id}: {job.reason or 'has ended'}", f"gears lab {site} --job"
 
 
 def in_queue(job: JobRecord) -> str:
-    """Describe a job that waits, in a sentence."""
+    """Describe a waiting job in a sentence."""
     if job.state == JobState.SUBMITTING:
         return "the job is being submitted"
-    reason = job.reason or "it waits its turn"
+    reason = job.reason or "waiting in the queue"
     place = f", place {job.position}" if job.position else ""
     starts = f", expected to start {job.starts}" if job.starts else ""
     return f"job {job.id}: {reason}{place}{starts}; submitted {job.submitted}"
 
 
 def suspended(job: JobRecord) -> str:
-    """Describe a suspended job, while JupyterLab is stopped, and its browser waits for an answer."""
-    return f"job {job.id} is suspended on {job.node}: JupyterLab goes on when the scheduler lets it"
+    """Describe a suspended job, while JupyterLab is stopped and does not answer."""
+    return f"job {job.id} is suspended on {job.node}: JupyterLab continues when the scheduler resumes it"
 
 
 SOON_S = 600
-"""A job that ends within this time, or is in the last quarter of a shorter one, is spoken of."""
+"""A job is warned of when it ends within this time, or is in its last quarter if it is shorter."""
 
 
 def warning(job: JobRecord) -> str | None:
-    """Say, while JupyterLab is up, that its time is short, or that no job will take over; None where neither is so."""
-    left_s = seconds_left(job)
+    """Warn, while JupyterLab is up, that its job ends soon or that no job will take over; None where neither holds."""
+    left_s = seconds_left(job.ends)
     trouble = job.trouble or None
     if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
         return trouble
@@ -86,76 +87,57 @@ def warning(job: JobRecord) -> str | None:
     return f"job {job.id} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
 
 
-def seconds_left(job: JobRecord) -> int | None:
-    """Return the seconds until a job that runs is ended by its walltime; None where its record has no such time."""
+def seconds_left(ends: str | None) -> int | None:
+    """Return the seconds until a job is ended by its walltime; None where `ends` is no time in ISO 8601, UTC."""
     try:
-        ends = calendar.timegm(time.strptime(str(job.ends), "%Y-%m-%dT%H:%M:%SZ"))
+        end = calendar.timegm(time.strptime(str(ends), "%Y-%m-%dT%H:%M:%SZ"))
     except ValueError:
         return None
-    return int(ends - time.time())
+    return int(end - time.time())
 
 
 def _closed_for_good(facts: Facts, job: JobRecord) -> bool:
-    """Tell whether JupyterLab wrote down that it listens, the connection to its node is up, and leads nowhere."""
+    """Return whether JupyterLab listens by its record, the connection to its node is up, and it leads nowhere."""
     serves = facts.lab is not None and facts.lab.job == job.number and not facts.was_up
     return facts.turn.plan == Plan.DIAL and facts.answer.kind == "closed" and serves
 
 
-def shown(job: JobRecord) -> Record:
-    """Return DESIGN's `job`: what is shown of its record, and is read again by `records.from_values`."""
-    values = to_values(job)
-    found = {key: values.get(key) for key in JOB_KEYS}
-    found["variables"] = list(job.variables or ())
-    return found | {"successor": job.successor.id if job.successor else None}
+def shown(job: JobRecord) -> ShownJob:
+    """Return what is shown of a job's record."""
+    values = {field.name: getattr(job, field.name) for field in fields(ShownJob)}
+    return ShownJob(**values | {"variables": job.variables or (), "successor": job.successor and job.successor.id})
 
 
-JOB_KEYS = (
-    "id",
-    "state",
-    "word",
-    "reason",
-    "host",
-    "node",
-    "position",
-    "starts",
-    "ends",
-    "submitted",
-    "queue",
-    "renew",
-    "variables",
-)
-
-
-def job_hop(route: Route, facts: Facts, job: JobRecord) -> Record:
-    """Describe the way from the login node to the job's node. Its state: up, connecting or stopped."""
+def job_hop(route: Route, facts: Facts, node: str) -> Hop:
+    """Describe the connection from the login node to the job's node: up, connecting or stopped."""
     up = facts.was_up and facts.loop_alive
-    state = "up" if up else "connecting" if facts.turn.plan in (Plan.DIAL, Plan.MEET) else "stopped"
-    return {
-        "from": route.here,
-        "to": job.node,
-        "state": state,
-        "since": facts.up.since if up else None,
-        "reconnects": facts.up.reconnects,
-    }
+    connecting = facts.turn.plan in (Plan.DIAL, Plan.MEET)
+    return Hop(
+        source=route.here,
+        target=node,
+        state=State.UP if up else State.CONNECTING if connecting else State.STOPPED,
+        since=facts.up.since if up else None,
+        reconnects=facts.up.reconnects,
+    )
 
 
-def step(job: JobRecord) -> tuple[str, str]:
-    """Return what the waiting page says of the job, and whether that is up, trying or failed."""
+def step(job: JobRecord) -> Step:
+    """Describe the job in a line of the waiting page."""
     what = f"job {job.id}".rstrip() + (f" in queue {job.queue}" if job.queue else "")
     if job.state == JobState.RUNNING:
-        return (f"{what}: runs on {job.node} until {job.ends}", "up")
-    return (f"{what}: {job.state}", "trying" if job.live else "failed")
+        return Step(f"{what}: runs on {job.node} until {job.ends}", StepState.UP)
+    return Step(f"{what}: {job.state}", StepState.TRYING if job.live else StepState.FAILED)
 
 
-def as_line(shown: Record) -> str:
-    """Format what a person in a terminal is told of a job that was shown."""
-    job = from_values(shown) or JobRecord(id="")
+def as_line(job: ShownJob) -> str:
+    """Format a job for a terminal."""
     words = [f"{job.id} {job.state}" + (f" on {job.node}" if job.node else "")]
-    if (left_s := seconds_left(job)) is not None and job.state == JobState.RUNNING:
+    if (left_s := seconds_left(job.ends)) is not None and job.state == JobState.RUNNING:
         words.append(f"ends {job.ends} ({max(0, left_s) // 3600} h {max(0, left_s) // 60 % 60:02d} min left)")
     if job.starts:
         words.append(f"expected to start {job.starts}")
     if job.renew:
-        following = job.successor.id if job.successor else ""
-        words.append(f"renewed {job.renew} times more" + (f", next by job {following}" if following else ""))
-    return ", ".join(words + [f"with your {variable}" for variable in job.variables or ()])
+        words.append(
+            f"renewed up to {job.renew} more times" + (f", next by job {job.successor}" if job.successor else "")
+        )
+    return ", ".join(words + [f"with your {variable}" for variable in job.variables])

@@ -5,36 +5,36 @@ from __future__ import annotations
 import http.client
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from gears.lab.status.model import Status, parse_status
 from gears.system.unix_http import TIMEOUT_S, get_json
+
+Kind = Literal["jupyter", "waiting", "refused", "closed", "silent", "other"]
+"""What was found behind a socket: a lab; a waiting page; no such socket, or nothing listens; accepted, then closed
+without an answer, as ssh does where the far end can't be reached; no answer in time; any other answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found behind a socket.
+    """What was found behind a socket. `page`: what a waiting page shows; None where that can't be read."""
 
-    kind: `jupyter` (a lab), `waiting` (a waiting page; `content` is its JSON), `refused` (no such socket, or nobody
-    listens), `closed` (accepted, then closed without a word: what ssh does where the far end can't be reached),
-    `silent` (no answer in time), or `other` (an answer that is neither; `content` says which status).
-    """
-
-    kind: str
-    content: dict[str, Any]
+    kind: Kind
+    page: Status | None = None
 
 
 def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
-    """Ask what is behind a socket, or a port of 127.0.0.1. Never raises for anything the other end does."""
+    """Ask what is behind a socket, or a port of 127.0.0.1. Never raises, whatever the other end does."""
     try:
         status, content = get_json(where, "/api", timeout_s=timeout_s)
     except TimeoutError:
-        return Answer("silent", {})
+        return Answer("silent")
     except (ConnectionRefusedError, FileNotFoundError):
-        return Answer("refused", {})
+        return Answer("refused")
     except (OSError, http.client.HTTPException):
-        return Answer("closed", {})
+        return Answer("closed")
     if status == 200 and "version" in content:
-        return Answer("jupyter", content)
+        return Answer("jupyter")
     if status == 503 and "gears" in content:
-        return Answer("waiting", content)
-    return Answer("other", {"status": status})
+        return Answer("waiting", parse_status(content["gears"]))
+    return Answer("other")

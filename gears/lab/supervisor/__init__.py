@@ -1,1 +1,1 @@
-"""The keeper: while a way is down, it answers at the fixed path, probes, and switches the path once a lab answers."""
+"""The shell loops in tmux, what they do next, and the keeper with its waiting page."""

@@ -1,4 +1,4 @@
-"""The end of all that a site has on this host: hops that end here are told, nothing is left."""
+"""Clean up everything that a site has on this host, and signal the fronts whose hops end here."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from gears.system import files, processes
 
 
 def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
-    """End all after the last turn: hops that end here are told, and no socket, link or file of this host is left.
+    """Clean up after the last turn: signal the fronts, and leave no socket, link or file on this host.
 
-    `moved`: another login node sees to the job now, and the job is none of this host's business. Fronts dial again.
+    `moved`: another login node monitors the job now; its records stay, and fronts dial again.
     """
     if not moved:
         _close_records(paths, what)
-    tell_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
+    signal_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
     with contextlib.suppress(FileNotFoundError):
-        if (lock := files.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and clears up
+        if (lock := files.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and cleans up
             clean(paths)
             leave(paths)
             os.close(lock)
 
 
-def tell_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
-    """Tell hops that end on this host that there is nothing here any more.
+def signal_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
+    """Signal the remote ends of hops on this host that nothing runs here any longer.
 
-    By SIGTERM that all was stopped (`templates/remote.sh.j2`), by SIGHUP that the connection is over. Their directory
-    is renamed first: who is not in it by then can't note itself any more, and learns of the end by that.
+    SIGTERM: everything was stopped (`templates/remote.sh.j2`); SIGHUP: only the connection ends. Their directory is
+    renamed first: a remote end that is not in it by then fails to write its record, and ends by that.
     """
-    told = paths.remote_ends.with_name(f"{paths.remote_ends.name}.{os.getpid()}")
+    renamed = paths.remote_ends.with_name(f"{paths.remote_ends.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        paths.remote_ends.rename(told)
-    for file in told.glob("*"):
+        paths.remote_ends.rename(renamed)
+    for file in renamed.glob("*"):
         remote = processes.read(file)
-        if remote and remote.pid != os.getpid():  # whoever stops it for a front tells that front itself
+        if remote and remote.pid != os.getpid():  # the process that stops it for a front reports to that front itself
             remote.signal(number)
-    _remove_tree(told)
+    _remove_tree(renamed)
 
 
 def _close_records(paths: RunDir, what: str) -> None:
@@ -58,21 +58,21 @@ def _close_records(paths: RunDir, what: str) -> None:
 
 
 def shares_home(paths: RunDir) -> bool:
-    """Tell whether what stands in this home is the lab host's own, and no copy."""
+    """Return whether the records in this home are the lab host's own, and not copies."""
     from gears.sites.route_record import load_route
 
     return load_route(paths.here)[0].site.lab.home == "shared"
 
 
 def clean(paths: RunDir) -> None:
-    """Remove what a site has on this host, and tell fronts. Only called when nothing of it runs here any more.
+    """Remove what a site has on this host, and signal fronts. Call it only when nothing of the site runs here.
 
-    The fixed link goes too, unless a lab that was started on another host of the same home may be using it.
+    The fixed link is removed too, unless a lab on another host of the same home may be using it.
     """
     lab = load_lab(paths.lab_record)
     if lab is None or lab.ended or lab.host == socket.gethostname():
         paths.fixed.unlink(missing_ok=True)
-    tell_fronts(paths)
+    signal_fronts(paths)
     if keeper := processes.read(paths.keeper):
         keeper.end(timeout_s=3)
     for path in [paths.link, *paths.local.glob(f"{paths.site}.*.sck")]:
@@ -82,7 +82,7 @@ def clean(paths: RunDir) -> None:
 
 
 def _remove_aliases(paths: RunDir) -> None:
-    """Remove the directories that fronts with homes of their own call by another name (`directories.open_rundir`)."""
+    """Remove the other names of this directory, made for fronts with separate homes (`directories.open_rundir`)."""
     for directory in paths.local.parent.glob(f"{paths.local.name.rpartition('-')[0]}-*"):
         link = directory / paths.link.name
         with contextlib.suppress(OSError):
@@ -92,7 +92,7 @@ def _remove_aliases(paths: RunDir) -> None:
 
 
 def leave(paths: RunDir) -> None:
-    """Remove the start lock, which the caller holds, and the host-local directory when no other site uses it."""
+    """Remove the start lock, which the caller holds, and the host-local directory if no other site uses it."""
     paths.start_lock.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         paths.local.rmdir()

@@ -1,10 +1,10 @@
-"""What the hop's loop is for a moment at its start: it binds a socket, and becomes a shell that holds it, listening.
+"""The first step of a loop: bind a listening socket, then become the shell that holds it.
 
-Between the end of a hop and the first answer of a keeper lies the start of a Python. Who connects meanwhile queues at
-this socket, and is not refused: every keeper of the loop answers there. It matters to JupyterLab in a browser, which
-connects its kernels anew the moment they are cut off, and once refused lets 10 to 30 s pass before it tries again.
+Between the end of a hop and the first answer of a keeper, a Python has to start. Clients that connect meanwhile queue
+at this socket and are not refused: every keeper of the loop answers there. JupyterLab in a browser reconnects its
+kernels at once when they are cut off, and once refused waits for 10 to 30 s.
 
-Run as a script, of the standard library only: it must start quickly.
+Run as a script, with the standard library only, so that it starts quickly.
 """
 
 import os
@@ -12,13 +12,13 @@ import socket
 import sys
 
 HELD_FD = 8
-"""Under which the shell, and so what it starts, has the listening socket."""
+"""File descriptor of the listening socket in the shell and its children."""
 
 QUEUE = 128
 
 
 def hold(path: str) -> None:
-    """Listen at `path`, 0600, in place of a socket that is left there. Raises OSError."""
+    """Listen at `path`, 0600, replacing a stale socket. Raises OSError."""
     if os.path.lexists(path):
         os.unlink(path)
     listener = socket.socket(socket.AF_UNIX)
@@ -29,7 +29,7 @@ def hold(path: str) -> None:
 
 
 def main(path: str, script: str) -> None:
-    """Hold the socket at `path`, where that can be, and become the shell that runs the loop's `script`."""
+    """Hold the socket at `path`, if possible, and become the shell that runs the loop's `script`."""
     try:
         hold(path)
     except OSError as error:  # each keeper then binds a socket of its own

@@ -1,4 +1,4 @@
-"""What the loop of a job does next, decided. Pure."""
+"""Plan what the loop of a job does next. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gears.ssh.failures import Failure
 from gears.system import timestamps
 
 QUEUE_PAUSES_S = (3.0, 10.0, 12.0, 15.0, 20.0, 30.0, 45.0, 60.0)
-"""Between two questions to the scheduler while the job waits. The first comes soon: it tells why the job waits."""
+"""Pauses between queries to the scheduler while the job waits. The first is short: it shows why the job waits."""
 
 RUNNING_PAUSE_S = 60.0
-"""While it runs, or is thought to: at least so long between two questions. Centres ban those who ask more often."""
+"""Minimum pause between queries while the job runs. Centres block users who query more often."""
 
 ENDING_PAUSE_S = 5.0
-"""While the scheduler clears a job up that has ended: some seconds (Slurm's KillWait)."""
+"""Pause while the scheduler cleans up a job that has ended: some seconds (Slurm's KillWait)."""
 
 DIAL_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
 
@@ -29,8 +29,7 @@ MOST_REFUSALS = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that a decision looks at. `ended`: why the last ssh ended, if one did. `job`: None where there is none, or
-    none of this host's."""
+    """The input of a decision. `ended`: why the last ssh ended, if one did. `job`: None where this host has none."""
 
     last: Turn
     word: str
@@ -40,12 +39,12 @@ class Seen:
     was_up: bool
     reach: str
     lines: int = 0  # of the life
-    tunnel: bool = False  # the job's own tunnel is here
-    moved: bool = False  # another login node sees to the job
+    tunnel: bool = False  # the job's own tunnel is up
+    moved: bool = False  # another login node monitors the job
 
 
 def after_life(job: JobRecord, life: Life) -> JobRecord:
-    """Update the job by what it wrote itself: that it runs, where, and until when."""
+    """Update the job from its life: that it runs, where, and until when."""
     if not life.runs or not counts(job, life) or job.state == JobState.ENDING or not job.live:
         return job
     return replace(
@@ -62,7 +61,7 @@ def after_life(job: JobRecord, life: Life) -> JobRecord:
 
 
 def should_ask(job: JobRecord, life: Life, word: str, *, now: float) -> bool:
-    """Tell whether it is time to ask the scheduler. Never more than once a minute for a job that runs."""
+    """Return whether to query the scheduler now: at most once a minute for a running job."""
     if not job.live:
         return False
     if life.ended is not None or word == str(GONE):
@@ -74,12 +73,12 @@ def should_ask(job: JobRecord, life: Life, word: str, *, now: float) -> bool:
 
 
 def on_purpose(life: Life) -> bool:
-    """Tell whether a person shut JupyterLab down: it ended well, and nobody sent the job a signal."""
+    """Return whether the user shut JupyterLab down: it exited with 0, and the job got no signal."""
     return life.ended == 0 and life.signal == "-"
 
 
 def plan_job_turn(seen: Seen) -> Turn:
-    """Plan the next turn. A job that is over is not submitted again but by its successor or by a person."""
+    """Plan the next turn. A job that has ended is replaced only by its successor, or on request."""
     last, job = seen.last, seen.job
     met = last.plan == Plan.MEET and seen.word.isdigit()
     turn = Turn(
@@ -100,19 +99,19 @@ def plan_job_turn(seen: Seen) -> Turn:
     turn = replace(turn, lost=last.pid if seen.word == str(GONE) else last.lost)
     ready = seen.tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn.lost)
     if seen.reach == "reverse" and job.known == JobState.RUNNING:
-        turn = replace(turn, socket=job.number)  # in place of the turn's: it does not change while the job lives
+        turn = replace(turn, socket=job.number)  # instead of the turn's: it does not change while the job lives
     if job.known != JobState.RUNNING or not ready:
         return _wait(turn, seen, job)
     return _dial(turn, seen, job) if seen.reach == "ssh" else replace(turn, plan=Plan.MEET)
 
 
 def _new_lab(life: Life, lost: str | None) -> bool:
-    """Tell whether JupyterLab was started in the job, and is not the one that was seen to be gone."""
+    """Return whether JupyterLab was started in the job, and is not the one known to have ended."""
     return life.lab is not None and life.lab[0] != lost
 
 
 def _wait(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
-    """Plan a wait: in the queue, or for JupyterLab's start in the job, its tunnel, or the end of what is left of it."""
+    """Plan a wait: in the queue, or for JupyterLab's start in the job, for its tunnel, or for the job's end."""
     last = seen.last
     waited = last.plan == Plan.QUEUE and last.job == job.number
     polls = last.polls + (seen.word == "tick") if waited else 0
@@ -145,5 +144,5 @@ def _dial(turn: Turn, seen: Seen, job: JobRecord) -> Turn:
 
 
 def counts(job: JobRecord, life: Life) -> bool:
-    """Tell whether what it wrote is of the start that counts, and not of one that the scheduler has undone."""
+    """Return whether the life is of the current start, and not of one before the scheduler requeued the job."""
     return life.started > (job.requeued or 0.0)

@@ -1,11 +1,11 @@
-"""What the loop of a job does next, called once between two waits of it (see `gears.lab.supervisor.step`). Its lines:
+"""Decide what the loop of a job does next, once between two waits (see `gears.lab.supervisor.step`). Its lines:
 
-    queue SECONDS                               wait so long, or for a word: the job starts, its tunnel is here
+    queue SECONDS                               wait so long, or for a word: the job has started, its tunnel is up
     dial NUMBER PAUSE NODE PID START JOB        ssh to the node, where JupyterLab has that pid and start time
     meet NUMBER PAUSE                           wait for the end of the job's own tunnel
     ask, stop                                   as for the others
 
-The scheduler is asked as seldom as can be: what a job does it writes down itself (`records.Life`), and the keeper sees.
+The scheduler is queried rarely: a job records what it does itself (`records.Life`), and the keeper reads that.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from gears.system import files
 from gears.system.unix_http import connects
 
 GONE_TWICE_S = 5.0
-"""A job may be unknown to its scheduler just after it was taken: only a second answer counts."""
+"""A scheduler may not know a job just after accepting it: only a second answer counts."""
 
 
 def next_job_turn(route: Route, paths: RunDir, word: str) -> Turn:
-    """Decide after `word`: submit (a person asks for a job), adopt (there is one), tick, news, or the exit status of
-    what the loop ran. The records of the turn and of the job are written. Raises what `submit.submit` raises.
+    """Decide after `word`: submit (a job is requested), adopt (there is one), tick, news, or the exit status of what
+    the loop ran. Writes the records of the turn and of the job. Raises what `submit.submit` raises.
     """
     last = load_turn(paths)
     job = records.read(paths)
     elsewhere = job.host != route.here if job else word != "submit"
     if elsewhere:
-        job = records.read_settled(paths)  # before it is believed that another host has it, or that all was stopped
+        job = records.read_settled(paths)  # before concluding that another host has it, or that it was stopped
     if word == "submit" and not (job and job.live):
         job = submit.submit(route, paths)
     if word in ("submit", "adopt") and job:
@@ -56,7 +56,7 @@ def _look(route: Route, paths: RunDir, last: Turn, word: str, job: JobRecord | N
     up = was_up(paths, last)
     if not job or job.host != route.here:
         return Seen(last, word, None, Life(), None, up, reach, moved=job is not None)
-    life, ended = records.read_life(paths, job.number), _why(paths, last, word)
+    life, ended = records.read_life(paths, job.number), _explain_end(paths, last, word)
     if not job.live:
         ended = why_over(paths, job, life, answered=up or last.ever_up)
     lines, tunnel = count_lines(paths, job.number), connects(paths.socket("job", job.number))
@@ -64,11 +64,11 @@ def _look(route: Route, paths: RunDir, last: Turn, word: str, job: JobRecord | N
 
 
 def count_lines(paths: RunDir, number: int) -> int:
-    """Count the whole lines of a job's life."""
+    """Count the complete lines of a job's life."""
     return files.read_text(paths.job_life(number)).count("\n")
 
 
-def _why(paths: RunDir, last: Turn, word: str) -> Failure | None:
+def _explain_end(paths: RunDir, last: Turn, word: str) -> Failure | None:
     if not word.lstrip("-").isdigit() or last.plan != Plan.DIAL:
         return None
     if given_up := load_given_up(paths):
@@ -77,11 +77,11 @@ def _why(paths: RunDir, last: Turn, word: str) -> Failure | None:
     if int(word) == GONE:
         return Failure("network", f"JupyterLab on {node} has ended", None)
     ended = explain_failure(int(word), files.read_text(paths.hop_err), site=paths.site, host=node, interactive=False)
-    return replace(ended, next=_cure(ended.kind, node, paths.site)) if ended.kind != "network" else ended
+    return replace(ended, next=_fix(ended.kind, node, paths.site)) if ended.kind != "network" else ended
 
 
-def _cure(kind: str, node: str, site: str) -> str:
-    """Return what a person can do where the login node's ssh does not get into the job's node."""
+def _fix(kind: str, node: str, site: str) -> str:
+    """Return the command to run where ssh from the login node to the job's node fails."""
     if kind.startswith("hostkey"):
         return f"ssh {node}   (ssh asks once; then: gears lab {site})"
     return f"gears stop {site}; gears lab {site} --job --reach reverse"
@@ -91,10 +91,7 @@ def _cure(kind: str, node: str, site: str) -> str:
 
 
 def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
-    """Return the job as it is now, and see to its successor.
-
-    What it wrote counts and, where need be, the scheduler's word.
-    """
+    """Return the job as it is now, by its life and if needed by the scheduler; submit a successor if due."""
     if not job.id:
         job = submit.settle(route, job)
     job = after_life(job, life := records.read_life(paths, job.number))
@@ -108,15 +105,15 @@ def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
 
 
 def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
-    """Return the job that follows one that is over.
+    """Return the job that follows one that has ended.
 
-    Where its submission was too late or failed, a new one is submitted.
+    Where it was not submitted in time, a new one is submitted.
     """
     if not job.successor:
         job = submit.submit_successor(route, paths, job)
     if not job.successor:
         return job
-    before = f"job {job.id} {job.reason or 'is over'}"
+    before = f"job {job.id} {job.reason or 'has ended'}"
     job = submit.promote(job, job.successor)
     return replace(after_life(job, records.read_life(paths, job.number)), reason=before)
 
@@ -125,15 +122,15 @@ def _ask(job: JobRecord, life: Life) -> JobRecord:
     found = scheduler(job.kind).query(job.id)
     asked = records.with_job(job, found)
     if found.state == JobState.GONE:
-        return _gone(job, asked, life)
-    if found.state in WAITING and job.known == JobState.RUNNING:  # the scheduler put it back: what it wrote is over
+        return _when_gone(job, asked, life)
+    if found.state in WAITING and job.known == JobState.RUNNING:  # requeued: its life so far does not count
         return replace(asked, requeued=life.started, node=None, ends=None, gone=0.0)
     if life.ended is not None and found.state in (JobState.RUNNING, JobState.UNKNOWN) and counts(job, life):
         return replace(asked, state=JobState.ENDED, known=JobState.ENDED, gone=0.0)
     return replace(asked, gone=0.0)
 
 
-def _gone(job: JobRecord, asked: JobRecord, life: Life) -> JobRecord:
+def _when_gone(job: JobRecord, asked: JobRecord, life: Life) -> JobRecord:
     first = job.gone or asked.asked
     if life.ended is not None or asked.asked - first >= GONE_TWICE_S or job.known == JobState.RUNNING:
         return asked
@@ -144,30 +141,30 @@ def _gone(job: JobRecord, asked: JobRecord, life: Life) -> JobRecord:
 
 
 def why_over(paths: RunDir, job: JobRecord, life: Life, *, answered: bool) -> Failure:
-    """Say why a job is over, in the scheduler's words where it has some, and the end of its log where that may help."""
-    reason = job.reason or _by_life(job, life)
-    said = files.read_text(paths.job_log(job.number)) or files.read_text(paths.job_out(job.number))
-    lines = [line for line in said.splitlines() if line.strip()]
+    """Explain why a job has ended: the scheduler's reason, if any, and the end of its log where that helps."""
+    reason = job.reason or _reason_from_life(job, life)
+    output = files.read_text(paths.job_log(job.number)) or files.read_text(paths.job_out(job.number))
+    lines = [line for line in output.splitlines() if line.strip()]
     tail = "" if not lines or (answered and life.ended in (0, None)) else ":\n" + "\n".join(lines[-5:])
     trouble = f" ({job.trouble})" if job.trouble else ""
     return Failure("job", f"job {job.id or '-'}: {reason}{trouble}{tail}", f"gears lab {paths.site} --job")
 
 
-def _by_life(job: JobRecord, life: Life) -> str:
+def _reason_from_life(job: JobRecord, life: Life) -> str:
     if life.started and time.time() >= life.started + job.walltime_s:
         return "ended by its walltime"
     if life.signal != "-":
         return f"ended by a signal ({life.signal})"
     if life.ended is not None:
         return f"JupyterLab ended with {life.ended}"
-    return "the scheduler does not know it any more"
+    return "the scheduler no longer knows it"
 
 
 # --- carrying out ----------------------------------------------------------------------------
 
 
 def line(turn: Turn) -> str:
-    """Format a queue, dial or meet turn as the line that the loop is told."""
+    """Format a queue, dial or meet turn as the line for the loop."""
     match turn.plan:
         case Plan.QUEUE:
             return f"queue {turn.pause_s}"
@@ -178,10 +175,10 @@ def line(turn: Turn) -> str:
 
 
 def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
-    """Remove, before the loop waits or dials, each socket of a connection that ended: none is in the way of the next.
+    """Remove the sockets of connections that have ended, before the loop waits or dials.
 
-    sshd leaves the socket of a reverse tunnel behind, and would not bind it again; one that lives is kept, since the
-    job need not notice that a loop was started anew. The job is told to tunnel to this host, if another stands there.
+    sshd leaves the socket of a reverse tunnel behind, and can't bind it again. A socket in use is kept, so that a new
+    loop does not disturb the job. The job is directed to tunnel to this host, if it tunnels to another.
     """
     files.ensure_fifo(paths.meet_fifo)
     assert turn.job is not None
@@ -189,6 +186,6 @@ def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
     for stale in paths.local.glob(f"{paths.site}.job.*.sck"):
         if stale != lives or not connects(stale):
             stale.unlink(missing_ok=True)
-    aim = paths.job_meet(turn.job)
-    if files.read_text(aim).strip() != route.here:
-        files.write_private(aim, route.here + "\n")
+    target = paths.job_meet(turn.job)
+    if files.read_text(target).strip() != route.here:
+        files.write_private(target, route.here + "\n")

@@ -1,6 +1,6 @@
-"""The keeper's life: take the lock, serve the waiting page at the fixed path, probe, switch, make sure, leave.
+"""The keeper: take the lock, serve the waiting page at the fixed path, probe, switch, verify, leave.
 
-At most one lives per host and site. It is a child of no one that matters: when the loop is gone, it goes.
+At most one lives per host and site. It leaves when the loop has ended.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import GearsError
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, Turn, load_turn, note_up, save_given_up, save_lab
+from gears.lab.status.model import ShownJob, State, Status
 from gears.lab.status.probe import Answer, probe
+from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.held_socket import HELD_FD
 from gears.lab.supervisor.page_server import WaitingServer
@@ -26,23 +27,23 @@ from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import Failure
 from gears.ssh.pin import Pin, load_pin, redial_method, save_pin
-from gears.system import files, processes
+from gears.system import files, processes, records
 
 PROMPT_S = 100.0
-"""For a person to answer ssh's prompt: under sshd's LoginGraceTime of 120 s, which ssh there does not notice.
+"""Time limit for an answer to ssh's prompt: under sshd's LoginGraceTime of 120 s, whose end ssh does not notice.
 
-$GEARS_PROMPT_S, where the loop was started, makes it shorter for a host whose LoginGraceTime is.
+$GEARS_PROMPT_S, where the loop was started, shortens it for a host with a shorter LoginGraceTime.
 """
 
 NEWS_EVERY_S = 1.0
-"""Between two looks at what a job in the queue has written: no scheduler is asked, one small file is read."""
+"""Interval for reading what a queued job has written: one small file, without asking the scheduler."""
 
 CLOSED_S = 10.0
-"""For the forwards of a connected ssh to be refused without a break, before it is put down to the far sshd for good."""
+"""How long the forwards of a connected ssh must be refused without a break, before the remote sshd is blamed."""
 
 
 def start_keeper(route: Route, paths: RunDir) -> None:
-    """Fork a keeper, unless one lives; return at once. Its guard starts it again should it be killed."""
+    """Fork a keeper, unless one lives; return at once. Its guard restarts it if it is killed."""
     if (lock := files.try_lock(paths.keeper)) is None:
         return
     os.close(lock)
@@ -53,8 +54,8 @@ def start_keeper(route: Route, paths: RunDir) -> None:
         return
     status = 0
     try:
-        os.setsid()  # it lives as long as the loop, not as the terminal of whoever started it
-        if os.fork() == 0:  # no child of ours: we may become a shell, which would leave it a zombie
+        os.setsid()  # it lives as long as the loop, not as the terminal
+        if os.fork() == 0:  # not our child: we may become a shell, which would not reap it
             status = 1
             listener = held_listener(paths)
             _redirect(paths.log("keeper"), listener)
@@ -64,7 +65,7 @@ def start_keeper(route: Route, paths: RunDir) -> None:
 
 
 def held_listener(paths: RunDir) -> socket.socket | None:
-    """Return the listening socket of the loop that started us (`hold`); None where a person's command did."""
+    """Return the listening socket of the loop that started us (`hold`); None where a command did."""
     try:
         found = socket.socket(fileno=os.dup(HELD_FD))
     except OSError:
@@ -76,18 +77,18 @@ def held_listener(paths: RunDir) -> socket.socket | None:
 
 
 def _redirect(log: Path, listener: socket.socket | None) -> None:
-    """Print into the log from now on, nothing into the person's terminal; keep nothing else of the caller's open."""
+    """Send all output to the log, and close the caller's other files."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for number, fd in enumerate((nothing, output, output)):
         os.dup2(fd, number)
-    kept = listener.fileno() if listener else 64
-    os.closerange(3, kept)
-    os.closerange(kept + 1, 64)
+    listener_fd = listener.fileno() if listener else 64
+    os.closerange(3, listener_fd)
+    os.closerange(listener_fd + 1, 64)
 
 
 def _guard(route: Route, paths: RunDir, listener: socket.socket | None) -> int:
-    """Run keepers until one leaves by itself, is told to, or has no loop left to keep the way for."""
+    """Run keepers until one leaves on its own or by a signal, or its loop has ended."""
     while True:
         child = os.fork()
         if child == 0:
@@ -106,10 +107,10 @@ def _guard(route: Route, paths: RunDir, listener: socket.socket | None) -> int:
 
 
 def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
-    """Serve and probe until the way of the newest turn is up. Returns at once where another keeper lives.
+    """Serve and probe until the newest turn has reached the lab. Returns at once where another keeper lives.
 
-    A turn that begins while we are leaving finds our lock taken and starts no keeper of its own; so after letting go
-    of the lock we look whether the turn is still ours.
+    A turn that begins while this keeper leaves finds the lock taken and starts no keeper; so after releasing the lock,
+    check that the turn has not changed.
     """
     while (lock := files.try_lock(paths.keeper)) is not None:
         try:
@@ -123,18 +124,18 @@ def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
 
 
 def _keep_turn(route: Route, paths: RunDir, listener: socket.socket | None) -> int | None:
-    """Serve until a way is up, and return the number of its turn; None when there is no loop to keep the way for."""
+    """Serve until a turn has reached the lab, and return its number; None where the loop has ended."""
     own = paths.held if listener else paths.socket("wait", os.getpid())
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
-    server = WaitingServer(own, observe(route, paths, answer=Answer("refused", {})).as_record(), listener)
+    server: WaitingServer[Status] = WaitingServer(own, observe(route, paths, answer=Answer("refused")), listener)
     files.switch(paths.link, own)
     number = _watch(route, paths, server)
     server.leave()
     return number
 
 
-def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
+def _watch(route: Route, paths: RunDir, server: WaitingServer[Status]) -> int | None:
     born = began = time.monotonic()
     number, closed_since = -1, math.inf
     while _loop_alive(paths, patient=time.monotonic() - born < 5):
@@ -148,113 +149,105 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer) -> int | None:
         files.ensure_link(paths.link, server.path)
         _show(route, paths, server, answer)
         if turn.plan == Plan.QUEUE:
-            _tell_news(paths, turn, tunnel=answer.kind != "refused")
+            _notify_loop(paths, turn, tunnel=answer.kind != "refused")
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
         if turn.how == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
             _give_up(paths, _unanswered(route))
-        if server.status["state"] == "failed" and time.monotonic() - closed_since > CLOSED_S:
-            _give_up(paths, Failure("forward", server.status["reason"], server.status["next"]))
+        if server.page.state == State.FAILED and time.monotonic() - closed_since > CLOSED_S:
+            _give_up(paths, Failure("forward", server.page.reason or "", server.page.next))
         pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
         time.sleep(min(pause_s, NEWS_EVERY_S) if turn.what == "job" else pause_s)
     return None
 
 
-def _tell_news(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
-    """Wake the loop that waits for a job, once that has written something (`records.Life`), or its tunnel came."""
+def _notify_loop(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
+    """Wake the loop that waits for a job, once that has written something (`records.Life`) or its tunnel is up."""
     if tunnel or files.read_text(paths.job_life(turn.job or 0)).count("\n") != turn.lines:
         files.write_fifo(paths.ask, "news")
 
 
 def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:
-    """Return the seconds between two probes: few where a lab is about to answer, more the longer nothing changes."""
+    """Return the seconds between two probes: short where a lab is about to answer, longer while nothing changes."""
     if age_s < 15 or (listening and turn_s < 60):
         return 0.1
     return 0.5 if turn_s < 600 else 2.0
 
 
 def _loop_alive(paths: RunDir, *, patient: bool) -> bool:
-    """Tell whether the loop lives.
-
-    A loop writes down who it is a moment after it was started; until then its turn's keeper is patient.
-    """
+    """Return whether the loop lives. `patient`: it was just started, and may not have written its record yet."""
     loop = processes.read(paths.loop)
     return bool(loop and loop.alive()) or (patient and paths.here.exists())
 
 
 def _switch_over(route: Route, paths: RunDir, candidate: Path, number: int) -> bool:
-    """Let the fixed path lead to the lab, and write down that it does, if it answers there too."""
+    """Switch the fixed path to the lab, and record that, if the lab answers there too."""
     files.switch(paths.link, candidate)
     if probe(paths.link).kind != "jupyter":
         return False
     note_up(paths, number)
     _note_report(route, paths)
-    _note_state(route, paths)
+    _note_state(route, paths, observe(route, paths))
     return True
 
 
-def _show(route: Route, paths: RunDir, server: WaitingServer, answer: Answer) -> None:
-    status = observe(route, paths, answer=answer).as_record()
-    if status != server.status:
-        server.status = status
+def _show(route: Route, paths: RunDir, server: WaitingServer[Status], answer: Answer) -> None:
+    status = observe(route, paths, answer=answer)
+    if status != server.page:
+        server.page = status
         _note_report(route, paths)
-        _note_job(route, paths, status["job"])
-        with contextlib.suppress(OSError):
-            files.write_record(_state_file(route, paths), status)
+        _note_job(route, paths, status.job)
+        _note_state(route, paths, status)
 
 
-def _note_state(route: Route, paths: RunDir) -> None:
+def _note_state(route: Route, paths: RunDir, status: Status) -> None:
     with contextlib.suppress(OSError):
-        files.write_record(_state_file(route, paths), observe(route, paths).as_record())
+        files.write_record(_state_file(route, paths), status.as_values())
 
 
 def _state_file(route: Route, paths: RunDir) -> Path:
-    """Return the file for the status.
-
-    In the home the front's view stands; the lab host of a relay keeps its own beside its sockets.
-    """
+    """Return the file for the status: the home has the front's; a relay's lab host keeps its own beside its sockets."""
     return paths.here / "state.json" if route.kind == "relay" and route.role == "lab" else paths.state
 
 
 def _note_report(route: Route, paths: RunDir) -> None:
-    """Keep what the lab host told.
+    """Save what the lab host has reported.
 
-    That is which host of an alias answered, to be dialled from now on, and what it can't leave in a home that is not
-    ours.
+    That is which host of an alias answered, to be dialled from now on; and, where the homes are separate, its records.
     """
-    told = read_hop(paths)
-    if told is None:
+    report = read_hop(paths)
+    if report is None:
         return
-    with contextlib.suppress(OSError):  # a home that is full is no reason to keep the way closed
-        if told.token:
-            files.write_private(paths.token, told.token)
-        if told.lab and route.site.lab.home == "separate":
-            save_lab(paths.lab_record, told.lab)
-        if told.address:
-            _note_pin(route, paths, Pin(told.host, told.address, told.port))
+    with contextlib.suppress(OSError):  # a full home must not keep the lab unreachable
+        if report.token:
+            files.write_private(paths.token, report.token)
+        if report.lab and route.site.lab.home == "separate":
+            save_lab(paths.lab_record, report.lab)
+        if report.address:
+            _note_pin(route, paths, Pin(report.host, report.address, report.port))
 
 
 def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
-    """Note which host of an alias answered, and whether it is to be dialled by its address or by name.
+    """Save which host of an alias answered, and whether to dial it by address or by name.
 
-    That is found out here, when nobody waits for it.
+    This is determined here, where nothing waits for it.
     """
-    turn, known = load_turn(paths), load_pin(paths)
+    turn, saved = load_turn(paths), load_pin(paths)
     if turn.forced:
         pin = replace(pin, by="name")
-    elif known.by and replace(known, by=None) == pin:
+    elif saved.by and replace(saved, by=None) == pin:
         return
     else:
         with contextlib.suppress(GearsError):
             pin = replace(pin, by=redial_method(str(route.site.lab.host), pin))
-    if known != pin:
+    if saved != pin:
         save_pin(paths, pin)
 
 
-def _note_job(route: Route, paths: RunDir, job: files.Record | None) -> None:
-    """Note what the lab host's page showed of the job, for the time when JupyterLab answers in its place."""
+def _note_job(route: Route, paths: RunDir, job: ShownJob | None) -> None:
+    """Save the job as the lab host's page shows it, for the time when JupyterLab answers instead."""
     if job and route.role == "front" and route.site.lab.home == "separate":
         with contextlib.suppress(OSError):
-            files.write_record(paths.job_record, job)
+            records.save(paths.job_record, job)
 
 
 def prompt_s() -> float:
@@ -271,7 +264,7 @@ def _unanswered(route: Route) -> Failure:
 
 
 def _give_up(paths: RunDir, ended: Failure) -> None:
-    """End an ssh that will never lead to the lab. The loop's next turn tells why."""
+    """End an ssh that can't reach the lab, and save why, for the loop's next turn."""
     loop = processes.read(paths.loop)
     for child in processes.children(loop) if loop else []:
         if processes.name(child.pid) == "ssh":

@@ -1,4 +1,4 @@
-"""The shell loops that tmux runs: rendered from their templates, started once, found by pid and start time."""
+"""The shell loops in tmux: rendered from templates, started once, identified by pid and start time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.lab.state import Plan, load_lab, load_turn
+from gears.lab.status.model import State
 from gears.lab.status.status import observe
 from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
@@ -24,12 +25,12 @@ from gears.system.progress import Progress, wait_for
 def start_loop(
     route: Route, paths: RunDir, *, say: Progress | None = None, local: Path | None = None, word: str = "start"
 ) -> bool:
-    """Start the loop of this host, unless it lives. True if it was started now. Ten at once start one.
+    """Start the loop of this host, unless it lives. True if this call started it. Safe to call concurrently.
 
-    `word`: what its first turn is decided after; of a job `submit` or `adopt`, whose errors are raised.
+    `word`: decides the first turn; of a job `submit` or `adopt`, whose errors are raised.
 
-    A loop that is just ending is waited for; it may take the directories along, so they are made again under the lock.
-    Raises NotReachable where the site is being stopped again and again.
+    Waits for a loop that is just ending. That may remove the directories, so they are made again under the lock.
+    Raises NotReachable where the site keeps being stopped.
     """
     for _ in range(5):
         with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):
@@ -41,11 +42,11 @@ def start_loop(
             _start(route, paths, say, word)
             return True
         open_paths(route, local=local)
-    raise NotReachable(f"{route.site.name} is being stopped again and again", next=f"gears status {route.site.name}")
+    raise NotReachable(f"{route.site.name} keeps being stopped", next=f"gears status {route.site.name}")
 
 
 def kind_of_loop(route: Route) -> str:
-    """Return what the loop of this host looks after: hop on the front, else job or lab."""
+    """Return what the loop of this host supervises: hop on the front, else job or lab."""
     return "hop" if route.role == "front" else "job" if route.job else "lab"
 
 
@@ -68,7 +69,7 @@ def _start(route: Route, paths: RunDir, say: Progress | None, word: str) -> None
 
 
 def loop_alive(paths: RunDir) -> bool:
-    """Tell whether the loop that wrote itself down on this host lives."""
+    """Return whether the loop of this host lives, by its record."""
     loop = processes.read(paths.loop)
     return bool(loop and loop.alive())
 
@@ -76,23 +77,23 @@ def loop_alive(paths: RunDir) -> bool:
 def check_loop(paths: RunDir, pid: int) -> None:
     """Raise NothingRunning unless the shell `pid` is the loop of this site.
 
-    A loop whose directory was taken from under it must not act on what a later one has put there.
+    A loop whose directory was removed must not act on the files of a later one.
     """
     loop = processes.read(paths.loop)
     if loop is None or loop.pid != pid:
-        raise NothingRunning(f"{pid} is not the loop of {paths.site} any more", next=f"gears status {paths.site}")
+        raise NothingRunning(f"{pid} is no longer the loop of {paths.site}", next=f"gears status {paths.site}")
 
 
 def lab_without_loop(route: Route, paths: RunDir) -> bool:
-    """Tell whether a lab is up here: one whose loop was killed lives on by itself, and is as good as ever."""
-    return kind_of_loop(route) == "lab" and observe(route, paths).state == "up"
+    """Return whether a lab is up here: it survives its loop, and stays usable."""
+    return kind_of_loop(route) == "lab" and observe(route, paths).state == State.UP
 
 
 def lab_without_socket(route: Route, paths: RunDir) -> bool:
-    """Tell whether a lab lives here that can't be reached, as after a cleaner of /tmp.
+    """Return whether a lab lives here that can't be reached, as after a cleaner of /tmp.
 
-    Waits until it has made its socket anew (`rebind`), for REBIND_S at most. Raises GearsError where it does
-    not: no second one is started beside it.
+    Waits until it has recreated its socket (`rebind`), for REBIND_S at most. Raises GearsError where it does not, so
+    that no second lab is started.
     """
     record = load_lab(paths.lab_record)
     if kind_of_loop(route) != "lab" or not record or record.ended or record.job or record.host != route.here:
@@ -107,32 +108,32 @@ def lab_without_socket(route: Route, paths: RunDir) -> bool:
 
 
 REBIND_S = 20.0
-"""Some of JupyterLab's looks, of which one may come while it is busy."""
+"""Several checks of JupyterLab (`rebind.EVERY_S`), of which one can be late while it is busy."""
 
 
 def _unreachable(route: Route, lab: processes.Process, socket: Path) -> tuple[str, str]:
     """Return reason and fix. /proc/PID/root: files as that process sees them (proc(5))."""
     site = route.site.name
     if not socket.exists() and Path(f"/proc/{lab.pid}/root{socket}").exists():
-        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session sees"
-        return reason, f"gears stop {site}; then name a directory on local disk as `local` in the profile"
-    reason = f"JupyterLab runs here (pid {lab.pid}), and has not made its socket anew; its kernels can't be reached"
+        reason = f"JupyterLab runs here (pid {lab.pid}), in a {route.site.local} that only its own session can see"
+        return reason, f"gears stop {site}; then set `local` in the profile to a directory on local disk"
+    reason = f"JupyterLab runs here (pid {lab.pid}), but has not recreated its socket; its kernels can't be reached"
     return reason, f"gears logs {site}   (gears stop {site} ends it, with its kernels)"
 
 
 def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> None:
-    """Decide on the first turn and render the loop's script. Stale records of a former loop go first.
+    """Decide on the first turn and render the loop's script, after removing records of an earlier loop.
 
-    The first turn is decided here, and not by the loop, to spare the start of a Python.
+    The first turn is decided here, and not by the loop, to save the start of a Python.
     """
     from gears.lab.supervisor.step import next_turn
     from gears.system.templates import render
 
-    values = VALUES[what](route, paths)  # may refuse: before all else
+    values = VALUES[what](route, paths)  # can raise: before anything is changed
     for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
         stale.unlink(missing_ok=True)
     if what == "hop" and route.site.lab.home == "separate":
-        paths.job_record.unlink(missing_ok=True)  # only a copy: whether there is a job, the lab host tells
+        paths.job_record.unlink(missing_ok=True)  # only a copy: the lab host reports whether there is a job
     save_route(route, paths)
     first = next_turn(route, paths, what, word)
     files.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))
@@ -232,4 +233,4 @@ def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
 
 
 VALUES = {"hop": _hop_values, "lab": _lab_values, "job": _job_values}
-"""What is filled into the template of each loop."""
+"""The values for the template of each loop."""

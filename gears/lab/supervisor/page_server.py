@@ -11,12 +11,13 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from gears.lab.status.model import Page
 from gears.lab.supervisor import waiting_page
 
 QUIET_S = 0.3
-"""How long no connection has to come in, after the switch, before the server leaves."""
+"""How long no connection must arrive, after the switch, before the server leaves."""
 
 HOLD_S = 180.0
 """How long a websocket waits for its answer. Browsers give up after 20 s (Firefox) to 240 s (Chromium)."""
@@ -24,21 +25,24 @@ HOLD_S = 180.0
 MOST_BODY = 1 << 30
 
 
-class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves `status`, a JSON object that its owner replaces whole whenever something changed."""
+ShownPage = TypeVar("ShownPage", bound=Page)
+
+
+class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer, Generic[ShownPage]):
+    """Serves `page`, which its owner replaces whole whenever something has changed."""
 
     address_family = socket.AF_UNIX
 
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, path: Path | None, status: dict[str, Any], listener: socket.socket | None = None) -> None:
+    def __init__(self, path: Path | None, page: ShownPage, listener: socket.socket | None = None) -> None:
         """Serve in a thread from now on.
 
-        `listener`: one that listens at `path`, or at a port, already, and is left open and in place.
+        `listener`: a socket that already listens at `path` or at a port; it is left open and in place.
         """
         self.path = path or Path()
-        self.status = status
+        self.page = page
         self.last_request = time.monotonic()
         self.unanswered: set[Any] = set()
         self.leaving = threading.Event()
@@ -58,18 +62,18 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.server_activate()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Note when the request came, and that it is not answered yet; then answer it in a thread."""
+        """Record when the request arrived, and that it is unanswered; then answer it in a thread."""
         self.last_request = time.monotonic()
         self.unanswered.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Shut the connection down, and note that it needs no answer any more."""
+        """Shut the connection down, and record that it needs no answer."""
         super().shutdown_request(request)
         self.unanswered.discard(request)
 
     def close_door(self) -> None:
-        """Accept nobody more, once all who have knocked are in; they are still answered, at the latest by `leave`."""
+        """Stop accepting, after taking the connections that wait. They are answered, at the latest by `leave`."""
         self.shutdown()
         while select.select([self.socket], [], [], 0)[0]:
             try:
@@ -79,10 +83,10 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket.close()
 
     def leave(self, *, most_s: float = 3.0) -> None:
-        """Answer whoever is still on the way here, then close. Call it after the path was switched away.
+        """Answer requests that are still arriving, then close. Call it after the path was switched away.
 
-        Over a long way a request comes a round trip after its connection, so those that are open are waited for too,
-        though not longer than `most_s`: browsers also open connections that they may never use.
+        On a slow network a request follows its connection by a round trip, so open connections are waited for too, but
+        not longer than `most_s`: browsers also open connections that they never use.
         """
         deadline = time.monotonic() + most_s
         self.last_request = time.monotonic()
@@ -95,15 +99,15 @@ class WaitingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             self.path.unlink(missing_ok=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log an error in the keeper's log, unless a client went away, which is no news."""
+        """Log an error in the keeper's log, unless it is only that a client went away."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a request with the waiting page: HTML for whoever accepts it, else JSON."""
+    """Answers a request with the waiting page: HTML for clients that accept it, else JSON."""
 
-    server: WaitingServer
+    server: WaitingServer[Page]
     protocol_version = "HTTP/1.1"
     server_version = "gears"
     timeout = 5
@@ -111,13 +115,13 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Answer at once; but let a websocket wait for the lab, HOLD_S at most.
 
-        JupyterLab, once refused, waits for 10 to 30 s.
+        JupyterLab, once refused, retries only after 10 to 30 s.
         """
         self._skip_body()
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self.server.leaving.wait(HOLD_S)
         wants_json = "text/html" not in self.headers.get("Accept", "")
-        body = (waiting_page.as_json if wants_json else waiting_page.as_html)(self.server.status)
+        body = (waiting_page.as_json if wants_json else waiting_page.as_html)(self.server.page)
         self.send_response(503)
         self.send_header("Content-Type", "application/json" if wants_json else "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -130,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _skip_body(self) -> None:
-        """Read to the body's end: a connection closed on unread data is reset, and the client never sees the answer."""
+        """Read to the body's end: closing with unread data resets the connection, and the client misses the answer."""
         try:
             left = min(int(self.headers.get("Content-Length", 0)), MOST_BODY)
         except ValueError:

@@ -1,4 +1,4 @@
-"""What a shell loop does next, decided. Pure."""
+"""Plan what a shell loop does next. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gears.lab.state import Plan, Turn
 from gears.ssh.failures import NAME_DEPENDENT_KINDS, Failure
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
-"""Before the next dial while only the network is missing. ssh's own ConnectTimeout comes on top."""
+"""Pauses before the next dial while only the network is down. ssh's own ConnectTimeout comes on top."""
 
 CRASH_WINDOW_S = 600
 
 MOST_CRASHES = 5
-"""JupyterLab is started again this often within the window, then a person is asked."""
+"""JupyterLab is restarted at most this often within the window; then the loop waits for the user."""
 
 
 def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool) -> Turn:
-    """Plan the next turn of a hop. Only a missing network is dialled again unasked, and never with a prompt."""
+    """Plan the next turn of a hop. It redials automatically only after a network failure, and never with a prompt."""
     ever_up = was_up or (last.ever_up and word != "start")
     turn = Turn(number=last.number + 1, what="hop", ever_up=ever_up, ended=ended)
     if ended is None:
@@ -33,10 +33,10 @@ def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool) ->
     return replace(turn, plan=Plan.ASK)
 
 
-def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
-    """Choose how the node of the last time is dialled: `by` address or name, after two vain dials the other way once.
+def plan_target(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
+    """Choose how the last node is dialled: `by` address or name; after two failures the other way once.
 
-    Where a dial by address is refused, the name's own configuration may let in: tried once, without a prompt.
+    Where a dial by address is refused, the configuration of the name may succeed: tried once, without a prompt.
     """
     kinds = (*NAME_DEPENDENT_KINDS, "login") if gssapi and last.how != "person" else NAME_DEPENDENT_KINDS
     refused = turn.ended is not None and turn.ended.kind in kinds
@@ -48,7 +48,7 @@ def plan_aim(turn: Turn, last: Turn, by: str, *, gssapi: bool) -> Turn:
 
 
 def plan_lab_turn(last: Turn, ended: Failure | None, was_up: bool, *, now: float) -> Turn:
-    """Plan the next turn of a lab: one that was shut down is over, one that died is started again, within bounds.
+    """Plan the next turn of a lab: stop after a shutdown; restart after a crash, within bounds.
 
     The bounds: MOST_CRASHES in CRASH_WINDOW_S, and three in a row that were never up. `now`: seconds since 1970.
     """

@@ -1,12 +1,12 @@
-"""What a shell loop does next: called once between two runs of its command, answers in one line, and leaves.
+"""Decide what a shell loop does next: called once between two runs of its command; prints one line and exits.
 
     dial NUMBER PAUSE batch|asked|person ADDRESS NODE    the hop: dial after PAUSE seconds (ADDRESS or -; by
                                                      name, only on NODE or -)
     run NUMBER PAUSE PORT                            the lab: start JupyterLab
-    ask                                              wait at the fifo for a person
-    stop                                             all is over
+    ask                                              wait at the fifo for the user
+    stop                                             end
 
-It also starts the keeper, which then answers at the fixed path until the way is up.
+It also starts the keeper, which answers at the fixed path until the lab can be reached.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from gears.errors import CommandFailed
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
-from gears.lab.report import read_hop
 from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, save_turn, was_up
+from gears.lab.status.report import read_hop
 from gears.lab.supervisor.cleanup import finish
-from gears.lab.supervisor.policy import plan_aim, plan_hop_turn, plan_lab_turn
+from gears.lab.supervisor.policy import plan_hop_turn, plan_lab_turn, plan_target
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import Failure, ended_before_gears, explain_failure
@@ -33,43 +33,44 @@ from gears.system import files, timestamps
 MOST_LOG_BYTES = 5_000_000
 LOG_MARK = "gears: JupyterLab is started"
 
-PERSON_WORDS = ("start", "again", "person")
+USER_WORDS = ("start", "again", "person")
 
 
 def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
-    """Decide after `word`: `start` (a new loop), `again` or `person` (somebody came), or an exit status; a job's loop
-    knows other words.
+    """Decide after `word`: `start` (a new loop), `again` or `person` (a user's command), or an exit status.
 
-    Writes the turn's record before the keeper may start: whoever reads it sees the turn that is coming.
+    A job's loop has other words (`job_step`).
+
+    Writes the turn's record before the keeper starts, so that every reader sees the coming turn.
     """
     if what == "job":
         from gears.lab.supervisor.job_step import next_job_turn
 
         return _carry_out(route, paths, what, next_job_turn(route, paths, word))
     last = load_turn(paths)
-    ended = None if word in PERSON_WORDS else _why(route, paths, what, int(word), last)
+    ended = None if word in USER_WORDS else _explain_end(route, paths, what, int(word), last)
     up = was_up(paths, last)
     if what == "hop":
-        turn = _aim(route, paths, plan_hop_turn(last, word, ended, up), last)
+        turn = _choose_target(route, paths, plan_hop_turn(last, word, ended, up), last)
     else:
         turn = plan_lab_turn(last, ended, up, now=time.time())
     save_turn(paths, turn)
     return _carry_out(route, paths, what, turn)
 
 
-def _aim(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
+def _choose_target(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
     pin, host = load_pin(paths), str(route.site.lab.host)
     if not (pin.address and pin.host) or turn.plan == Plan.STOP:
         return turn
     try:
         by = pin.by or redial_method(host, pin)
         gssapi = turn.plan == Plan.ASK and effective_options(host).get("gssapiauthentication") == "yes"
-    except CommandFailed:  # ssh itself will say so
+    except CommandFailed:  # ssh itself reports this
         by, gssapi = "name", False
-    return plan_aim(turn, last, str(by), gssapi=gssapi)
+    return plan_target(turn, last, str(by), gssapi=gssapi)
 
 
-def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Failure:
+def _explain_end(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Failure:
     site = route.site.name
     if what == "lab":
         return why_lab_ended(status, paths, site)
@@ -83,16 +84,16 @@ def _why(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Fai
 
 
 def why_session_ended(host: str, site: str, *, answered: bool) -> Failure:
-    """Say why ssh ended with 0. A session in which gears had begun is dialled again, as after any cut."""
+    """Explain why ssh ended with 0. If gears had answered, the hop is dialled again, as after a network failure."""
     if answered:
-        return Failure("network", f"{host}: the session there was ended", f"gears lab {site}")
+        return Failure("network", f"{host}: the session was closed", f"gears lab {site}")
     return ended_before_gears(host, "the session ended")
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Failure:
-    """Say why JupyterLab ended.
+    """Explain why JupyterLab ended.
 
-    0 and the end by SIGTERM or SIGINT are somebody's wish (File ▸ Shut Down, `gears stop`), the rest is a death.
+    0, and an end by SIGTERM or SIGINT, is on purpose (File ▸ Shut Down, `gears stop`); anything else is a crash.
     """
     if status in (0, 130, 143):
         return Failure("stopped", "JupyterLab was shut down", f"gears lab {site}")
@@ -105,10 +106,10 @@ def why_lab_ended(status: int, paths: RunDir, site: str) -> Failure:
 
 
 def why_refused(words: str, site: str) -> Failure:
-    """Return what JupyterLab said in its log before it ended with REFUSED (`gears.lab.jupyter.server.end`)."""
-    said = words.rpartition(REFUSED_MARK)[2].partition("\n")[0]
-    reason = f"JupyterLab was not started: {said}"
-    return Failure("refused", reason, f"gears lab {site}   (after that file was mended; more: gears logs {site})")
+    """Explain why JupyterLab refused to start, by its log (`gears.lab.jupyter.server.end`)."""
+    message = words.rpartition(REFUSED_MARK)[2].partition("\n")[0]
+    reason = f"JupyterLab was not started: {message}"
+    return Failure("refused", reason, f"gears lab {site}   (after fixing that file; details: gears logs {site})")
 
 
 def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
@@ -127,7 +128,7 @@ def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
 
 
 def _make_ready(route: Route, paths: RunDir, what: str, turn: Turn) -> None:
-    """Clear away what the turn before left in the way of this one."""
+    """Remove what the last turn left, and begin the log."""
     if what == "job":
         from gears.lab.supervisor.job_step import clear_sockets
 
@@ -149,12 +150,12 @@ def _line(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
     if what == "lab":
         return f"run {turn.number} {turn.pause_s} {route.site.lab.port or choose_port(paths)}"
     pin, by = load_pin(paths), turn.by
-    aim = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"
-    return f"dial {turn.number} {turn.pause_s} {turn.how} {aim}"
+    target = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"
+    return f"dial {turn.number} {turn.pause_s} {turn.how} {target}"
 
 
 def choose_port(paths: RunDir) -> int:
-    """Choose the port of last time where it is free, so that a tab on this machine finds the lab again; else 0: any."""
+    """Return the last port where it is free, so that an open tab on this machine stays valid; else 0: any port."""
     lab = load_lab(paths.lab_record)
     port = lab.port if lab else None
     if port is None:
@@ -167,7 +168,7 @@ def choose_port(paths: RunDir) -> int:
 
 
 def begin_log(log: Path, line: str) -> None:
-    """Keep one old log: a log that grew past the bound becomes it. `line` tells where the next run begins."""
+    """Begin a run in the log with `line`; rotate a log larger than MOST_LOG_BYTES, keeping one old log."""
     with contextlib.suppress(OSError):
         if log.exists() and log.stat().st_size > MOST_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))

@@ -1,9 +1,8 @@
-"""`gears forward`, on a laptop: a person's Jupyter servers and Dask dashboards on some hosts, each at a port here.
+"""`gears forward`, on a laptop: forward the user's Jupyter servers and Dask dashboards on other hosts to local ports.
 
-find      run on the far host: what is there
-servers   what was found, checked, and the address at which it is opened here
-ports     which port a server gets, remembered
+discover  runs on the remote host: finds the servers
+servers   what was found, validated, with the local address of each
 tunnel    one ssh to one host
-records   what is forwarded now: list, cancel
-session   the command: forwards in the foreground, until they are ended
+records   what is forwarded now (list, cancel), and the port of each server
+session   the command: forwards in the foreground, until interrupted
 """

@@ -1,4 +1,4 @@
-"""`gears forward …`: the command in the foreground, and what is typed beside it."""
+"""`gears forward …`: the command in the foreground, and `list` and `cancel`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from gears.laptop.forward.servers import NAMES
 
 
 def forward(names: list[str], *, show: Callable[[str], None], say: Callable[[str], None], with_tokens: bool) -> None:
-    """Forward what is found on each host, in the foreground; see `Session.forward`."""
+    """Forward the servers of each host, in the foreground; see `Session.forward`."""
     from gears.laptop.forward.session import Session
 
     Session(show=show, say=say, with_tokens=with_tokens).forward(names)
 
 
 def listed() -> list[str]:
-    """Return a line for each forward of this laptop, whichever command made it. Raises NothingRunning without any."""
-    found = [_line(one) for one in records.live()]
+    """Return a line for each forward on this machine. Raises NothingRunning if there is none."""
+    found = [_line(record.name, forward) for record in records.live().values() for forward in record.forwards]
     if not found:
         raise NothingRunning("nothing is forwarded", next="gears forward HOST")
     return found
 
 
 def cancelled(ports: list[str]) -> list[str]:
-    """End the forward at a port, or all. Raises NothingRunning if there is none, UsageError for anything but a port."""
+    """Cancel the forward of a port, or all. Raises NothingRunning if there is none, UsageError for an invalid port."""
     if len(ports) > 1 or not all(port.isdecimal() for port in ports):
-        raise UsageError("cancel takes one port, or none for all", next="gears forward list")
-    return [f"cancelled  {_line(one)}" for one in records.cancel(int(ports[0]) if ports else None)]
+        raise UsageError("gears forward cancel takes one port, or none to cancel all", next="gears forward list")
+    cancelled = records.cancel(int(ports[0]) if ports else None)
+    return [f"cancelled  {_line(name, forward)}" for name, forward in cancelled]
 
 
-def _line(one: records.Forward) -> str:
-    return f"{one.port}  {one.name:12} {NAMES.get(one.kind, one.kind):8} {one.address}  → {one.target}"
+def _line(name: str, forward: records.Forward) -> str:
+    kind = NAMES.get(forward.kind, forward.kind)
+    return f"{forward.port}  {name:12} {kind:8} {forward.address}  → {forward.target}"

@@ -1,10 +1,10 @@
-"""Run on the far host by its own python3 (3.6 or newer; it need not have gears): what of mine can a browser open here?
+"""Find the user's Jupyter servers and Dask dashboards on a remote host; run by its python3 (3.6 or newer).
 
-Jupyter servers are found by their own records, wherever a process of mine may keep them, and believed only where the
-process lives, is mine, listens there and answers. Dask schedulers keep no record: a port on which a Python of mine
-listens is asked. Prints one line of JSON and waits for the end of the connection.
+Jupyter servers are found by their own records, in every directory where a process of the user may keep them. A record
+counts only if its process is alive, belongs to the user, listens there and answers. Dask schedulers keep no record:
+each port on which a Python of the user listens is asked. Prints one line of JSON and waits for the connection to end.
 
-Of the standard library only. Linux: /proc/net/tcp, /proc/PID/fd (proc(5)).
+Standard library only: gears need not be installed there. Linux: /proc/net/tcp, /proc/PID/fd (proc(5)).
 """
 
 import glob
@@ -44,8 +44,8 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-def my_processes() -> "list[int]":
-    """List my process ids."""
+def user_processes() -> "list[int]":
+    """List the process ids of the user."""
     found = []
     for name in os.listdir("/proc"):
         try:
@@ -67,7 +67,7 @@ def environment(pid: int) -> "dict[str, str]":
 
 
 def runtime_directories(pids: "list[int]") -> "list[str]":
-    """List where Jupyter servers of mine may keep their records."""
+    """List the directories where the user's Jupyter servers may keep their records."""
     found = set()
     for variables in [dict(os.environ)] + [environment(pid) for pid in pids]:
         for name, below in DIRECTORIES:
@@ -77,7 +77,7 @@ def runtime_directories(pids: "list[int]") -> "list[str]":
 
 
 def listeners() -> "dict[str, tuple[str, int]]":
-    """Map the inode of each of my listening TCP sockets to what a forward is to dial for it."""
+    """Map the inode of each listening TCP socket of the user to the address a forward has to dial."""
     found = {}
     for name in ("tcp", "tcp6"):
         try:
@@ -93,7 +93,7 @@ def listeners() -> "dict[str, tuple[str, int]]":
 
 
 def dialled(address: str) -> str:
-    """Convert an address of /proc/net/tcp, of 32-bit words in the host's byte order; any address: the loopback one."""
+    """Convert an address of /proc/net/tcp (32-bit words in host byte order); a wildcard becomes the loopback."""
     words = [int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)]
     packed = b"".join(words)
     text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
@@ -113,7 +113,7 @@ def sockets_of(pid: int) -> "set[str]":
 
 
 def connection_to(target: "str | tuple[str, int]", secure: bool) -> http.client.HTTPConnection:
-    """Make a connection to the path of a socket, or to an address and port."""
+    """Create a connection to the path of a socket, or to an address and port."""
     if isinstance(target, str):
         return UnixConnection(target)
     if not secure:
@@ -125,7 +125,7 @@ def connection_to(target: "str | tuple[str, int]", secure: bool) -> http.client.
 
 
 def ask(target: "str | tuple[str, int]", path: str, secure: bool = False) -> "dict[str, object]":
-    """Return the JSON object with which a server answers; empty if it does not."""
+    """Return the JSON object that a server answers with; {} if it does not answer."""
     connection = connection_to(target, secure)
     try:
         connection.request("GET", path, headers={"Accept": "application/json", "Connection": "close"})
@@ -139,7 +139,7 @@ def ask(target: "str | tuple[str, int]", path: str, secure: bool = False) -> "di
 
 
 def read_record(file: str) -> "dict[str, object]":
-    """Read a record that is mine; {} if it can't be read."""
+    """Read a record that belongs to the user; {} if it can't be read."""
     try:
         if os.stat(file).st_uid != os.getuid():
             return {}
@@ -151,7 +151,7 @@ def read_record(file: str) -> "dict[str, object]":
 
 
 def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "dict[str, object] | None":
-    """Return the server of a record, if that speaks of this host and of now."""
+    """Return the server of a record, if it is running on this host."""
     record = read_record(file)
     pid, base, path = record.get("pid"), str(record.get("base_url") or "/"), str(record.get("sock") or "")
     if pid not in pids:
@@ -177,20 +177,20 @@ def jupyter(file: str, pids: "list[int]", ports: "dict[str, tuple[str, int]]") -
 
 
 def lasting(target: "str | tuple[str, int]", base: str, runtime: str) -> "str | tuple[str, int]":
-    """Prefer the link to a lab of gears, which keeps its name: the lab has another port and socket at each start."""
+    """Prefer the link to a lab of gears, which stays the same: port and socket change at each start."""
     link = os.path.dirname(runtime) + ".sck"
     ours = os.path.basename(runtime) == "runtime" and os.path.islink(link)
     return link if ours and "version" in ask(link, base + "api") else target
 
 
 def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
-    """Return a scheduler: it says so at this address (distributed/http/scheduler/json.py), which a worker does not
-    know."""
+    """Return the scheduler at `target`, if it is one: it identifies itself (distributed/http/scheduler/json.py), which
+    a worker does not."""
     if speaks_first(target):
         return None
     prefix = secret_prefix(pid, target[1])
     identity = ask(target, ("/" + prefix if prefix else "") + "/json/identity.json")
-    if identity.get("type") != "Scheduler" and not (prefix and "workers" in identity):  # gears' own has another name
+    if identity.get("type") != "Scheduler" and not (prefix and "workers" in identity):  # a subclass, of gears
         return None
     workers = identity.get("workers")
     count = identity.get("n_workers", len(workers) if isinstance(workers, dict) else 0)
@@ -199,7 +199,7 @@ def dask(target: "tuple[str, int]", pid: int) -> "dict[str, object] | None":
 
 
 def secret_prefix(pid: int, port: int) -> str:
-    """Read the prefix of a cluster of gears', whose pages are nowhere else, in the record beside its plan."""
+    """Read the prefix of all pages of a cluster of gears, from the record next to its plan."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             plan = os.fsdecode(file.read().rstrip(b"\0").rpartition(b"\0")[2])
@@ -213,7 +213,7 @@ def secret_prefix(pid: int, port: int) -> str:
 
 
 def runs_python(pid: int) -> bool:
-    """Tell whether a process runs Python, by the name of its program."""
+    """Return whether a process runs Python, by the name of its program."""
     try:
         return re.search("python|pypy", os.path.basename(os.readlink(f"/proc/{pid}/exe"))) is not None
     except OSError:
@@ -221,27 +221,27 @@ def runs_python(pid: int) -> bool:
 
 
 def find_jupyters(pids: "list[int]", ports: "dict[str, tuple[str, int]]") -> "list[dict[str, object]]":
-    """Find my Jupyter servers by their records."""
+    """Find the user's Jupyter servers by their records."""
     found: dict[str, dict[str, object]] = {}
     for directory in runtime_directories(pids):
         for pattern in RECORDS:
             for file in sorted(glob.glob(os.path.join(glob.escape(directory), pattern))):
                 server = jupyter(file, pids, ports)
-                if server:  # some write a record of each kind
+                if server:  # some servers write a record of each kind
                     found.setdefault(str(server["listens"]), server)
     return list(found.values())
 
 
 def speaks_first(target: "tuple[str, int]") -> bool:
-    """Tell whether whoever listens there greets, or is gone: then it is no HTTP, and a request could harm it.
+    """Return whether the server sends first, or is gone. Then it does not speak HTTP, and a request could harm it.
 
-    Dask's protocol greets, and would take a request for the length of a message: 7 EiB, and a MemoryError in the log.
+    Dask's protocol sends first, and would read a request as the length of a message: 7 EiB, and a MemoryError.
     """
     try:
         with socket.create_connection(target, timeout=ANSWER_S) as connection:
             connection.settimeout(GREETING_S)
             connection.recv(1)
-    except socket.timeout:  # noqa: UP041  before Python 3.10 it is no TimeoutError
+    except socket.timeout:  # noqa: UP041  not a TimeoutError before Python 3.10
         return False
     except OSError:
         pass
@@ -249,20 +249,20 @@ def speaks_first(target: "tuple[str, int]") -> bool:
 
 
 def find_dasks(pids: "list[int]", ports: "dict[str, tuple[str, int]]", known: "set[str]") -> "list[dict[str, object]]":
-    """Find my Dask schedulers, at ports that are not `known`."""
+    """Find the user's Dask schedulers, at ports that are not `known`."""
     owners = {}
     for pid in filter(runs_python, pids):
         for inode in sockets_of(pid).intersection(ports):
             if str(ports[inode]) not in known:
                 owners[ports[inode]] = pid
-    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:  # each takes its time to greet, all together no longer
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:  # in parallel, since each may take GREETING_S
         found = pool.map(dask, sorted(owners), [owners[target] for target in sorted(owners)])
         return [server for server in found if server]
 
 
 def find() -> "list[dict[str, object]]":
-    """Find all my servers."""
-    pids, ports = my_processes(), listeners()
+    """Find all servers of the user."""
+    pids, ports = user_processes(), listeners()
     jupyters = find_jupyters(pids, ports)
     return jupyters + find_dasks(pids, ports, {str(server["listens"]) for server in jupyters})
 
@@ -272,4 +272,4 @@ if __name__ == "__main__":
     sys.stdout.write("\n" + json.dumps({"gears": report}, separators=(",", ":")) + "\n")
     sys.stdout.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.execvp("cat", ["cat"])  # nothing larger stays: it ends with the connection
+    os.execvp("cat", ["cat"])  # a small process that exits when the connection ends

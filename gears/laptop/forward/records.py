@@ -1,7 +1,7 @@
-"""What is forwarded from this laptop now, by which ssh, and which port each server had: files under run/forward/.
+"""The forwards of this machine, the ssh of each, and the ports that servers had before: files under run/forward/.
 
-Whether an ssh lives is asked at its own control socket, so no process is looked for and none is signalled: this works
-on macOS as on Linux. No token is in these files.
+Whether an ssh is alive is asked through its control socket. No process is searched for or signalled, so this works on
+macOS as on Linux. These files contain no tokens.
 """
 
 from __future__ import annotations
@@ -9,37 +9,57 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from gears.errors import CommandFailed, NothingRunning
-from gears.system import files
+from gears.system import files, records
 from gears.system.commands import run
 from gears.system.installation import gears_home
 from gears.system.ports import port_is_free
 
 FIRST_PORT, PORTS = 20000, 10000
-"""Below the ports that systems give to outgoing connections."""
+"""Below the ephemeral ports of the usual systems."""
 
 ASK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """A port of 127.0.0.1 here that leads to a server. `address`: without its token."""
+    """A port of 127.0.0.1 on this machine, forwarded to a server. `address`: without its token."""
 
-    name: str
     port: int
     target: str
     kind: str
     address: str
-    control: Path
-    record: Path
+
+    @property
+    def spec(self) -> str:
+        """Return the argument of ssh(1) -L for this forward."""
+        return f"127.0.0.1:{self.port}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRecord:
+    """One ssh and its forwards, as on disk. `name`: host or site as given; `control`: path of ssh's control socket."""
+
+    name: str
+    control: str
+    forwards: tuple[Forward, ...] = ()
+
+
+def load(path: Path) -> TunnelRecord | None:
+    """Read the record of one ssh. None if there is none."""
+    return records.load(TunnelRecord, path)
+
+
+def save(path: Path, record: TunnelRecord) -> None:
+    """Replace the record of one ssh. Raises OSError."""
+    records.save(path, record)
 
 
 def directory() -> Path:
-    """Return the directory, made if need be, 0700. Raises UnsafePath."""
+    """Return the directory, 0700; create it if needed. Raises UnsafePath."""
     run_directory = gears_home() / "run"
     files.ensure_private(run_directory, first_use=not (run_directory / "id").exists())
     files.ensure_private(run_directory / "forward")
@@ -53,97 +73,89 @@ def locked() -> Iterator[None]:
         yield
 
 
-# --- ssh's own door --------------------------------------------------------------------------
+# --- control commands ------------------------------------------------------------------------
 
 
-def tell(control: Path, what: str, *more: str) -> bool:
-    """Ask the ssh behind a control socket to do something (ssh(1): -O). False where it can't, or is gone."""
+def control_ssh(control: Path, command: str, *arguments: str) -> bool:
+    """Send a control command to a running ssh (ssh(1), -O). Return False if it failed or that ssh is gone."""
     if not control.exists():
         return False
     try:
-        run(["ssh", "-F", "none", "-S", str(control), "-O", what, *more, "gears"], timeout_s=ASK_S)
+        run(["ssh", "-F", "none", "-S", str(control), "-O", command, *arguments, "gears"], timeout_s=ASK_S)
     except CommandFailed:
         return False
     return True
 
 
-def spec(port: int, target: str) -> str:
-    """Return what ssh(1) takes after -L, for a port of 127.0.0.1 here."""
-    return f"127.0.0.1:{port}:{target}"
+# --- forwards --------------------------------------------------------------------------------
 
 
-# --- what is forwarded -----------------------------------------------------------------------
-
-
-def live() -> list[Forward]:
-    """Return everything that is forwarded now. Records of an ssh that is gone are removed."""
-    found = []
-    for record in sorted(directory().glob("*.json")):
-        if record.name == "ports.json":
+def live() -> dict[Path, TunnelRecord]:
+    """Return the records of every ssh that is running, by path. Remove those of an ssh that is gone."""
+    found = {}
+    for path in sorted(directory().glob("*.json")):
+        if path.name == "ports.json":
             continue
-        content = files.read_record(record)
-        control = Path(str(content.get("control")))
-        if tell(control, "check"):
-            found += [_forward(content, item, control, record) for item in content["forwards"]]
+        record = load(path)
+        if record and control_ssh(Path(record.control), "check"):
+            found[path] = record
         else:
-            record.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     return found
 
 
-def _forward(content: dict[str, Any], item: dict[str, Any], control: Path, record: Path) -> Forward:
-    return Forward(
-        content["name"], item["port"], item["target"], item["kind"], item["address"], control=control, record=record
-    )
+def targets(path: Path) -> set[str]:
+    """Return the targets that the ssh of a record forwards to; empty if there is no record."""
+    record = load(path)
+    return {forward.target for forward in record.forwards} if record else set()
 
 
-def write(record: Path, name: str, control: Path, forwards: list[Forward]) -> None:
-    """Write the record of one ssh and its forwards."""
-    items = [{key: getattr(one, key) for key in ("port", "target", "kind", "address")} for one in forwards]
-    files.write_record(record, {"name": name, "control": str(control), "forwards": items})
+def cancel(port: int | None) -> list[tuple[str, Forward]]:
+    """Cancel the forward of `port`, or all; end an ssh that has none left. Return each with the name of its host.
 
-
-def targets(record: Path) -> set[str]:
-    """Read the targets that one ssh forwards; none if there is no record."""
-    return {item["target"] for item in files.read_record(record).get("forwards", [])}
-
-
-def cancel(port: int | None) -> list[Forward]:
-    """End the forward at `port`, or all; the ssh of the last one ends as well. Raises NothingRunning."""
+    Raises NothingRunning.
+    """
     with locked():
-        every = live()
-        chosen = [forward for forward in every if port in (None, forward.port)]
+        running = live()
+        chosen = [
+            (record.name, forward)
+            for record in running.values()
+            for forward in record.forwards
+            if port in (None, forward.port)
+        ]
         if not chosen:
-            what = f"port {port} is no forward of ours" if port else "nothing is forwarded"
-            raise NothingRunning(what, next="gears forward list")
-        for record in {forward.record for forward in chosen}:
-            mine = [forward for forward in every if forward.record == record]
-            kept = [forward for forward in mine if forward not in chosen]
-            _end(record, mine, kept)
+            reason = f"port {port} is not forwarded by gears" if port else "nothing is forwarded"
+            raise NothingRunning(reason, next="gears forward list")
+        for path, record in running.items():
+            kept = tuple(forward for forward in record.forwards if port not in (None, forward.port))
+            if kept != record.forwards:
+                _keep_only(path, record, kept)
     return chosen
 
 
-def _end(record: Path, mine: list[Forward], kept: list[Forward]) -> None:
-    control = mine[0].control
-    if not kept:  # the record first: by its absence the command in the foreground knows that this was on purpose
-        record.unlink(missing_ok=True)
-        tell(control, "exit")
+def _keep_only(path: Path, record: TunnelRecord, kept: tuple[Forward, ...]) -> None:
+    """Cancel all forwards of an ssh except `kept`."""
+    control = Path(record.control)
+    if not kept:  # the record first: its absence tells the command in the foreground that this was on purpose
+        path.unlink(missing_ok=True)
+        control_ssh(control, "exit")
         return
-    for forward in mine:
+    for forward in record.forwards:
         if forward not in kept:
-            tell(control, "cancel", "-L", spec(forward.port, forward.target))
-    write(record, mine[0].name, control, kept)
+            control_ssh(control, "cancel", "-L", forward.spec)
+    save(path, replace(record, forwards=kept))
 
 
 # --- ports -----------------------------------------------------------------------------------
 
 
-def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
-    """Yield ports for the server `key`, best first: the one it had; else one that follows from `key`, and the next.
+def ports_of(key: str, remembered: dict[str, int]) -> Iterator[int]:
+    """Yield free ports for the server `key`, best first: the one it had, then one derived from `key` and the next.
 
-    Taken ones, and those that other servers had, are left out.
+    Skip ports of other servers.
     """
     own, others = remembered.get(key), {port for other, port in remembered.items() if other != key}
-    if isinstance(own, int) and port_is_free(own):
+    if own is not None and port_is_free(own):
         yield own
     start = zlib.crc32(key.encode()) % PORTS
     for step in range(PORTS):
@@ -152,13 +164,14 @@ def ports_of(key: str, remembered: dict[str, Any]) -> Iterator[int]:
             yield port
 
 
-def remembered_ports() -> dict[str, Any]:
-    """Read the port that each server had first, by its key."""
-    return files.read_record(directory() / "ports.json")
+def remembered_ports() -> dict[str, int]:
+    """Read the first port of each server, by its key."""
+    found = files.read_record(directory() / "ports.json")
+    return {key: port for key, port in found.items() if isinstance(port, int)}
 
 
 def remember_port(key: str, port: int) -> None:
-    """Remember a server's first port. It stays the server's own, also if another is used for once."""
+    """Remember a server's first port. It remains reserved for the server, even if another one is used once."""
     remembered = remembered_ports()
     if key not in remembered:
         files.write_record(directory() / "ports.json", remembered | {key: port})

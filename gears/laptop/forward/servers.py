@@ -1,4 +1,4 @@
-"""What was found on a far host. Its words are checked before they get onto a command line or a screen here."""
+"""Servers found on a remote host. Its values are validated before they are used in a command or shown."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from urllib.parse import quote
 from gears.sites.paths import MAX_FORWARD_PATH
 
 SECRET = "SECRET"
-"""In the place of one that is part of a path."""
+"""Stands for a secret that is part of a path."""
 
 NAMES = {"jupyter": "Jupyter", "dask": "Dask"}
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`target`: what ssh is to dial there, HOST:PORT or the path of a socket. `about`: its directory, or cluster.
+    """`target`: what ssh dials there, HOST:PORT or the path of a socket. `about`: directory or cluster.
 
-    `token`: of a dashboard of gears' the prefix, without which none of its pages is found. `open`: a Jupyter that asks
-    for no login.
+    `token`: for a dashboard of gears, the secret prefix of its pages. `open`: a Jupyter server that requires no login.
     """
 
     kind: str
@@ -32,7 +31,7 @@ class Server:
     open: bool = False
 
     def address(self, port: int, *, with_token: bool) -> str:
-        """Return what a person opens. The token is for the person's own screen."""
+        """Return the address to open. Include the token only for the user's own screen."""
         where = f"{'https' if self.secure else 'http'}://localhost:{port}"
         if self.kind == "dask" and self.token:
             return f"{where}/{quote(self.token, safe='') if with_token else SECRET}{self.path}"
@@ -40,16 +39,16 @@ class Server:
         return f"{where}{self.path}{query}"
 
     def remark(self, *, with_token: bool) -> str:
-        """Say what a person must know before she opens it; "" for nothing."""
+        """Return what the user must know before opening it; "" for nothing."""
         if self.open:
-            return "it asks for no login: every user of its host can use it; type there: jupyter server password"
+            return "it requires no login: every user of its host can use it; run there: jupyter server password"
         if self.kind == "jupyter":
             return "" if self.token else "log in with its password"
-        return f"what stands for {SECRET} is shown in a terminal only" if self.token and not with_token else ""
+        return f"{SECRET} is shown only in a terminal" if self.token and not with_token else ""
 
 
 def read_servers(report: dict[str, Any]) -> list[Server]:
-    """Read the servers in a report of `find`. Leaves out what could not be forwarded, or is not what it should be."""
+    """Read the servers in a report of `discover`. Skip those that are invalid or can't be forwarded."""
     found = report.get("servers")
     servers = [_read(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     return [server for server in servers if server]
@@ -71,7 +70,7 @@ def _read(item: dict[str, Any]) -> Server | None:
 
 
 def _target(found: object) -> str:
-    """Format a target for ssh(1), behind `-L PORT:`; "" if it is neither an address with a port nor a usable path."""
+    """Format a target for ssh(1), after `-L PORT:`; "" if it is neither an address with a port nor a usable path."""
     if isinstance(found, str):
         usable = found.startswith("/") and found.isprintable() and ":" not in found
         return found if usable and len(found) <= MAX_FORWARD_PATH else ""

@@ -1,4 +1,4 @@
-"""`gears forward` in the foreground: dials each host, forwards what it finds there, and dials again what breaks."""
+"""`gears forward` in the foreground: dial each host, forward the servers found there, and redial after a failure."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LONGEST_PAUSE_S = 5.0
 
 @dataclass
 class Line:
-    """One host: its tunnel while it is up, and when it is dialled again. `shown`: targets with the port that was said
-    for each. `cancelled`: targets that are wanted no more."""
+    """One host: its tunnel while it is up, and the time of the next dial. `shown`: targets, with the port that was
+    shown for each. `cancelled`: targets that the user has cancelled."""
 
     name: str
     tunnel: Tunnel | None = None
@@ -38,26 +38,26 @@ class Line:
 
 
 class Session:
-    """`show` prints addresses, `say` all else. `with_tokens`: a person's own screen is where they are shown."""
+    """`show` prints addresses, `say` everything else. `with_tokens`: whether addresses include tokens."""
 
     def __init__(self, *, show: Say, say: Say, with_tokens: bool) -> None:
         self.show, self.say, self.with_tokens = show, say, with_tokens
 
     def forward(self, names: list[str]) -> None:
-        """Forward until every forward was cancelled; return at once if all were there already.
+        """Forward until every forward is cancelled; return at once if all existed already.
 
-        Raises NothingRunning if nothing is found, Interrupted at Ctrl-C, and of a single host what its ssh met.
+        Raises NothingRunning if nothing is found, Interrupted at Ctrl-C, and for a single host the errors of `Tunnel`.
         """
-        here = [name for name in names if find_target(name) is None]
-        for name in here:
-            self._show_here(name)
-        lines = [Line(name) for name in dict.fromkeys(names) if name not in here]
+        local = [name for name in names if find_target(name) is None]
+        for name in local:
+            self._show_local(name)
+        lines = [Line(name) for name in dict.fromkeys(names) if name not in local]
         with ExitStack() as stack, _ended_by_signals():
             try:
-                self._open(lines, found=bool(here))
+                self._open(lines, found=bool(local))
                 stack.callback(_close, lines)
                 if any(line.tunnel for line in lines):
-                    self.say("Ctrl-C ends these forwards, and nothing else; also: gears forward cancel")
+                    self.say("press Ctrl-C to end these forwards; or: gears forward cancel")
                 while any(line.tunnel or line.again_at for line in lines):
                     for line in lines:
                         self._look_after(line)
@@ -65,14 +65,14 @@ class Session:
             except KeyboardInterrupt:
                 _close(lines)
                 again = f"gears forward {' '.join(names)}"
-                raise Interrupted("the forwards have ended; what they led to goes on", next=again) from None
+                raise Interrupted("forwards ended; the servers keep running", next=again) from None
 
     def _open(self, lines: list[Line], *, found: bool) -> None:
         errors: list[GearsError] = []
         already = False
         for line in lines:
             try:
-                already = self._dial(line, asking=sys.stdin.isatty()) or already
+                already = self._dial(line, interactive=sys.stdin.isatty()) or already
             except GearsError as error:
                 errors.append(error)
                 if len(lines) > 1:
@@ -85,15 +85,15 @@ class Session:
         if errors:
             raise errors[0]
         names = ", ".join(line.name for line in lines)
-        raise NothingRunning(f"no Jupyter server and no Dask dashboard of yours runs on {names}", next="gears lab SITE")
+        raise NothingRunning(f"no Jupyter server or Dask dashboard of yours found on {names}", next="gears lab SITE")
 
-    def _dial(self, line: Line, *, asking: bool) -> bool:
-        """Log in once and forward what is found. True if servers were found.
+    def _dial(self, line: Line, *, interactive: bool) -> bool:
+        """Log in once and forward the servers found. Return whether there were any.
 
-        Closes a tunnel without a forward of its own.
+        Close a tunnel that has no forward of its own.
         """
         with ExitStack() as stack:
-            tunnel = stack.enter_context(Tunnel(line.name, asking=asking))
+            tunnel = stack.enter_context(Tunnel(line.name, interactive=interactive))
             self._show_new(line, tunnel)
             line.again_at, line.pause_s = 0.0, 1.0
             if tunnel.forwards:
@@ -103,30 +103,36 @@ class Session:
 
     def _show_new(self, line: Line, tunnel: Tunnel) -> None:
         with records.locked():
-            there = {(one.name, one.target): one.port for one in records.live() if one.record != tunnel.record}
+            forwarded = {
+                (record.name, forward.target): forward.port
+                for path, record in records.live().items()
+                if path != tunnel.record
+                for forward in record.forwards
+            }
             wanted = [server for server in tunnel.servers if server.target not in line.cancelled]
-            known = [there.get((line.name, server.target)) for server in wanted]
-            ports = [port or _place(tunnel, server) for server, port in zip(wanted, known, strict=True)]
-        rows = [row for row in zip(wanted, ports, known, strict=True) if line.shown.get(row[0].target) != row[1]]
+            existing = [forwarded.get((line.name, server.target)) for server in wanted]
+            ports = [port or _forward(tunnel, server) for server, port in zip(wanted, existing, strict=True)]
+        rows = [row for row in zip(wanted, ports, existing, strict=True) if line.shown.get(row[0].target) != row[1]]
         if rows:
             self.show(line.name if line.name == tunnel.host else f"{line.name} ({tunnel.host})")
         for server, port, before in rows:
             line.shown[server.target] = port
-            self.show(self._row(server, server.address(port, with_token=self.with_tokens), known=before is not None))
+            address = server.address(port, with_token=self.with_tokens)
+            self.show(self._row(server, address, already=before is not None))
 
-    def _row(self, server: Server, address: str, *, known: bool) -> str:
-        remarks = [server.about, server.remark(with_token=self.with_tokens), "forwarded already" if known else ""]
+    def _row(self, server: Server, address: str, *, already: bool) -> str:
+        remarks = [server.about, server.remark(with_token=self.with_tokens), "already forwarded" if already else ""]
         return f"  {NAMES[server.kind]:8} {address}   {'; '.join(filter(None, remarks))}".rstrip()
 
-    def _show_here(self, name: str) -> None:
-        """Show what runs on this host itself. Nothing is forwarded: a browser here can open what has a port."""
+    def _show_local(self, name: str) -> None:
+        """Show the servers of this host. Nothing is forwarded: a browser here can open those with a port."""
         printed = run([sys.executable, "-IS", discover.__file__], timeout_s=60)
         report = json.loads(printed)["gears"]
         self.show(f"{name} ({report['host']}, which is this host: nothing is forwarded)")
         for server in read_servers(report):
             port = server.target.rpartition(":")[2]
             address = server.address(int(port), with_token=self.with_tokens) if port.isdigit() else server.target
-            self.show(self._row(server, address, known=False))
+            self.show(self._row(server, address, already=False))
 
     def _look_after(self, line: Line) -> None:
         if line.tunnel:
@@ -134,22 +140,24 @@ class Session:
             if not line.tunnel.record.exists():
                 line.tunnel.close()
                 line.tunnel = None
-                self.say(f"{line.name}: its forwards were cancelled")
+                self.say(f"{line.name}: forwards cancelled")
             elif ended:
                 line.cancelled |= set(line.shown) - records.targets(line.tunnel.record)
                 line.tunnel.close()
                 line.tunnel = None
-                self.say(f"{line.name}: {ended.reason}; dialling again")
+                self.say(f"{line.name}: {ended.reason}; reconnecting")
                 line.again_at = time.monotonic()
         elif line.again_at and time.monotonic() >= line.again_at:
             self._redial(line)
 
     def _redial(self, line: Line) -> None:
-        """Dial again, and ask nobody for anything: a login that wants a person is left to her."""
+        """Dial again without prompts: if the user has to log in, give up."""
         try:
-            self._dial(line, asking=False)
+            self._dial(line, interactive=False)
             self.say(
-                f"{line.name}: forwarded again" if line.tunnel else f"{line.name}: nothing of yours runs there now"
+                f"{line.name}: reconnected"
+                if line.tunnel
+                else f"{line.name}: no servers of yours are running there now"
             )
         except NotReachable:
             line.pause_s = min(line.pause_s * 2, LONGEST_PAUSE_S)
@@ -159,13 +167,14 @@ class Session:
             self.say(str(error))
 
 
-def _place(tunnel: Tunnel, server: Server) -> int:
+def _forward(tunnel: Tunnel, server: Server) -> int:
+    """Forward a server's port, or the next one that can be bound, and return it. Raises NotReachable if none can."""
     key = f"{tunnel.name} {server.target}"
     for port in records.ports_of(key, records.remembered_ports()):
         if tunnel.add(server, port):
             records.remember_port(key, port)
             return port
-    raise NotReachable(f"{tunnel.name}: no port of this machine is free", next="gears forward list")
+    raise NotReachable(f"{tunnel.name}: no free port on this machine", next="gears forward list")
 
 
 def _close(lines: list[Line]) -> None:
@@ -177,7 +186,7 @@ def _close(lines: list[Line]) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """End the command at Ctrl-C, a closed terminal and a plain kill, so that no ssh stays."""
+    """Raise KeyboardInterrupt at SIGINT, SIGHUP and SIGTERM, so that no ssh is left running."""
 
     def end(*_: object) -> None:
         """Raise KeyboardInterrupt."""

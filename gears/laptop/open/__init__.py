@@ -1,5 +1,5 @@
-"""`gears open`, on a laptop: one ssh to the front, kept up, behind a port that always answers.
+"""`gears open`, on a laptop: keep one ssh to the front connected, behind a port that always answers.
 
-`session` decides what comes next; `connection` is one ssh; `port` lets the waiting page and ssh take turns at the
-laptop's port; `screen` is the person's terminal and browser; `far_end` is what ssh runs on the front.
+`session` decides what to do next; `connection` is one ssh; `port` switches the laptop's port between the waiting page
+and ssh; `desktop` is the user's terminal and browser; `serve` is what ssh runs on the front, `report` what it sends.
 """

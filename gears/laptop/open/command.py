@@ -1,4 +1,4 @@
-"""`gears open`, from its start to its end: what is checked first, and what is cleared up last."""
+"""`gears open` from start to end: checks first, cleanup last."""
 
 from __future__ import annotations
 
@@ -7,29 +7,38 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
 from gears.lab.address import with_token
 from gears.lab.start import bring_up
+from gears.lab.status.model import State
 from gears.laptop.open import desktop
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import choose_user, end_command
 from gears.laptop.open.port import RETURN_S, LaptopPort
 from gears.laptop.open.session import Session
-from gears.laptop.open.waiting_page import status
+from gears.laptop.open.waiting_page import plan_page
 from gears.sites import directories
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.system import files
+from gears.system import files, records
 from gears.system.commands import find_program, run
 from gears.system.host import is_this_host, this_host
 from gears.system.installation import gears_home
 
 
-def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: Sequence[str]) -> None:
-    """Open a site in the browser and keep the way there up, until interrupted. Raises GearsError.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The port of the `gears open` that runs, as on disk (`RunDir.opened`)."""
 
-    Where another `gears open` of the site runs here, its address is opened.
+    port: int
+
+
+def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: Sequence[str]) -> None:
+    """Open a site in the browser and keep the connection up, until interrupted. Raises GearsError.
+
+    If another `gears open` of the site is running on this machine, open its address.
     """
     check_laptop(route)
     find_program("ssh")
@@ -38,13 +47,13 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
         return _open_again(paths, desk)
     try:
         with _until_ended(route, desk):
-            known = choose_user(route, user)
+            user = choose_user(route, user)
             stale = end_stale(paths)
-            first = status(route, "connecting", None, desk.again)
+            first = plan_page(route, State.CONNECTING, None, desk.again)
             laptop_port = LaptopPort(port, first, desk.again, patient_s=RETURN_S if stale else 0.0)
             try:
-                files.write_record(paths.opened, {"port": port})
-                Session(route, paths, laptop_port, desk, user=known, words=words).run()
+                records.save(paths.opened, Opened(port))
+                Session(route, paths, laptop_port, desk, user=user, words=words).run()
             finally:
                 laptop_port.close()
     finally:
@@ -53,9 +62,9 @@ def open_site(route: Route, desk: Desk, *, port: int, user: str | None, words: S
 
 
 def open_local(route: Route, desk: Desk) -> None:
-    """Open the lab of this machine: no way is needed. Raises what `bring_up` raises."""
+    """Open the lab of this machine, without a connection. Raises the errors of `bring_up`."""
     found = bring_up(route, say=desk.say)
-    address = with_token(route.site.name, found.url or "", found.lab or {})
+    address = with_token(route.site.name, found.url or "", password=bool(found.lab and found.lab.has_password))
     desk.show(f"JupyterLab is up on this machine.\n  open     {address}")
     if desk.browser:
         paths = directories.open_laptop(gears_home(), route.site.name, this_host().user)
@@ -64,49 +73,46 @@ def open_local(route: Route, desk: Desk) -> None:
 
 
 def check_laptop(route: Route) -> None:
-    """Raise UsageError where this host is the site's front or lab host: the browser is not here."""
+    """Raise UsageError if this is the site's front or lab host, which has no browser."""
     if route.role == "lab" or is_this_host(route.front, this_host()):
         site = route.site.name
-        raise UsageError(f"this is a host of {site}; `gears open` is for your laptop", next=f"gears lab {site}")
+        raise UsageError(f"this is a host of {site}; run `gears open` on your laptop", next=f"gears lab {site}")
 
 
 def end_stale(paths: RunDir) -> bool:
-    """End what a `gears open` that was killed has left behind. Tell whether there was any.
+    """End every ssh that a killed `gears open` left running. Return whether there was any.
 
     The caller holds the lock.
     """
-    left = sorted(paths.local.glob(f"{paths.site}.open.*.ctl"))
-    for control in left:
+    stale = sorted(paths.local.glob(f"{paths.site}.open.*.ctl"))
+    for control in stale:
         with contextlib.suppress(CommandFailed):
             run(end_command(str(control)), timeout_s=5)
         control.unlink(missing_ok=True)
-    return bool(left)
+    return bool(stale)
 
 
 def _open_again(paths: RunDir, desk: Desk) -> None:
-    port = files.read_record(paths.opened).get("port")
-    if port is None:
-        raise GearsError("another one is just starting, or ending", next=desk.again)
-    address = f"http://localhost:{port}/lab"
-    desk.show(f"already open, by another `{desk.again}` here: {address}")
+    opened = records.load(Opened, paths.opened)
+    if opened is None:
+        raise GearsError(f"another `{desk.again}` is starting or ending", next=desk.again)
+    address = f"http://localhost:{opened.port}/lab"
+    desk.show(f"already open, by another `{desk.again}` on this machine: {address}")
     page = paths.open_page
     if desk.browser and not desktop.open_browser(page.as_uri() if page.exists() else address):
-        desk.say("no browser was found here: open the address by hand")
+        desk.say("no browser found: open the address yourself")
 
 
 @contextmanager
 def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
-    """Raise Interrupted for Ctrl-C, the terminal's end and a kill: all are the person's wish.
-
-    What is cleared up then is cleared up whole.
-    """
+    """Raise Interrupted at SIGINT, SIGHUP and SIGTERM. Ignore further signals, so that the cleanup is complete."""
 
     endings = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
     def interrupt(*_: object) -> None:
         """Raise KeyboardInterrupt for the first of these signals, and ignore those that follow."""
         for number in endings:
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C does not break into the clearing up
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleanup
         raise KeyboardInterrupt
 
     for number in endings:
@@ -114,7 +120,7 @@ def _until_ended(route: Route, desk: Desk) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        message = f"the way from here is closed; a lab of {route.site.name} that runs goes on"
+        message = f"connection closed; a running lab of {route.site.name} keeps running"
         raise Interrupted(message, next=desk.again) from None
 
 

@@ -1,8 +1,8 @@
-"""One ssh to the front, with its session in a terminal of our own.
+"""One ssh to the front, with its session in a pseudo-terminal.
 
-What the front's gears says in lines of JSON is taken out (`split`); the rest is a login there, and is shown to the
-person while a prompt is on the screen, when what she types goes there too. The prompts of this ssh itself are no part
-of that: ssh asks at /dev/tty.
+The reports of the front's gears, lines of JSON, are extracted (`split`). The rest is the output of a login there: it is
+shown while a prompt is on the screen, and the user's input is passed on. The prompts of this ssh itself are not part of
+it: ssh prompts at /dev/tty.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ import tty
 from typing import Any
 
 from gears.laptop.open.dial import Dial
+from gears.laptop.open.report import Report, read_report
 from gears.ssh.report import BEGIN
 from gears.system.commands import end_program, start_in_terminal
 
-Report = dict[str, Any]
-
 ENDING_S = 0.02
 
-KEPT = 8192
-"""Bytes of ssh's own words that are kept, to tell why it ended."""
+SAVED_BYTES = 8192
+"""How much of ssh's own output is saved, to report why it ended."""
 
 
-def split(text: bytes) -> tuple[bytes, list[Report], bytes]:
-    """Split a text into what is to be shown, what was reported, and the beginning of a report that is not whole yet."""
+def split(text: bytes) -> tuple[bytes, list[dict[str, Any]], bytes]:
+    """Split output into the text to show, the reports, and the beginning of a report that is not complete yet."""
     shown, mark = b"", BEGIN.encode()
-    reports: list[Report] = []
+    reports: list[dict[str, Any]] = []
     while (place := text.find(mark)) >= 0:
         line, end, rest = text[place:].partition(b"\n")
         if not end:
@@ -49,10 +48,10 @@ def split(text: bytes) -> tuple[bytes, list[Report], bytes]:
 
 
 class Connection:
-    """A running ssh. `asked`: a person is at its prompts, and sees what it says before it is connected."""
+    """A running ssh. `interactive`: the user is at its prompts, and sees its messages until it is connected."""
 
     def __init__(self, dial: Dial) -> None:
-        """Start ssh in a terminal of our own. Raises MissingProgram."""
+        """Start ssh in a pseudo-terminal. Raises MissingProgram."""
         self.interactive = dial.interactive
         self.began = time.monotonic()
         self.reported = False
@@ -72,10 +71,7 @@ class Connection:
         self._open = {self._terminal, self._ssh.stderr.fileno()}
 
     def read(self, timeout_s: float) -> list[Report]:
-        """Return what the front has reported within the time; sooner where something happens.
-
-        A login is shown meanwhile.
-        """
+        """Return the front's reports; wait for any output, at most `timeout_s`. Show a login meanwhile."""
         typing = [sys.stdin.fileno()] if self._dialog else []
         if not self._open:
             time.sleep(min(timeout_s, ENDING_S))
@@ -90,31 +86,31 @@ class Connection:
             elif descriptor == self._terminal:
                 reports += self._take(text)
             else:
-                self._complain(text)
+                self._take_error(text)
         return reports
 
     def running(self) -> bool:
-        """Tell whether it runs, or the front's words were not yet read to their end."""
+        """Return whether ssh runs, or not all of the front's output has been read."""
         return self._terminal in self._open or self._ssh.poll() is None
 
     def status(self) -> int:
-        """Return its exit status, as a shell has it, once it has ended. What ssh said of that is in `errors` then.
+        """Wait for ssh and return its exit status, as a shell would. Its last messages are in `errors` then.
 
-        The ssh of a jump host may keep that open for longer; it is not waited for.
+        The ssh of a jump host may keep standard error open for longer, which is not waited for.
         """
         errors = self._ssh.stderr.fileno() if self._ssh.stderr and not self._ssh.stderr.closed else -1
         while errors in self._open and select.select([errors], [], [], 0)[0] and (text := _read(errors)):
-            self._complain(text)
+            self._take_error(text)
         code = self._ssh.wait()
         return code if code >= 0 else 128 - code
 
     def say(self, word: str) -> None:
-        """Send a line to the front's end, which waits for one."""
+        """Send a line to the front's gears, which waits for one."""
         with contextlib.suppress(OSError):
             os.write(self._terminal, word.encode() + b"\n")
 
     def show_login(self, begins: bool) -> None:
-        """Give the person's terminal to the front from now on, or back to her."""
+        """Connect the user's terminal to the front, or give it back."""
         if begins and self._dialog is None and sys.stdin.isatty():
             self._dialog = termios.tcgetattr(sys.stdin)
             tty.setraw(sys.stdin)
@@ -123,7 +119,7 @@ class Connection:
             self._dialog = None
 
     def end(self) -> None:
-        """End it, and give the person her terminal back. May be repeated."""
+        """End ssh, and give the user's terminal back. Can be repeated."""
         self.show_login(begins=False)
         end_program(self._ssh, timeout_s=3)
         if self._terminal >= 0:
@@ -134,16 +130,16 @@ class Connection:
         self._open.clear()
 
     def _take(self, text: bytes) -> list[Report]:
-        shown, reports, self._rest = split(self._rest + text)
-        self.noise = (self.noise + shown)[-KEPT:]
+        shown, lines, self._rest = split(self._rest + text)
+        self.noise = (self.noise + shown)[-SAVED_BYTES:]
         if self._dialog:
             _show(shown)
-        self.reported = self.reported or bool(reports)
-        return reports
+        self.reported = self.reported or bool(lines)
+        return [report for values in lines if (report := read_report(values))]
 
-    def _complain(self, text: bytes) -> None:
-        self.errors = (self.errors + text)[-KEPT:]
-        if self.interactive and not self.reported:  # the centre's banner, which may tell what passcode is wanted
+    def _take_error(self, text: bytes) -> None:
+        self.errors = (self.errors + text)[-SAVED_BYTES:]
+        if self.interactive and not self.reported:  # the centre's banner, which may say which passcode it expects
             with contextlib.suppress(OSError):
                 os.write(sys.stderr.fileno(), text)
 
@@ -155,7 +151,7 @@ class Connection:
 def _read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # EIO: of a terminal nobody has open any more
+    except OSError:  # EIO: the terminal is no longer open at the other end
         return b""
 
 
@@ -166,7 +162,7 @@ def _show(text: bytes) -> None:
 
 
 def _copy_size(terminal: int) -> None:
-    """Copy the size of the person's terminal, for tmux on the front."""
+    """Copy the size of the user's terminal, for tmux on the front."""
     with contextlib.suppress(OSError):
         size = fcntl.ioctl(sys.stdin.fileno(), termios.TIOCGWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)

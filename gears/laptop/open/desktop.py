@@ -1,7 +1,7 @@
-"""The person's own screen: lines, the browser, a notification; and whether she is there to be asked.
+"""The user's terminal, browser and notifications; and whether the user can be asked.
 
-The token stands in the address on her screen, and in a page of hers, 0600, that leads the browser there: a browser's
-command line can be read by all users of a machine.
+The token is in the address on the screen, and in a private page, 0600, that redirects the browser: all users of a
+machine can read the command line of a browser.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where words go: `say` progress, `show` what was asked for. `again`: the command that was typed, without options.
+    """Output: `say` for progress, `show` for results. `again`: the command that the user ran, without options.
 
-    `browser`: whether one is to be opened.
+    `browser`: whether to open one.
     """
 
     say: Say
@@ -42,51 +42,51 @@ class Desk:
 
 
 APPLE_SCRIPT = ("on run argv", 'display notification (item 1 of argv) with title "gears"', "end run")
-"""The words come as an argument: nothing of them is read as a script."""
+"""The text is an argument, so that no part of it is run as a script."""
 
 
 def has_terminal() -> bool:
-    """Tell whether standard input is a terminal."""
+    """Return whether standard input is a terminal."""
     return sys.stdin.isatty()
 
 
 def is_private() -> bool:
-    """Tell whether what is shown goes to a screen, and not into a log."""
+    """Return whether standard output is a terminal, not a log."""
     return sys.stdout.isatty()
 
 
 def can_ask() -> bool:
-    """Tell whether there is a terminal, and this command is in its foreground."""
+    """Return whether there is a terminal, and this command is in its foreground."""
     try:
         return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except OSError:
         return False
 
 
-def forget_typed() -> None:
-    """Drop what was typed: whoever pressed a key before a question was asked has not answered it."""
+def discard_input() -> None:
+    """Discard pending input: a key pressed before a question does not answer it."""
     with contextlib.suppress(termios.error, OSError):
         if can_ask():
             termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def pressed_enter(timeout_s: float = 0.0) -> bool:
-    """Tell whether a line was typed. Waits for it at most that long. Raises Interrupted at Ctrl-D."""
+    """Return whether a line was entered; wait for it at most `timeout_s`. Raises Interrupted at Ctrl-D."""
     if not can_ask():
         time.sleep(timeout_s)
         return False
     if not select.select([sys.stdin], [], [], timeout_s)[0]:
         return False
     if not os.read(sys.stdin.fileno(), 1024):
-        raise Interrupted("nobody logs in here")
+        raise Interrupted("end of input: nobody can log in here")
     return True
 
 
-def notify(words: str) -> None:
-    """Notify the person on the desktop, where there is one that takes notifications."""
+def notify(text: str) -> None:
+    """Show a desktop notification, if this desktop has them."""
     for argv in (
-        ["notify-send", "--app-name=gears", "--", "gears", words],
-        ["osascript", *(word for line in APPLE_SCRIPT for word in ("-e", line)), words],
+        ["notify-send", "--app-name=gears", "--", "gears", text],
+        ["osascript", *(word for line in APPLE_SCRIPT for word in ("-e", line)), text],
     ):
         if shutil.which(argv[0]):
             with contextlib.suppress(CommandFailed):
@@ -95,25 +95,25 @@ def notify(words: str) -> None:
 
 
 def write_page(path: Path, address: str) -> None:
-    """Write a page that leads to `address`, for `open_browser`."""
-    there = html.escape(address)
-    head = f'<meta charset="utf-8"><meta http-equiv="refresh" content="0;url={there}"><title>JupyterLab</title>'
-    files.write_private(path, f'<!doctype html>{head}<a href="{there}">JupyterLab</a>\n')
+    """Write a page that redirects to `address`, for `open_browser`."""
+    link = html.escape(address)
+    head = f'<meta charset="utf-8"><meta http-equiv="refresh" content="0;url={link}"><title>JupyterLab</title>'
+    files.write_private(path, f'<!doctype html>{head}<a href="{link}">JupyterLab</a>\n')
 
 
 def open_browser(target: str) -> bool:
-    """Show an address, or a page. False where there is no browser with a window of its own.
+    """Open an address or a page in a browser. Return False if there is none with a window of its own.
 
-    Some, called by $BROWSER, return only when they are closed, and are not waited for longer than BROWSER_S.
+    Some, started by $BROWSER, return only when they are closed: wait for BROWSER_S at most.
     """
     if sys.platform != "darwin" and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))):
-        return False  # else a browser for terminals would take this one
+        return False  # otherwise a text browser would take over this terminal
     import webbrowser
 
     opened = [True]
 
     def call() -> None:
-        """Open the target, and note whether a browser was found. An error counts as found."""
+        """Open the target, and save whether a browser was found. An error counts as found."""
         with contextlib.suppress(webbrowser.Error, OSError):
             opened[0] = webbrowser.open(target)
 

@@ -1,7 +1,7 @@
-"""The command line of the laptop's ssh, and the configuration it is given. Pure, but for what `ssh -G` is asked.
+"""The command line and the configuration of the laptop's ssh. Pure, except for `ssh -G`.
 
-The way is the stanza's, with the person's own configuration behind it. It stands in a file, for BatchMode has to hold
-for the ssh of each jump host as well: none of them may ask while nobody is there.
+The route is the stanza's, with the user's own configuration after it. It is in a file, because BatchMode must also
+apply to the ssh of each jump host: none of them may prompt while the user is away.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ FOR_EACH = {
     "NumberOfPasswordPrompts": "1",
     "PermitLocalCommand": "no",
 }
-"""What holds for the ssh to the front, and for those of its jump hosts, beside `options.neutral_options`: a stanza in
-the person's own file has the port's forward, which comes later here."""
+"""Options for the ssh to the front and to its jump hosts, in addition to those that keep out what the user's own files
+set, as the port's forward of a stanza: here it is added later."""
 
 PATIENT = {False: "2", True: "24"}
-"""ServerAliveCountMax. A way that needs no person is given up after 15 s of silence, and dialled anew. One that has
-cost a passcode is kept for two minutes: a connection outlives a shorter cut, and hangs meanwhile."""
+"""ServerAliveCountMax, by whether the dial is interactive. A connection without a passcode is given up after 15 s of
+silence and dialled again. One that cost a passcode is kept for two minutes: it survives a shorter network failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """One try: `config` belongs into the file that `argv` names. `control`: where this ssh takes further forwards."""
+    """One attempt to connect: `config` is the content of the file that `argv` names."""
 
     argv: tuple[str, ...]
     config: str
@@ -41,10 +41,10 @@ class Dial:
 
 
 def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, interactive: bool, words: Sequence[str]) -> Dial:
-    """Plan a try to reach the front, in a session that has a terminal, for the passcode of the next hop.
+    """Plan one connection to the front, in a session with a terminal, for the passcode of the next hop.
 
-    `interactive`: a person is there, whom every ssh may ask. `words`: for gears on the front, as `gears lab` has them.
-    The port's forward is no part of it: that is asked for once the port is free (`forward_command`).
+    `interactive`: the user is present, so every ssh may prompt. `words`: options of `gears lab` for gears on the front.
+    The port's forward is added later, once the port is free (`forward_command`).
     """
     options = {
         "ControlMaster": "yes",
@@ -60,7 +60,7 @@ def plan_dial(route: Route, paths: RunDir, number: int, *, user: str, interactiv
 
 
 def plan_config(route: Route, paths: RunDir, *, user: str, interactive: bool) -> str:
-    """Return the configuration for ssh: what holds for each host, the stanza's blocks, then the person's own files."""
+    """Return the configuration for ssh: options for every host, the stanza's blocks, then the user's own files."""
     settings = {"BatchMode": "no" if interactive else "yes", "ServerAliveCountMax": PATIENT[interactive]}
     settings |= FOR_EACH | neutral_options()
     blocks = plan_blocks(
@@ -80,37 +80,37 @@ def plan_config(route: Route, paths: RunDir, *, user: str, interactive: bool) ->
 
 
 def forward_command(paths: RunDir, number: int, port: int, socket: str) -> list[str]:
-    """Return the command that asks the ssh of dial `number`, which is up, to listen at the laptop's port.
+    """Return the command that tells the running ssh of dial `number` to forward the laptop's port to `socket`.
 
-    No session of the front is used.
+    It uses no session of the front.
     """
     control = str(paths.open_control(number))
     return ["ssh", "-F", "none", "-S", control, "-O", "forward", "-L", f"127.0.0.1:{port}:{socket}", "front"]
 
 
 def end_command(control: str) -> list[str]:
-    """Return the command that ends an ssh that an earlier `gears open`, killed, has left behind."""
+    """Return the command that ends an ssh that a killed `gears open` left running."""
     return ["ssh", "-F", "none", "-S", control, "-O", "exit", "front"]
 
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
-    """Return the command for the front's shell, in whose place `gears _open` is run."""
+    """Return the command for the front's shell, which `gears _open` replaces."""
     return f"exec {front_root(route.site, user)}/.venv/bin/gears _open {shlex.join([route.site.name, *words])}"
 
 
 def first_host(route: Route) -> str:
-    """Return the host to which this machine itself connects."""
+    """Return the host to which this machine connects directly."""
     jumps = route.site.front.jump
     return jumps[0].rpartition("@")[2] if jumps else route.front
 
 
 def choose_user(route: Route, given: str | None) -> str:
-    """Choose the person's name on the front: as given, as the profile says, else as ssh's configuration has it.
+    """Choose the user name on the front: as given, from the profile, else from ssh's configuration (stanza first).
 
-    A stanza there knows it best. Raises CommandFailed where ssh can't read its configuration.
+    Raises CommandFailed if ssh can't read its configuration.
     """
     if found := given or route.site.front.user:
         return found
     stanza = effective_options(alias(route.site.name))
-    known = stanza if stanza.get("hostname") == route.front.lower() else effective_options(route.front)
-    return known["user"]
+    options = stanza if stanza.get("hostname") == route.front.lower() else effective_options(route.front)
+    return options["user"]

@@ -1,8 +1,8 @@
-"""The laptop's port, at which somebody always listens: the waiting page while the way is down, ssh while it is up.
+"""The laptop's port: the waiting page listens there while the connection is down, ssh while it is up.
 
-Never both, and no byte of what ssh forwards passes through here. They take turns: the page stops listening, ssh is
-told to, and only then are those still answered who came before: a kernel's websocket, which the page holds, then
-connects anew and finds ssh. Between the two the port is closed for as long as an `ssh -O forward` takes (some 10 ms).
+Never both, and no data that ssh forwards passes through this process. They take turns: the page stops listening, ssh is
+told to listen, and only then are pending requests answered: a kernel's websocket, which the page holds, connects again
+and reaches ssh. In between, the port is closed for as long as `ssh -O forward` takes (about 10 ms).
 """
 
 from __future__ import annotations
@@ -13,44 +13,44 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from gears.errors import GearsError
+from gears.lab.status.model import Page
 from gears.lab.supervisor.page_server import WaitingServer
 from gears.system.ports import free_port, ipv6_port_is_free, taken_by
 
 QUEUE = 128
 
 RETURN_S = 2.0
-"""For a port to be free again once ssh has ended."""
+"""Time for the port to be free again after ssh has ended."""
 
 
 class LaptopPort:
-    """127.0.0.1:`number`, and nothing else: no other machine gets there."""
+    """127.0.0.1:`number`: no other machine can reach it."""
 
-    def __init__(self, number: int, status: dict[str, Any], again: str, *, patient_s: float = 0.0) -> None:
-        """Take the port, and show `status` on the page. `again`: the command that was typed.
+    def __init__(self, number: int, page: Page, again: str, *, patient_s: float = 0.0) -> None:
+        """Take the port, and show `page`. `again`: the command that was typed.
 
-        Raises GearsError where it is taken, and is so for `patient_s`.
+        Raises GearsError if the port is in use and stays so for `patient_s`.
         """
         self.number = number
         self.again = again
-        self._status = status
-        self._server: WaitingServer | None = self._serve(patient_s)
+        self._page = page
+        self._server: WaitingServer[Page] | None = self._serve(patient_s)
 
-    def show(self, status: dict[str, Any]) -> None:
+    def show(self, page: Page) -> None:
         """Set what the page says from now on."""
-        self._status = status
+        self._page = page
         if self._server:
-            self._server.status = status
+            self._server.page = page
 
     def take_back(self) -> None:
-        """Let the page answer again: ssh has ended. Raises GearsError where something else has taken the port."""
+        """Serve the page again after ssh has ended. Raises GearsError if another program has taken the port."""
         if self._server is None:
             self._server = self._serve(RETURN_S)
 
     def hand_over(self, forward: Callable[[], bool]) -> bool:
-        """Let ssh have it; `forward` tells ssh, and whether it listens now. If it does not, the page is back."""
+        """Hand the port over to ssh with `forward`, which returns whether ssh listens. If not, serve the page again."""
         if self._server is None:
             return True
         server, self._server = self._server, None
@@ -64,14 +64,14 @@ class LaptopPort:
         return done
 
     def close(self) -> None:
-        """Stop the page, if it has the port; what ssh has is left alone. May be repeated."""
+        """Stop the page, if it has the port; leave the port to ssh if ssh has it. Can be repeated."""
         if self._server:
             self._server.close_door()
             self._server = None
 
-    def _serve(self, patient_s: float) -> WaitingServer:
+    def _serve(self, patient_s: float) -> WaitingServer[Page]:
         with self._listen(patient_s) as listener:
-            return WaitingServer(None, self._status, listener)
+            return WaitingServer(None, self._page, listener)
 
     def _listen(self, patient_s: float) -> socket.socket:
         deadline = time.monotonic() + patient_s
@@ -87,14 +87,11 @@ class LaptopPort:
         fix = f"{self.again} --port {free_port(self.number + 1)}"
         if error.errno != errno.EADDRINUSE:
             return GearsError(f"port {self.number} of this machine: {error.strerror}", next=fix)
-        return GearsError(f"port {self.number} of this machine is taken by {taken_by(self.number)}", next=fix)
+        return GearsError(f"port {self.number} of this machine is in use by {taken_by(self.number)}", next=fix)
 
 
 def _listen_at(number: int) -> socket.socket:
-    """Listen at the port.
-
-    Raises OSError; EADDRINUSE also where somebody is at ::1 only, who would be asked in our place.
-    """
+    """Listen at the port. Raises OSError; EADDRINUSE also if a program listens at ::1, which browsers may prefer."""
     listener = socket.create_server(("127.0.0.1", number), backlog=QUEUE)
     if not ipv6_port_is_free(number):
         listener.close()

@@ -1,14 +1,7 @@
-"""What `gears open` runs on the front: `gears lab` for a person whose terminal is on her laptop.
+"""What `gears open` runs on the front: `gears lab` for a user whose terminal is on the laptop.
 
-It reports in lines of JSON, takes the place of nobody, and becomes a shell that waits for a word or for the end of the
-connection: nothing of ours stays beside ssh and tmux.
-
-    said                    progress, for the person
-    socket                  the fixed path, once it is served
-    login                   true: ssh's prompt is on the screen from now on; false: no more
-    up, token               the lab answers; with the token, unless a password is set
-    needs                   a person has to log in, and is not there; why
-    failed, next, exit      an error of ours
+It reports in lines of JSON (`report`), replaces nothing that runs, and becomes a shell that waits for a word or for the
+end of the connection: nothing of gears stays running except ssh and tmux.
 """
 
 from __future__ import annotations
@@ -17,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from gears.errors import GearsError, LoginNeeded
 from gears.lab import wait
 from gears.lab.start import bring_up
+from gears.lab.status.model import ShownLab, State
 from gears.lab.status.status import look
+from gears.laptop.open.report import FrontFailed, LabUp, Listening, LoginRequired, Progress, Prompt, Report
 from gears.sites.locate import find_paths
 from gears.sites.route import Route
 from gears.ssh.failures import ENDED
@@ -30,67 +24,68 @@ from gears.ssh.report import send
 from gears.system import files
 from gears.system.installation import gears_argv, gears_home, with_gears_path
 from gears.system.progress import wait_for
+from gears.system.records import as_values
 from gears.system.unix_http import connects
 
 WAIT = 'unset TMOUT; read -r word || exit 0; [ "$word" = again ] && set -- "$@" --ask; exec "$@"'
-"""`again`: a person is there. Any other word: look again."""
+"""`again`: the user is present. Any other word: check again."""
 
 
-def tell(**found: Any) -> None:
-    """Report to the laptop in a line of JSON, with words of the list above."""
-    send(found)
+def report(found: Report) -> None:
+    """Report to the laptop in a line of JSON."""
+    send(as_values(found))
 
 
 def answer(find_route: Callable[[], Route], *, start: bool, ask: bool) -> int:
-    """Make sure of the lab, report, and become a shell. Returns only where there is nothing to hold.
+    """Ensure that the lab is running, report, and become a shell. Return only if there is nothing to wait for.
 
-    `start`: also where the lab was stopped. `ask`: a person is there, for passcodes.
+    `start`: also start a stopped lab. `ask`: the user is present and can enter passcodes.
     """
     try:
         route = find_route()
-        if not start and look(route)["state"] == "stopped":
+        if not start and look(route).state == State.STOPPED:
             return ENDED
-        make_sure(route, ask=ask)
+        ensure_lab(route, ask=ask)
     except LoginNeeded as error:
-        tell(needs=error.message)
+        report(LoginRequired(error.message))
     except GearsError as error:
-        tell(failed=error.message, next=with_gears_path(error.next) if error.next else None, exit=error.exit_code)
+        report(FrontFailed(error.message, with_gears_path(error.next) if error.next else None, error.exit_code))
         return error.exit_code
     return hold([*gears_argv(), "_open", route.site.name])
 
 
-def make_sure(route: Route, *, ask: bool) -> None:
-    """Make sure of the lab as `gears lab` does, in reports. Raises what that raises."""
+def ensure_lab(route: Route, *, ask: bool) -> None:
+    """Ensure that the lab is running as `gears lab` does, with reports. Raises the errors of `bring_up`."""
     served: list[Path] = []
 
     def begun() -> None:
-        """Report the fixed path, once, when somebody listens there; waits for that for 10 s at most."""
+        """Report the fixed path once it is served; wait for that for at most 10 s."""
         paths = find_paths(route)
         if paths and not served and wait_for(lambda: connects(paths.link), timeout_s=10):
             served.append(paths.fixed)
-            tell(socket=str(paths.fixed))
+            report(Listening(str(paths.fixed)))
 
-    person = wait.Person(may_ask=ask, at_prompt=_at_prompt, begun=begun)
-    lab = bring_up(route, say=lambda words: tell(said=words), person=person).lab or {}
+    requester = wait.Requester(may_ask=ask, at_prompt=_at_prompt, begun=begun)
+    lab = bring_up(route, say=lambda words: report(Progress(words)), requester=requester).lab
     begun()
-    tell(up=True, token=_token(route, lab), host=lab.get("host"))
+    report(LabUp(True, _token(route, lab), lab.host if lab else None))
 
 
 def hold(again: Sequence[str]) -> int:
-    """Become a shell that waits."""
+    """Replace this process with a shell that waits."""
     os.execv("/bin/sh", ["sh", "-c", WAIT, "sh", *again])
 
 
 @contextmanager
 def _at_prompt() -> Iterator[None]:
-    tell(login=True)
+    report(Prompt(True))
     try:
         yield
     finally:
-        tell(login=False)
+        report(Prompt(False))
 
 
-def _token(route: Route, lab: files.Record) -> str:
-    if lab.get("login") == "password":
+def _token(route: Route, lab: ShownLab | None) -> str:
+    if lab and lab.has_password:
         return ""
     return files.read_text(gears_home() / "run" / route.site.name / "token").strip()

@@ -1,7 +1,7 @@
-"""`gears open` while it runs: dial, follow, and decide what comes next once ssh has ended.
+"""`gears open` while it runs: dial, follow the connection, and decide what to do after ssh has ended.
 
-Where no person is needed it dials again by itself, with pauses that grow to some 5 s. Where one is needed it says so
-once, and waits for Enter: no login is tried before somebody is there.
+If no login is needed it redials automatically, with pauses that grow to about 5 s. If the user has to log in it says so
+once and waits for Enter: it never tries to log in while the user is away.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import time
 from collections.abc import Sequence
 
 from gears.errors import CommandFailed, GearsError, LoginNeeded
+from gears.lab.status.model import Page, State
 from gears.lab.status.probe import probe
 from gears.lab.supervisor.keeper import prompt_s
 from gears.lab.supervisor.policy import NETWORK_PAUSES_S
 from gears.laptop.open import desktop
-from gears.laptop.open.connection import Connection, Report
+from gears.laptop.open.connection import Connection
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import first_host, forward_command, plan_dial
 from gears.laptop.open.failures import why_connection_ended, why_front_failed
 from gears.laptop.open.port import LaptopPort
-from gears.laptop.open.waiting_page import status
+from gears.laptop.open.report import FrontFailed, LabUp, Listening, LoginRequired, Progress, Prompt, Report
+from gears.laptop.open.waiting_page import plan_page
 from gears.sites import validators
 from gears.sites.paths import MAX_FORWARD_PATH, RunDir
 from gears.sites.route import Route
@@ -31,20 +33,20 @@ from gears.system.host import source_towards
 
 TICK_S = 0.5
 LOOK_EVERY_S = 5.0
-"""Between two looks through the port at what the front says of the way behind it."""
+"""Between two requests through the port, for what the front reports about the connection behind it."""
 
 AGAIN_S = 1.0
-"""The same, after a look that found nobody."""
+"""The same, after a request without an answer."""
 
 MOST_MISSES = 3
-"""Looks that find nobody, before the front is asked anew."""
+"""Requests without an answer before the front is asked again."""
 
 PRESENT_S = 30.0
-"""Who has typed `gears open` is there for so long, and can be asked without more ado."""
+"""For this long after the start the user is taken to be present, and ssh may prompt at once."""
 
 
 class Session:
-    """One `gears open`, from its first dial on. `words`: options for a lab that is to be started."""
+    """One `gears open`, from its first dial. `words`: options for the lab, if it is started."""
 
     def __init__(
         self, route: Route, paths: RunDir, port: LaptopPort, desk: Desk, *, user: str, words: Sequence[str]
@@ -53,16 +55,16 @@ class Session:
         self.site = route.site.name
         self.words = ["--start", *words]
         self.began = time.monotonic()
-        self.ever = False  # whether the port has led to the front
-        self.shown = False  # whether the person has the address
-        self.wanted: str | None = None  # why a person is, once she was told
-        self.trouble: str | None = None  # what she was told last of a way that is down
-        self.away = False  # whether she was told so at all
+        self.connected_once = False  # whether the port has reached the front
+        self.address_shown = False  # whether the address was shown
+        self.waiting_for: str | None = None  # why the user has to act, once that was shown
+        self.trouble: str | None = None  # the last reason shown for a broken connection
+        self.was_down = False  # whether any was shown since it was last up
         self.failures = 0
         self._settle(False)
 
     def run(self) -> None:
-        """Run until the person interrupts, or nothing is left to wait for. Raises GearsError."""
+        """Run until interrupted, or until there is nothing to wait for. Raises GearsError."""
         number, interactive = 0, False
         while True:
             number += 1
@@ -89,38 +91,39 @@ class Session:
             self.paths.open_control(number).unlink(missing_ok=True)
 
     def _follow(self, connection: Connection, number: int) -> Failure:
-        failed: Report = {}
+        failed: FrontFailed | None = None
         while connection.running():
             for report in connection.read(TICK_S):
                 self._take(report, connection, number)
-                failed = report if "failed" in report else failed
+                failed = report if isinstance(report, FrontFailed) else failed
             if connection.interactive and not connection.reported and time.monotonic() - connection.began > prompt_s():
-                return Failure("login", f"nobody typed the passcode for {self.route.front} in time")
-            if self.wanted and desktop.pressed_enter():
-                self.wanted = None
+                return Failure("login", f"no passcode entered for {self.route.front} in time")
+            if self.waiting_for and desktop.pressed_enter():
+                self.waiting_for = None
                 self._settle(False)
                 connection.say("again")
             self._look(connection)
         if failed:
-            return why_front_failed(failed, self.route, self.desk.again, shown=self.shown)
+            return why_front_failed(failed, self.route, self.desk.again, shown=self.address_shown)
         return why_connection_ended(connection, self.route, self.user, self.desk.again)
 
     def _take(self, report: Report, connection: Connection, number: int) -> None:
-        if "said" in report:
-            self.desk.say(str(report["said"]))
-        elif "socket" in report:
-            self._hand_over(number, str(report["socket"]))
-        elif "login" in report:
-            connection.show_login(bool(report["login"]))
-        elif "needs" in report:
-            self._settle(True)
-            self._want(str(report["needs"]))
-        elif "up" in report:
-            self._settle(True)
-            self._up(report)
+        match report:
+            case Progress(said):
+                self.desk.say(said)
+            case Listening(socket):
+                self._hand_over(number, socket)
+            case Prompt(login):
+                connection.show_login(login)
+            case LoginRequired(reason):
+                self._settle(True)
+                self._want(reason)
+            case LabUp():
+                self._settle(True)
+                self._up(report)
 
     def _settle(self, settled: bool) -> None:
-        """Note whether the front's gears has said how it stands, and leaves it to us to look."""
+        """Set whether the front's gears has reported the state, so that this end polls it from now on."""
         self.settled, self.looked_at, self.misses = settled, time.monotonic(), 0
 
     def _hand_over(self, number: int, socket: str) -> None:
@@ -129,10 +132,12 @@ class Session:
         except ValueError as exc:
             raise GearsError(f"{self.route.front}: {exc}", next=f"ssh {self.route.front}") from exc
         if len(socket) > MAX_FORWARD_PATH:
-            raise GearsError(f"{socket}: too long for ssh", next="move gears on the front to a shorter path")
+            raise GearsError(
+                f"{socket}: path too long for an ssh forward", next="move gears on the front to a shorter path"
+            )
 
         def forward() -> bool:
-            """Ask ssh to listen at the port, and tell whether it does."""
+            """Tell ssh to listen at the port, and return whether it does."""
             try:
                 run(forward_command(self.paths, number, self.port.number, socket), timeout_s=10)
             except CommandFailed:
@@ -140,33 +145,32 @@ class Session:
             return True
 
         if not any(self.port.hand_over(forward) for _ in range(3)):
-            raise GearsError(f"ssh can't listen at port {self.port.number}", next=f"{self.desk.again} --port N")
-        self.words, self.ever, self.failures = [], True, 0
+            raise GearsError(f"ssh can't listen on port {self.port.number}", next=f"{self.desk.again} --port N")
+        self.words, self.connected_once, self.failures = [], True, 0
 
-    def _up(self, report: Report) -> None:
+    def _up(self, lab: LabUp) -> None:
         self._back()
-        if self.shown:
+        if self.address_shown:
             return
-        self.shown = True
+        self.address_shown = True
         address = f"http://localhost:{self.port.number}/lab"
-        token = str(report.get("token") or "")
-        with_token = f"{address}?token={token}" if token else address
+        with_token = f"{address}?token={lab.token}" if lab.token else address
         desktop.write_page(self.paths.open_page, with_token)
         self.desk.show(
-            f"JupyterLab of {self.site} is up on {report.get('host') or self.route.lab}.\n"
+            f"JupyterLab of {self.site} is up on {lab.host or self.route.lab}.\n"
             f"  open     {with_token if desktop.is_private() else address}\n"
-            f"  leave    Ctrl-C   (the lab goes on; {self.desk.again} comes back to it)"
+            f"  leave    Ctrl-C   (the lab keeps running; {self.desk.again} reconnects)"
         )
         if self.desk.browser and not desktop.open_browser(self.paths.open_page.as_uri()):
-            self.desk.say("no browser was found here: open the address by hand")
+            self.desk.say("no browser found: open the address yourself")
 
     def _back(self) -> None:
-        if self.shown and self.away:
+        if self.address_shown and self.was_down:
             self.desk.say(f"{self.site} is back")
-        self.trouble, self.wanted, self.away = None, None, False
+        self.trouble, self.waiting_for, self.was_down = None, None, False
 
     def _look(self, connection: Connection) -> None:
-        """Look what is behind the port. The front's own page tells what the front lacks."""
+        """Check what answers at the port. The front's waiting page reports the state there."""
         every_s = AGAIN_S if self.misses else LOOK_EVERY_S
         if not self.settled or time.monotonic() - self.looked_at < every_s:
             return
@@ -177,20 +181,20 @@ class Session:
             self._back()
         elif answer.kind == "waiting":
             self.misses = 0
-            page = answer.content["gears"]
-            if page.get("state") == "needs-login":
-                self._want(str(page.get("reason")))
+            page = answer.page or Page()
+            if page.state == State.NEEDS_LOGIN:
+                self._want(str(page.reason))
             else:
-                self._tell(str(page.get("reason") or page.get("state")))
+                self._tell(page.reason or page.state)
         else:
             self._miss(connection)
 
     def _miss(self, connection: Connection) -> None:
-        """Count a look that met nobody at the port: the connection hangs, or what is behind it has gone."""
+        """Count a request without an answer: the connection hangs, or nothing is behind it."""
         self.misses += 1
         now = source_towards(first_host(self.route))
         if now and self.source and now != self.source:
-            self._tell(f"this machine's address is {now} now, and was {self.source}: dialling anew")
+            self._tell(f"this machine's address is {now} now, was {self.source}: reconnecting")
             connection.end()
         elif self.misses == MOST_MISSES:
             self._tell(f"{self.route.front} does not answer")
@@ -200,45 +204,43 @@ class Session:
     # --- what comes next ---------------------------------------------------------------------
 
     def _after(self, ended: Failure, interactive: bool) -> bool:
-        """Wait for what is missing. Tell whether a person is there for the next dial."""
-        if ended.kind == "network" or (ended.kind == "unknown-host" and self.ever):
-            self._tell(f"{ended.reason}; trying again")
+        """Wait for what is missing. Return whether the user is present for the next dial."""
+        if ended.kind == "network" or (ended.kind == "unknown-host" and self.connected_once):
+            self._tell(f"{ended.reason}; reconnecting")
             self.failures += 1
             pause_s = NETWORK_PAUSES_S[min(self.failures - 1, len(NETWORK_PAUSES_S) - 1)]
             time.sleep(pause_s * random.uniform(0.8, 1.2))
             return False
-        for_person = ended.kind in ("login", "hostkey-unknown")
-        if not for_person and not self.ever:
+        needs_login = ended.kind in ("login", "hostkey-unknown")
+        if not needs_login and not self.connected_once:
             raise GearsError(ended.reason, next=ended.next)
-        if not interactive and for_person and self._present() and desktop.can_ask():
+        if not interactive and needs_login and self._present() and desktop.can_ask():
             return True
-        self._want(ended.reason, for_person, ended.next)
+        self._want(ended.reason, needs_login, ended.next)
         while not desktop.pressed_enter(1.0):
             pass
-        self.wanted = None
+        self.waiting_for = None
         return True
 
     def _present(self) -> bool:
-        return not self.ever and time.monotonic() - self.began < PRESENT_S
+        return not self.connected_once and time.monotonic() - self.began < PRESENT_S
 
     def _tell(self, reason: str) -> None:
-        """Tell of a way that is down: once for each reason."""
+        """Show why the connection is down, once for each reason."""
         if reason != self.trouble:
-            self.trouble, self.away = reason, True
+            self.trouble, self.was_down = reason, True
             self.desk.say(f"{self.site}: {reason}")
-        self.port.show(status(self.route, "connecting", reason, self.desk.again))
+        self.port.show(plan_page(self.route, State.CONNECTING, reason, self.desk.again))
 
     def _want(self, reason: str, login: bool = True, following: str | None = None) -> None:
-        """Ask for a person: once for each reason. Raises LoginNeeded where there can be none."""
-        if reason == self.wanted:
+        """Ask the user to act, once for each reason. Raises LoginNeeded if there is no terminal."""
+        if reason == self.waiting_for:
             return
         if not desktop.has_terminal():
             raise LoginNeeded(reason, next=f"{self.desk.again}   (in a terminal)")
-        self.wanted, self.away = reason, True
-        desktop.forget_typed()
-        self.port.show(status(self.route, "needs-login" if login else "failed", reason, self.desk.again))
+        self.waiting_for, self.was_down = reason, True
+        desktop.discard_input()
+        self.port.show(plan_page(self.route, State.NEEDS_LOGIN if login else State.FAILED, reason, self.desk.again))
         first = f"{following}; then " if following and not login else ""
-        self.desk.say(
-            f"{self.site}: {reason}\n  next: {first}press Enter here, to {'log in' if login else 'try again'}"
-        )
+        self.desk.say(f"{self.site}: {reason}\n  next: {first}press Enter here to {'log in' if login else 'try again'}")
         desktop.notify(f"{self.site}: {reason}")

@@ -1,0 +1,80 @@
+"""The status of a site as JSON: other versions of gears read it, on other hosts of the route."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gears.lab.status.model import Hop, Page, State, Status, Step, StepState, parse_status
+from gears.lab.status.report import HopReport, read_hop
+from gears.lab.supervisor.waiting_page import as_html, as_json
+from gears.schedulers.base import JobState
+from gears.sites.paths import RunDir
+
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/status.json").read_text())
+"""As it was written before a status was a dataclass: a job that runs, seen from the front."""
+
+
+def golden() -> Status:
+    found = parse_status(GOLDEN)
+    assert found is not None
+    return found
+
+
+def test_what_was_written_is_read_and_written_the_same() -> None:
+    again = json.loads(json.dumps(golden().as_values()))
+    assert again == GOLDEN
+    assert list(again) == list(GOLDEN), "in the order of before"
+    assert list(again["hops"][0]) == list(GOLDEN["hops"][0])
+    assert list(again["job"]) == list(GOLDEN["job"])
+    assert json.loads(as_json(golden())) == {"gears": GOLDEN}
+    assert list(golden().as_json()) == [key for key in GOLDEN if key not in ("steps", "title", "turn")]
+
+
+def test_every_key_is_read() -> None:
+    status = golden()
+    assert status.hops == (
+        Hop(source="hub", target="login1", state=State.UP, since="2026-11-27T03:13:52Z", reconnects=2),
+    )
+    assert (status.state, status.turn, status.steps[0]) == (State.UP, 3, Step("hub: reached", StepState.UP))
+    assert status.lab
+    assert status.job
+    assert (status.lab.pid, status.lab.has_password, len(status.lab.overridden)) == (4107, False, 1)
+    assert (status.job.state, status.job.live, status.job.successor) == (JobState.RUNNING, True, "4712")
+
+
+@pytest.mark.parametrize("key", sorted(GOLDEN))
+def test_a_missing_key_has_its_default(key: str) -> None:
+    found = parse_status({name: value for name, value in GOLDEN.items() if name != key})
+    assert found == replace(golden(), **{key: getattr(Status(), key)})
+
+
+def test_what_a_later_version_added_is_left_out() -> None:
+    later = GOLDEN | {"weather": "fine", "hops": [GOLDEN["hops"][0] | {"via": "cable"}]}
+    assert parse_status(later) == golden()
+    assert parse_status(GOLDEN | {"state": "asleep"}) == replace(golden(), state=State.UNKNOWN)
+
+
+@pytest.mark.parametrize("values", [None, {}, [], "up"])
+def test_what_is_no_status_is_none(values: object) -> None:
+    assert parse_status(values) is None
+
+
+def test_a_page_of_the_laptop_has_its_keys_and_its_command() -> None:
+    page = Page(site="andes", state=State.CONNECTING, host="laptop", again="gears open andes")
+    keys = {"site", "title", "route", "host", "state", "reason", "next", "job", "steps", "again"}
+    assert json.loads(as_json(page))["gears"].keys() == keys
+    assert "gears open andes" in as_html(page).decode()
+    assert "ssh andes-jupyter" in as_html(golden()).decode()
+
+
+def test_a_report_is_read_as_it_was_sent(tmp_path: Path) -> None:
+    paths = RunDir(tmp_path, "andes", tmp_path / "local")
+    paths.hop_out.parent.mkdir(parents=True)
+    sent = HopReport(host="login1", serving=True, state=State.QUEUED, job=golden().job)
+    assert "token" not in sent.as_values()
+    assert replace(sent, token="").as_values()["token"] == ""
+    paths.hop_out.write_text(json.dumps({"gears": sent.as_values()}, separators=(",", ":")) + "\n")
+    assert read_hop(paths) == sent
