@@ -27,6 +27,7 @@ from gears.dask.records import (
     save_plan,
     save_wanted,
 )
+from gears.sites.context import Context
 from gears.sites.load import load_site
 from gears.sites.locate import lab_route
 from gears.sites.paths import RunDir
@@ -162,7 +163,7 @@ def test_status_of_one_that_is_just_ending(paths: RunDir) -> None:
 def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> None:
     route = lab_route(load_site("local", environ={"HOME": str(paths.home)}))
     ensure_config(route.site, paths, {"HOME": str(paths.home)})
-    plan = make_plan(route, paths, Request(minimum=1, maximum=1, cores=1, memory="500MB"))
+    plan = make_plan(Context(route, paths), Request(minimum=1, maximum=1, cores=1, memory="500MB"))
     save_plan(paths, plan)
     environment = {"HOME": str(paths.home), "PATH": os.environ["PATH"], "DASK_CONFIG": str(paths.dask_config)}
     with subprocess.Popen([sys.executable, OWNER, paths.dask_file("plan.json")], env=environment) as owner:

@@ -6,6 +6,7 @@ import argparse
 
 from gears.cli.console import say
 from gears.cli.options import Commands, add_internal
+from gears.sites.context import Context
 
 
 def add(commands: Commands) -> None:
@@ -40,7 +41,7 @@ def do_turn(args: argparse.Namespace) -> int:
 
     route, paths = load_route(Path(args.here))
     loop.check_loop(paths, args.loop)
-    print(step.next_turn(route, paths, args.what, args.word))
+    print(step.next_turn(Context(route, paths), args.what, args.word))
     return 0
 
 

@@ -38,6 +38,7 @@ from gears.dask.settings import Settings, bytes_of, processes_of, read_settings
 from gears.envs import registry
 from gears.errors import GearsError, NotReachable, ProfileError, UsageError
 from gears.schedulers.environment import SCHEDULERS, chosen, clusters, clusters_named, kept_pattern
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route
@@ -68,25 +69,26 @@ class Request:
     in_job: bool = False
 
 
-def bring_up(route: Route, paths: RunDir, request: Request, say: Progress) -> ClusterRecord:
+def bring_up(context: Context, request: Request) -> ClusterRecord:
     """Return the record of the running cluster; start it if there is none. Concurrent calls start only one.
 
     Raises UsageError, ProfileError, NotReachable, CommandFailed; if the owner ended, GearsError with its last output.
     """
+    paths = context.paths
     with _locked(paths):
-        ensure_config(route.site, paths)
+        ensure_config(context.site, paths)
         current = look(paths)
         if not current.lives:
-            if not reap(paths, say):
-                say("jobs of a previous cluster may still be in the queue: the batch system can't be queried")
+            if not reap(paths, context.say):
+                context.say("jobs of a previous cluster may still be in the queue: the batch system can't be queried")
             ensure_certificate(paths, renew=True)
-            plan = make_plan(route, paths, request)
-            _start(route, paths, plan, say)
+            plan = make_plan(context, request)
+            _start(context, plan)
         elif request.environment and request.environment != current.record.environment:
             name = current.record.environment or registry.BASE
             again = f"gears dask down {paths.site}; gears dask up {paths.site} --env {request.environment}"
             raise UsageError(f"a cluster with the environment {name} is up already", next=again)
-    return _await_up(paths, say)
+    return _await_up(paths, context.say)
 
 
 @contextlib.contextmanager
@@ -112,12 +114,13 @@ def leave(paths: RunDir) -> None:
         paths.local.rmdir()
 
 
-def make_plan(route: Route, paths: RunDir, request: Request) -> Plan:
+def make_plan(context: Context, request: Request) -> Plan:
     """Return the plan for the owner, see `anywhere/gears_dask_owner.py`. Queries the batch system for its nodes.
 
     Raises UsageError, ProfileError, and what `scheduler_host` raises.
     """
-    site, id = route.site, f"dask-{secrets.token_hex(5)}"
+    paths = context.paths
+    site, id = context.site, f"dask-{secrets.token_hex(5)}"
     settings = _settings(site, request)
     plan = Plan(
         id=id,
@@ -220,7 +223,8 @@ def _others(paths: RunDir) -> Iterator[tuple[str, limits.Bounds]]:
             yield site, record.bounds
 
 
-def _start(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
+def _start(context: Context, plan: Plan) -> None:
+    paths = context.paths
     from gears.system.templates import render
 
     if not plan.in_job:
@@ -230,16 +234,16 @@ def _start(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
     paths.dask_file("loop").unlink(missing_ok=True)
     save_plan(paths, plan)
     if plan.kind:
-        note_name(paths, plan.id, plan.kind, _clusters(route.site, plan))
-    script = render("dask.sh.j2", **_values(route, paths, plan, python))
+        note_name(paths, plan.id, plan.kind, _clusters(context.site, plan))
+    script = render("dask.sh.j2", **_values(context, plan, python))
     files.write_private(paths.dask_file("owner.sh"), script)
     files.write_private(paths.dask_file("owner.log"), "")
     if plan.in_job:
-        scheduler_job.submit(route, paths, plan, say)
+        scheduler_job.submit(context, plan)
         return
     tmux.start_session(session_name("dask", paths.site), "dask", paths.dask_file("owner.sh"))
-    variables = "".join(f", with your {variable}" for variable in _chosen(route, plan))
-    say(f"{route.here}: started the Dask cluster of {paths.site} in tmux{variables}")
+    variables = "".join(f", with your {variable}" for variable in _chosen(context.route, plan))
+    context.say(f"{context.route.here}: started the Dask cluster of {paths.site} in tmux{variables}")
     loop = paths.dask_file("loop")  # the next holder of the lock has to see that it is alive
     wait_for(lambda: processes.read(loop) is not None, timeout_s=LOOP_S)
 
@@ -280,18 +284,19 @@ def _directives(site: Site) -> list[str]:
     return [str(directive) for directive in found] if isinstance(found, list) else []
 
 
-def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, Any]:
+def _values(context: Context, plan: Plan, python: str) -> dict[str, Any]:
+    paths = context.paths
     path = f"{Path(python).parent}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     environment = {"PATH": path, "GEARS_SITE": paths.site, "DASK_CONFIG": str(paths.dask_config)}
     return {
         "site": paths.site,
         "id": plan.id,
-        "header": scheduler_job.header(route, paths, plan),
+        "header": scheduler_job.header(context, plan),
         "in_job": bool(plan.in_job),
-        "clusters": plan.kind and clusters(plan.kind, _owners(route.site), os.environ),
+        "clusters": plan.kind and clusters(plan.kind, _owners(context.site), os.environ),
         "named": bool(plan.named),
-        "prologue": route.site.scheduler.prologue if route.site.scheduler else (),
-        "directory": Path(route.site.lab.directory).expanduser(),
+        "prologue": context.site.scheduler.prologue if context.site.scheduler else (),
+        "directory": Path(context.site.lab.directory).expanduser(),
         "environment": environment,
         "workers_here": plan.kind is None,
         "umask": current_umask(),
@@ -303,7 +308,7 @@ def _values(route: Route, paths: RunDir, plan: Plan, python: str) -> dict[str, A
         "published": paths.dask_published,
         "gears": shlex.join(gears_argv()),
         "schedulers": SCHEDULERS,
-        "kept": _kept_variables(route.site),
+        "kept": _kept_variables(context.site),
     }
 
 

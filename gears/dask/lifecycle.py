@@ -17,6 +17,7 @@ from gears.dask.records import ClusterRecord, ClusterState, End, WaitingJob, sav
 from gears.errors import NothingRunning, NotReachable
 from gears.schedulers.base import scheduler
 from gears.sites import directories
+from gears.sites.context import Context
 from gears.sites.locate import host_role, lab_route, locate
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -51,7 +52,7 @@ def _up_on_this_host(route: Route, request: Request, say: Progress) -> ClusterRe
     from gears.dask.launch import bring_up
 
     paths = _paths(route)
-    record = bring_up(route, paths, request, say)
+    record = bring_up(Context(route, paths, say), request)
     least, most = record.requested
     if (request.minimum, request.maximum) in ((None, None), (least, most)):
         return record

@@ -13,20 +13,20 @@ from gears.dask.records import ClusterState, Plan, remove_plan, save_plan
 from gears.errors import GearsError
 from gears.schedulers.base import JobSpec, scheduler
 from gears.sites import validators
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.system import files
-from gears.system.progress import Progress
 
 QUEUE_PAUSE_S = 5.0
 """Before the first query of why the owner's job is pending; then the pauses double, up to a minute."""
 
 
-def submit(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
+def submit(context: Context, plan: Plan) -> None:
     """Submit the owner as a job with the same name as its workers' jobs.
 
     Raises SubmissionRefused, CommandFailed; then nothing is left behind.
     """
+    paths = context.paths
     assert plan.kind
     files.write_private(paths.dask / "logs" / "owner.out", "")
     try:
@@ -35,17 +35,17 @@ def submit(route: Route, paths: RunDir, plan: Plan, say: Progress) -> None:
         remove_plan(paths)
         raise
     save_plan(paths, replace(plan, job=job))
-    say(f"{route.here}: submitted job {job}, which will own the Dask cluster of {paths.site}")
+    context.say(f"{context.route.here}: submitted job {job}, which will own the Dask cluster of {paths.site}")
 
 
-def header(route: Route, paths: RunDir, plan: Plan) -> list[str]:
+def header(context: Context, plan: Plan) -> list[str]:
     """Return the directives for the owner's script; none if the owner is not a job."""
-    batch = route.site.scheduler
+    batch = context.site.scheduler
     if not plan.in_job or batch is None:
         return []
     limit_s = validators.walltime_s(batch.walltime)
     resources = (batch.account, batch.queue, None, limit_s, batch.directives)
-    return scheduler(batch.kind).header(JobSpec(plan.id, paths.dask / "logs" / "owner.out", *resources))
+    return scheduler(batch.kind).header(JobSpec(plan.id, context.paths.dask / "logs" / "owner.out", *resources))
 
 
 class QueueQuery:

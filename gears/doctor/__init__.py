@@ -22,6 +22,7 @@ from gears.doctor.sshd import check_forwarding
 from gears.errors import GearsError
 from gears.lab.status.model import Status
 from gears.lab.status.status import observe
+from gears.sites.context import Context
 from gears.sites.locate import find_paths, host_role
 from gears.sites.paths import RunDir, plan_local
 from gears.sites.route import Route
@@ -33,7 +34,7 @@ __all__ = ["Finding", "as_text", "examine", "examine_host"]
 MOST_S = 11.0
 """For everything except the resolver, which `sites.locate` gives 3 s."""
 
-Probe = Callable[[Route, RunDir], Iterable[Finding]]
+Probe = Callable[[Context], Iterable[Finding]]
 
 HOST_PROBES: dict[str, Probe] = {
     "ssh": check_ssh,
@@ -64,12 +65,12 @@ def _examine(route: Route) -> list[Finding]:
     if route.role == "elsewhere" or (route.role == "front" and host_role(route) == "laptop"):
         from gears.doctor.laptop import examine_laptop
 
-        remote = _probe({"login": lambda route, _: examine_laptop(route, until=until)}, route)
+        remote = _probe({"login": lambda _: examine_laptop(route, until=until)}, route)
         return [*_probe({"ssh": check_ssh, "modes of the keys": check_ssh_modes}, route), *remote]
     findings = examine_host(route, ENTRY_PROBES)
-    status = observe(route, paths_of(route))
+    status = observe(Context(route, paths_of(route)))
     if route.role == "front":
-        findings += _probe({"login": lambda route, paths: _next(route, paths, status, until)}, route)
+        findings += _probe({"login": lambda context: _next(context, status, until)}, route)
     return [*findings, replace(judge_state(status), host=route.here)]
 
 
@@ -93,18 +94,18 @@ def judge_state(status: Status) -> Finding:
     return judged("lab", seen, status.next or f"gears logs {status.site}")
 
 
-def _next(route: Route, paths: RunDir, status: Status, until: float) -> list[Finding]:
+def _next(context: Context, status: Status, until: float) -> list[Finding]:
     from gears.doctor.remote_host import examine_next
 
-    return examine_next(route, paths, status, until=until)
+    return examine_next(context, status, until=until)
 
 
 def _probe(probes: dict[str, Probe], route: Route) -> list[Finding]:
     """Run the probes in order. An error of one becomes its finding, and the next ones still run."""
-    paths, findings = paths_of(route), []
+    context, findings = Context(route, paths_of(route)), []
     for what, probe in probes.items():
         try:
-            findings += list(probe(route, paths))
+            findings += list(probe(context))
         except GearsError as exc:
             findings.append(failed(what, exc.message, exc.next or f"gears logs {route.site.name}"))
         except OSError as exc:

@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, ok, warning
+from gears.sites.context import Context
 from gears.sites.paths import RunDir, plan_local
-from gears.sites.route import Route
 from gears.system import processes
 from gears.system.host import this_host
 from gears.system.unix_http import connects
 
 
-def check_leftovers(route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_leftovers(context: Context) -> Iterator[Finding]:
     """Look for a loop that has died, sockets without a listener, and older directories that are not in use."""
-    site = route.site.name
-    found = [*_dead_loop(paths), *_stale_sockets(paths)]
+    site = context.site.name
+    found = [*_dead_loop(context.paths), *_stale_sockets(context.paths)]
     for cause in found:
         yield warning("leftovers", cause, f"gears lab {site}   (restarts it; or: gears stop {site})")
-    old = list(_old_directories(route, paths))
+    old = list(_old_directories(context))
     for directory in old:
         yield warning(
             "leftovers", f"{directory} is an older directory of yours that nothing uses", f"rm -r {directory}"
@@ -46,12 +46,13 @@ def _stale_sockets(paths: RunDir) -> Iterator[str]:
         yield f"no process listens on {' '.join(map(str, stale))}"
 
 
-def _old_directories(route: Route, paths: RunDir) -> Iterator[Path]:
+def _old_directories(context: Context) -> Iterator[Path]:
     """Find unused directories of other checkouts; one is in use while a loop holds its lock.
 
     A front with a separate home has one here that only links to ours.
     """
-    pattern = plan_local(route.site.local, this_host().user, "*")
+    paths = context.paths
+    pattern = plan_local(context.site.local, this_host().user, "*")
     for directory in sorted(pattern.parent.glob(pattern.name)):
         ours = directory in (paths.local, paths.local.resolve()) or _leads_to(directory, paths.local)
         if not ours and _is_unused(directory):

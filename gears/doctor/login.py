@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.lab.jupyter import closed
 from gears.lab.state import load_lab
-from gears.sites.paths import RunDir
-from gears.sites.route import Route
+from gears.sites.context import Context
 
 
-def check_login(route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_login(context: Context) -> Iterator[Finding]:
     """Check that JupyterLab requires a login, and report the settings that it does not use.
 
     Yields nothing if the site's JupyterLab does not run here.
     """
-    site, lab = route.site.name, load_lab(paths.lab_here)
+    site, lab = context.site.name, load_lab(context.paths.lab_here)
     if not lab or not lab.process.alive():
         return
     if port := lab.port:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.system import processes
 from gears.system.host import this_host
 
@@ -21,15 +21,15 @@ LINGER = Path("/var/lib/systemd/linger")
 YES = ("yes", "true", "1", "on", "y", "t")
 
 
-def check_logout(route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_logout(context: Context) -> Iterator[Finding]:
     """Check whether systemd-logind ends the user's processes at the last logout."""
     user = this_host().user
     if not is_killed(_settings(), user):
         yield ok("logout", "your processes survive logout (KillUserProcesses)")
-    elif (LINGER / user).exists() and _in_user_manager(paths):
+    elif (LINGER / user).exists() and _in_user_manager(context.paths):
         yield ok("logout", "KillUserProcesses=yes, but gears runs under your lingering user manager")
     else:
-        fix = f"loginctl enable-linger && systemd-run --user --scope gears lab {route.site.name}"
+        fix = f"loginctl enable-linger && systemd-run --user --scope gears lab {context.site.name}"
         yield failed(
             "logout", "systemd-logind ends all your processes at logout, including tmux: KillUserProcesses=yes", fix
         )

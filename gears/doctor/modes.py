@@ -8,29 +8,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok, warning
+from gears.sites.context import Context
 from gears.sites.directories import fix_for_taken
-from gears.sites.paths import MAX_FORWARD_PATH, RunDir, check_lengths
-from gears.sites.route import Route
+from gears.sites.paths import MAX_FORWARD_PATH, check_lengths
 
 
-def check_path_lengths(_route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_path_lengths(context: Context) -> Iterator[Finding]:
     """Check that no path is too long for a socket. Raises UnsafePath."""
+    paths = context.paths
     check_lengths(paths)
     longest = max(len(os.fsencode(path)) for path in (paths.fixed, paths.link))
     yield ok("paths", f"{longest} bytes at most; ssh's limit for forwards is {MAX_FORWARD_PATH}")
 
 
-def check_home_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_home_modes(context: Context) -> Iterator[Finding]:
     """Check owners and modes in the home and of the directories above it, once the first start has set them."""
+    paths = context.paths
     if not (paths.run / "id").exists():  # before the first start they are as git created them
         yield ok("modes in the home", f"the first start makes {paths.run} private")
         return
-    wrong = [*_open_above(paths.run), *_open_directories(paths.run, paths.records), *_open_files(paths.records)]
+    wrong = [
+        *_open_above(paths.run),
+        *_open_directories(paths.run, paths.records),
+        *_open_files(paths.records),
+    ]
     yield from _judge("modes in the home", wrong, paths.run)
 
 
-def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_local_modes(context: Context) -> Iterator[Finding]:
     """Check owners and modes on this host's own disk, once the first start has created the directory."""
+    paths = context.paths
     if not os.path.lexists(paths.local):
         yield ok("modes on this host", "the first start creates the directory")
         return
@@ -39,7 +46,7 @@ def check_local_modes(_route: Route, paths: RunDir) -> Iterator[Finding]:
     yield from _judge("modes on this host", wrong, paths.local)
 
 
-def check_ssh_modes(_route: Route, _paths: RunDir) -> Iterator[Finding]:
+def check_ssh_modes(_context: Context) -> Iterator[Finding]:
     """Check what sshd(8), StrictModes, checks: it ignores keys in files that others could have written.
 
     Debian's sshd accepts files that are writable by a group without other members; most others do not.

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import CommandFailed
-from gears.sites.paths import RunDir
-from gears.sites.route import Route
+from gears.sites.context import Context
 from gears.system.commands import find_program, run
 
 OLDEST_SSH = (6, 8)
 """6.7 can forward to sockets; 6.8 has `ssh -G`, with which a hop is planned."""
 
 
-def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
+def check_ssh(context: Context) -> Iterator[Finding]:
     """Check the version of ssh, unless this is the lab host, which dials no other. Raises MissingProgram."""
-    if route.role == "lab":
+    if context.route.role == "lab":
         return
     find_program("ssh")
     version = run(["sh", "-c", "ssh -V 2>&1"], timeout_s=2).strip().partition(",")[0]
@@ -31,18 +30,18 @@ def check_ssh(route: Route, _paths: RunDir) -> Iterator[Finding]:
         yield ok("ssh", version)
 
 
-def check_tmux(route: Route, _paths: RunDir) -> Iterator[Finding]:
+def check_tmux(context: Context) -> Iterator[Finding]:
     """Check tmux. Raises MissingProgram if it is missing or too old."""
     from gears.system import tmux
 
-    if route.role != "elsewhere":
+    if context.route.role != "elsewhere":
         yield ok("tmux", tmux.check_tmux())
 
 
-def check_terminal(route: Route, _paths: RunDir) -> Iterator[Finding]:
+def check_terminal(context: Context) -> Iterator[Finding]:
     """Check the terminal's type: tmux needs its description on this host (terminfo(5))."""
     term = os.environ.get("TERM", "")
-    if not sys.stdin.isatty() or not shutil.which("infocmp") or route.role == "elsewhere":
+    if not sys.stdin.isatty() or not shutil.which("infocmp") or context.route.role == "elsewhere":
         return
     try:
         run(["infocmp", term or "unknown"], timeout_s=2)

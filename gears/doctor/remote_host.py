@@ -18,6 +18,7 @@ from gears.doctor.report import HostReport, read_report
 from gears.doctor.space import MOST_SKEW_S, first_directory, write_mark
 from gears.doctor.sshd import fix_for
 from gears.lab.status.model import Status
+from gears.sites.context import Context
 from gears.sites.load import to_json
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
@@ -49,30 +50,34 @@ class Call:
     skew_s: float = 0.0
 
 
-def examine_next(route: Route, paths: RunDir, status: Status, *, until: float) -> list[Finding]:
+def examine_next(context: Context, status: Status, *, until: float) -> list[Finding]:
     """Check the connection to the lab host, and that host. Raises GearsError before it dials.
 
     `until`: when to give up, on the clock of time.monotonic().
     """
+    paths = context.paths
     pin = load_pin(paths)
-    gears = remote_gears(route.site, paths.home, this_gears())
-    with _private_directory(Path(route.site.local)) as directory, _mark(paths) as mark:
+    gears = remote_gears(context.site, paths.home, this_gears())
+    with _private_directory(Path(context.site.local)) as directory, _mark(paths) as mark:
         forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
-        hop = plan_hop(route.site, paths, gears, forward=forward, control=f"{directory}/control")
+        hop = plan_hop(context.site, paths, gears, forward=forward, control=f"{directory}/control")
         host = pin.host or hop.host
-        remote = remote_command(gears, route.site, directory=directory, mark=mark)
+        remote = remote_command(gears, context.site, directory=directory, mark=mark)
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]
 
         def call_by(pin: Pin) -> Call:
             """Dial the host of `pin`, or any host if it is empty, without prompts."""
             aim, guard = redial_options(hop, pin)
             argv = ["ssh", "-T", "-oBatchMode=yes", *options, *aim, hop.host, guard + remote]
-            return dial(argv, route.site, host, directory, until=until)
+            return dial(argv, context.site, host, directory, until=until)
 
         call = call_by(pin)
         if call.ended and pin.address and may_retry_by_name(hop.host, call.ended):
             call = call_by(replace(pin, by="name"))
-    return [*judge(call, route, host, up=status.state == "up"), *_judge_unseen_clock(call, status, paths, host)]
+    return [
+        *judge(call, context.route, host, up=status.state == "up"),
+        *_judge_unseen_clock(call, status, paths, host),
+    ]
 
 
 def remote_command(gears: str, site: Site, *, directory: Path | None = None, mark: Path | None = None) -> str:

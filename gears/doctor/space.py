@@ -11,8 +11,7 @@ from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import GearsError
-from gears.sites.paths import RunDir
-from gears.sites.route import Route
+from gears.sites.context import Context
 from gears.system.commands import run
 
 LOW_BYTES = 50_000_000
@@ -21,20 +20,20 @@ MOST_SKEW_S = 30
 """A passcode is valid for 30 s, and most servers accept the previous and the next one."""
 
 
-def check_home_space(_route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_home_space(context: Context) -> Iterator[Finding]:
     """Check the free space in the home, the quota, and the clock of the home's server."""
-    directory = first_directory(paths.run, paths.home, Path.home())
+    directory = first_directory(context.paths.run, context.paths.home, Path.home())
     fix = f"df -h {directory}; df -i {directory}; du -sh ~/* | sort -h"
     yield _check_room("room in the home", directory, fix)
     yield from _check_quota()
     yield from _check_server_clock(directory)
 
 
-def check_local_space(route: Route, paths: RunDir) -> Iterator[Finding]:
+def check_local_space(context: Context) -> Iterator[Finding]:
     """Check the free space in the host-local directory, or where it would be created."""
-    base = Path(route.site.local)
-    fix = f"df -h {base}; df -i {base}   (or set `local` in the profile of {route.site.name} to another directory)"
-    yield _check_room("room on this host", first_directory(paths.local, base), fix)
+    base = Path(context.site.local)
+    fix = f"df -h {base}; df -i {base}   (or set `local` in the profile of {context.site.name} to another directory)"
+    yield _check_room("room on this host", first_directory(context.paths.local, base), fix)
 
 
 def first_directory(*candidates: Path) -> Path:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from gears.doctor.finding import Finding, failed, ok, warning
 from gears.errors import GearsError
-from gears.sites.paths import RunDir
-from gears.sites.route import Route
+from gears.sites.context import Context
 from gears.system.commands import run
 from gears.system.host import this_host
 
@@ -28,14 +27,14 @@ values; so do AllowTcpForwarding and PermitOpen, although they are about TCP."""
 Options = dict[str, str]
 
 
-def check_forwarding(route: Route, _paths: RunDir) -> Iterator[Finding]:
+def check_forwarding(context: Context) -> Iterator[Finding]:
     """Check forwarding for ssh to this host; forwarding to the next host is checked through the hop."""
     options = effective_options()
     if options is not None:
         yield judge(forbidden_by(options))
-    elif route.kind != "local" and find_sshd():
+    elif context.route.kind != "local" and find_sshd():
         cause = "sshd_config is not readable: could not check whether the laptop can forward to this host"
-        yield warning("forwarding", cause, f"on the laptop: ssh -v {route.site.name}-jupyter")
+        yield warning("forwarding", cause, f"on the laptop: ssh -v {context.site.name}-jupyter")
 
 
 def judge(forbidden: list[str]) -> Finding:

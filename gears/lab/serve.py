@@ -20,6 +20,7 @@ from gears.lab.status.report import HopReport
 from gears.lab.status.status import observe
 from gears.lab.stop import stop_lab
 from gears.lab.supervisor.loop import loop_alive, start_loop
+from gears.sites.context import Context
 from gears.sites.locate import lab_route, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
@@ -43,20 +44,20 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     if not requested and ended_on_purpose(route, job=job):
         return ENDED
     paths = prepare(route, local=local)
-    left = left_behind(route, paths)
-    if requested and not job and observe(route, paths).state == State.FAILED:
+    left = left_behind(Context(route, paths))
+    if requested and not job and observe(Context(route, paths)).state == State.FAILED:
         files.write_fifo(paths.ask, "again")
-    route, word = choose_lab(replace(route, job=job and requested), paths, requested=requested)
+    route, word = choose_lab(Context(replace(route, job=job and requested), paths), requested=requested)
     note_end(paths)
-    started = start_loop(route, paths, local=local, word=word)
+    started = start_loop(Context(route, paths), local=local, word=word)
     wait_for(lambda: connects(paths.link), timeout_s=10)
-    report(route, paths, left, started=started)
+    report(Context(route, paths), left, started=started)
     settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
-    wait_for(lambda: observe(route, paths).state in settled, timeout_s=60, every_s=0.2)
-    report(route, paths, left, started=started)
-    if observe(route, paths).state == State.STOPPED:  # on this host, since it was started
+    wait_for(lambda: observe(Context(route, paths)).state in settled, timeout_s=60, every_s=0.2)
+    report(Context(route, paths), left, started=started)
+    if observe(Context(route, paths)).state == State.STOPPED:  # on this host, since it was started
         return ENDED
-    return hold(route, paths, again)
+    return hold(Context(route, paths), again)
 
 
 def serve_stop(site: Site, local: Path, *, say: Progress) -> int:
@@ -64,7 +65,7 @@ def serve_stop(site: Site, local: Path, *, say: Progress) -> int:
     route = lab_route(site)
     paths = open_paths(route, local=local)
     (paths.remote_ends / str(os.getpid())).unlink(missing_ok=True)
-    stop_lab(route, paths, say=say)
+    stop_lab(Context(route, paths, say))
     sys.stdout.write(f"{STOPPED}\n")  # ssh itself stays while a browser has a connection open
     sys.stdout.flush()
     return ENDED
@@ -81,10 +82,10 @@ def ended_on_purpose(route: Route, *, job: bool) -> bool:
     return job or bool((lab := load_lab(paths.lab_record)) and lab.ended)
 
 
-def left_behind(route: Route, paths: RunDir) -> str | None:
+def left_behind(context: Context) -> str | None:
     """Return another host on which a lab of this site was started and not stopped, if any."""
-    lab = load_lab(paths.lab_record)
-    if lab is None or lab.ended or lab.job or lab.host == route.here:
+    lab = load_lab(context.paths.lab_record)
+    if lab is None or lab.ended or lab.job or lab.host == context.route.here:
         return None
     return lab.host
 
@@ -99,19 +100,20 @@ def note_end(paths: RunDir) -> None:
     files.write_private(paths.remote_ends / str(os.getpid()), processes.line(processes.this_process()))
 
 
-def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> None:
+def report(context: Context, left: str | None, *, started: bool) -> None:
     """Send one line of JSON to the front's keeper (`gears.ssh.report`).
 
     The lab's record is copied to the home first, where that differs.
     """
-    status = observe(route, paths)
+    paths = context.paths
+    status = observe(context)
     lab = load_lab(paths.lab_here)
     if lab and not lab.ended and load_lab(paths.lab_record) != lab:
         save_lab(paths.lab_record, lab)
     connection = os.environ.get("SSH_CONNECTION", "").split()  # ssh(1): the server's address is third, its port fourth
-    separate = route.site.lab.home == "separate"  # else the front reads the same file
+    separate = context.site.lab.home == "separate"  # else the front reads the same file
     found = HopReport(
-        host=route.here,
+        host=context.route.here,
         address=connection[2] if len(connection) == 4 else None,
         port=connection[3] if len(connection) == 4 else None,
         serving=connects(paths.link),
@@ -126,7 +128,7 @@ def report(route: Route, paths: RunDir, left: str | None, *, started: bool) -> N
     send(found.as_values())
 
 
-def hold(route: Route, paths: RunDir, again: list[str]) -> int:
+def hold(context: Context, again: list[str]) -> int:
     """Become a shell that waits for the end of the connection, or for a command from the front.
 
     Before its trap is set a signal would end the shell without a status, and the front would dial again. So the record
@@ -135,9 +137,9 @@ def hold(route: Route, paths: RunDir, again: list[str]) -> int:
     """
     from gears.system.templates import render
 
-    noted = paths.remote_ends / str(os.getpid())
+    noted = context.paths.remote_ends / str(os.getpid())
     values = {
-        "site": route.site.name,
+        "site": context.site.name,
         "ended": ENDED,
         "noted": noted,
         "me": processes.line(processes.this_process()).strip(),

@@ -16,6 +16,7 @@ from gears.lab.stop import clear_loop, end_loop, undo_start
 from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
 from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, check_kind
+from gears.sites.context import Context
 from gears.sites.load import from_json
 from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
@@ -40,7 +41,7 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
             next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
         )
     paths = prepare(route)
-    status = observe(route, paths)
+    status = observe(Context(route, paths))
     if status.state == State.UP:
         say(f"already up: {status.url}")
         check_kind(route, status)
@@ -48,19 +49,19 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
     word = "start"
     if route.role == "lab":
         check_retry(route, status)
-        route, word = choose_lab(route, paths, requested=requester.may_ask)
-    started = start_loop(route, paths, say=say, word=word)
+        route, word = choose_lab(Context(route, paths), requested=requester.may_ask)
+    started = start_loop(Context(route, paths, say), word=word)
     if not started and loop_alive(paths):
-        start_keeper(route, paths)  # it may have been killed together with its guard
-        ask_for_job(route, paths, status, say)
+        start_keeper(Context(route, paths))  # it may have been killed together with its guard
+        ask_for_job(Context(route, paths, say), status)
     requester.begun()
     if not wait:
-        return observe(route, paths)
+        return observe(Context(route, paths))
     try:
         return Waiting(route, paths, say, requester, ask=not started).until_up()
     except StartFailed:
         if started:
-            undo_start(route, paths, say=say)
+            undo_start(Context(route, paths, say))
         raise
 
 
@@ -96,21 +97,22 @@ def await_token(paths: RunDir) -> None:
     wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
 
 
-def choose_lab(route: Route, paths: RunDir, *, requested: bool) -> tuple[Route, str]:
+def choose_lab(context: Context, *, requested: bool) -> tuple[Route, str]:
     """Choose what to run here, and the word for the first turn of its loop.
 
     An existing job, a new one where one is requested, or JupyterLab itself. `requested`: a user runs a command. If not,
     no job is submitted in place of one that has ended.
     """
+    route, paths = context.route, context.paths
     from gears.lab.job import records
 
     existing = records.read(paths)
     if existing and existing.host != route.here:
         existing = records.read_settled(paths)
     if existing and requested and load_turn(paths).plan == Plan.ASK:
-        end_loop(route, paths)  # it waits for the user, who is here now
+        end_loop(context)  # it waits for the user, who is here now
     if existing and (existing.live or not requested):
-        site = from_json(existing.profile) if existing.profile else route.site
+        site = from_json(existing.profile) if existing.profile else context.site
         return replace(route, job=True, site=site), "adopt"
     if route.job:
         return route, "submit"
@@ -125,25 +127,24 @@ def check_retry(route: Route, status: Status) -> None:
         raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
-def ask_for_job(route: Route, paths: RunDir, status: Status, say: Progress) -> None:
+def ask_for_job(context: Context, status: Status) -> None:
     """Request a job from the lab host: on the front, where a hop is already up.
 
     Waits ASKED_S at most for its submission. Raises what `check_retry` raises.
     """
+    route, paths = context.route, context.paths
     if route.role != "front":
         return
     check_retry(route, status)
     if not route.job or (status.job and status.state != State.FAILED):
         return
     reported, turn = reports(paths), status.turn
-    if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {encode_profile(route.site)}"):
-        say(f"{status.hops[0].target}: requested a job")
-        wait_for(
-            lambda: reports(paths) > reported or observe(route, paths).turn != turn, timeout_s=ASKED_S, every_s=0.1
-        )
+    if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {encode_profile(context.site)}"):
+        context.say(f"{status.hops[0].target}: requested a job")
+        wait_for(lambda: reports(paths) > reported or observe(context).turn != turn, timeout_s=ASKED_S, every_s=0.1)
     elif not load_route(paths.here)[0].job:  # else another command has just requested one
-        clear_loop(route, paths)
-        start_loop(route, paths, say=say)
+        clear_loop(context)
+        start_loop(context)
 
 
 def reports(paths: RunDir) -> int:

@@ -12,6 +12,7 @@ from gears.lab.state import Plan, load_lab, load_turn, mark_ended
 from gears.lab.status.model import State, Status
 from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
+from gears.sites.context import Context
 from gears.sites.locate import find_paths, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -37,24 +38,25 @@ def stop(route: Route, *, say: Progress) -> bool:
     Raises NotReachable where the lab's host can't be reached; this host is cleaned up all the same.
     """
     paths = find_paths(route)
-    if paths is None or not (paths.local.is_dir() or _may_run(route, paths)):
+    if paths is None or not (paths.local.is_dir() or _may_run(Context(route, paths))):
         return False
     paths = open_paths(route)
     if route.role == "lab":
-        return stop_lab(route, paths, say=say)
-    return stop_hop(route, paths, say=say)
+        return stop_lab(Context(route, paths, say))
+    return stop_hop(Context(route, paths, say))
 
 
-def stop_lab(route: Route, paths: RunDir, *, say: Progress) -> bool:
+def stop_lab(context: Context) -> bool:
     """Ask JupyterLab to end, which shuts down its kernels and ends its loop; then clean up. False where nothing ran.
 
     A job is stopped by `stop_job`.
     """
+    paths = context.paths
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system import tmux
 
     if paths.job_record.exists():
-        return stop_job(route, paths, say=say)
+        return stop_job(context)
     ran = False
     with files.locked(paths.start_lock):
         loop, lab = processes.read(paths.loop), _lab_process(paths)
@@ -65,29 +67,30 @@ def stop_lab(route: Route, paths: RunDir, *, say: Progress) -> bool:
             ran = True
             if not wait_for(lambda: not loop.alive(), timeout_s=3 if lab else 0):  # 0: JupyterLab is still starting
                 _end_tree(loop)
-        tmux.end_session(route.site.name)
-        mark_ended(paths, route.here)
+        tmux.end_session(context.site.name)
+        mark_ended(paths, context.route.here)
         clean(paths)
         leave(paths)
     return ran
 
 
-def stop_job(route: Route, paths: RunDir, *, say: Progress) -> bool:
+def stop_job(context: Context) -> bool:
     """Cancel the job, queued or running, and end its loop. False where there was none.
 
     Raises NotReachable, with nothing changed, where the scheduler can't be reached.
     """
+    paths = context.paths
     from gears.lab.job.cancel import cancel_jobs, end_records
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system import tmux
 
     with files.locked(paths.start_lock, timeout_s=120):
         loop = processes.read(paths.loop)
-        ran = cancel_jobs(paths, say)
+        ran = cancel_jobs(paths, context.say)
         end_records(paths)
         if loop and loop.alive():
             _end_tree(loop)
-        tmux.end_session(route.site.name)
+        tmux.end_session(context.site.name)
         clean(paths)
         leave(paths)
     return ran
@@ -107,56 +110,61 @@ def _end_tree(loop: processes.Process) -> None:
         child.end(timeout_s=10)
 
 
-def stop_hop(route: Route, paths: RunDir, *, say: Progress) -> bool:
+def stop_hop(context: Context) -> bool:
     """Stop the lab on the lab host, and clean up this host, a front. False where nothing ran.
 
     Raises NotReachable where the lab host can't be reached; this host is cleaned up all the same.
     """
-    status = observe(route, paths)
+    paths = context.paths
+    status = observe(context)
     loop = processes.read(paths.loop)
     alive = bool(loop and loop.alive())
-    reached = _stop_lab_host(route, paths, status, say)
-    clear_loop(route, paths)
+    reached = _stop_lab_host(context, status)
+    clear_loop(context)
     if not reached:
         raise NotReachable(
-            f"{route.here} is cleaned up, but the lab on {status.hops[0].target} could not be stopped",
-            next=f"ssh {status.hops[0].target}   (there: gears stop {route.site.name})",
+            f"{context.route.here} is cleaned up, but the lab on {status.hops[0].target} could not be stopped",
+            next=f"ssh {status.hops[0].target}   (there: gears stop {context.site.name})",
         )
     if status.lab:
         mark_ended(paths, status.lab.host)
     paths.pin.unlink(missing_ok=True)
     paths.fixed.unlink(missing_ok=True)  # no host serves it any longer
-    if route.site.lab.home == "separate":
+    if context.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)
     return alive or status.state != State.STOPPED
 
 
-def undo_start(route: Route, paths: RunDir, *, say: Progress) -> None:
+def undo_start(context: Context) -> None:
     """Undo the start of a hop that did not come up. A lab that ran before is kept."""
-    if (report := read_hop(paths)) and report.started:
-        _stop_lab_host(route, paths, observe(route, paths), say)
-    clear_loop(route, paths)
+    if (report := read_hop(context.paths)) and report.started:
+        _stop_lab_host(context, observe(context))
+    clear_loop(context)
 
 
-def end_loop(route: Route, paths: RunDir) -> None:
+def end_loop(context: Context) -> None:
     """End the loop of this host, and keep its directories for the next one."""
     from gears.system import tmux
 
-    with files.locked(paths.start_lock):
-        if (loop := processes.read(paths.loop)) and loop.alive():
+    with files.locked(context.paths.start_lock):
+        if (loop := processes.read(context.paths.loop)) and loop.alive():
             _end_tree(loop)
-        tmux.end_session(route.site.name)
+        tmux.end_session(context.site.name)
 
 
-def clear_loop(route: Route, paths: RunDir) -> None:
+def clear_loop(context: Context) -> None:
     """End the loop of this host, and remove the site's files here. The lab behind it is not stopped."""
+    paths = context.paths
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system import tmux
 
-    with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):  # the loop may have cleaned up itself
+    with (
+        contextlib.suppress(NothingRunning),
+        files.locked(paths.start_lock),
+    ):  # the loop may have cleaned up itself
         if (loop := processes.read(paths.loop)) and loop.alive():
             _end_tree(loop)
-        tmux.end_session(route.site.name)
+        tmux.end_session(context.site.name)
         clean(paths)
         leave(paths)
 
@@ -172,14 +180,15 @@ def _reports_stop(paths: RunDir) -> bool:
     return STOPPED in files.read_text(paths.hop_out).splitlines()
 
 
-def _may_run(route: Route, paths: RunDir) -> bool:
+def _may_run(context: Context) -> bool:
     """Return whether the records in the home name something that may be running.
 
     That is a job, a lab on this host whose sockets a cleaner removed, or, seen from a front, a lab that was not ended
     on its host.
     """
+    paths = context.paths
     lab, found = load_lab(paths.lab_record), _lab_process(paths)
-    unended = bool(route.role == "front" and lab and not lab.ended)
+    unended = bool(context.route.role == "front" and lab and not lab.ended)
     return paths.job_record.exists() or unended or bool(found and found.alive())
 
 
@@ -187,15 +196,16 @@ def _has_record(paths: RunDir) -> bool:
     return paths.lab_record.exists() or paths.job_record.exists()
 
 
-def _stop_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -> bool:
+def _stop_lab_host(context: Context, status: Status) -> bool:
     """Stop the lab on its host. True where that was reached, or nothing runs there.
 
     Uses the hop where it is up, which needs no second login; else a separate ssh, which may prompt in a terminal.
     """
+    paths = context.paths
     loop = processes.read(paths.loop)
     connected = status.hops[0].state in (State.UP, State.FAILED)
     if connected and loop and files.write_fifo(paths.hop_in, "stop"):
-        say(f"{status.hops[0].target}: stopping the lab")
+        context.say(f"{status.hops[0].target}: stopping the lab")
         number = load_turn(paths).number
         wait_for(
             lambda: not loop.alive() or _has_next_turn(paths, number) or _reports_stop(paths),
@@ -206,8 +216,8 @@ def _stop_lab_host(route: Route, paths: RunDir, status: Status, say: Progress) -
             return True
     elif status.state == State.STOPPED or (status.lab is None and not _has_record(paths)):
         return True
-    hop = plan_hop(route.site, paths, remote_gears(route.site, paths.home, this_gears()))
-    say(f"{hop.host}: stopping the lab over a separate ssh connection")
+    hop = plan_hop(context.site, paths, remote_gears(context.site, paths.home, this_gears()))
+    context.say(f"{hop.host}: stopping the lab over a separate ssh connection")
     return end_by_ssh(hop, load_pin(paths))
 
 

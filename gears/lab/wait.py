@@ -15,6 +15,7 @@ from gears.lab.status.model import State, Status, StepState
 from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.pin import load_pin
@@ -78,11 +79,11 @@ class Waiting:
 
         Time spent in a queue does not count.
         """
-        status = observe(self.route, self.paths)
+        status = observe(Context(self.route, self.paths))
         if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
-            status = observe(self.route, self.paths)
+            status = observe(Context(self.route, self.paths))
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
             if status.state == State.UP:
@@ -144,7 +145,11 @@ class Waiting:
 
         hop = status.hops[0].state if status.hops else None
         if hop == State.UP and files.write_fifo(self.paths.hop_in, "again"):
-            wait_for(lambda: asks() or observe(self.route, self.paths).state != State.FAILED, timeout_s=15, every_s=0.2)
+            wait_for(
+                lambda: asks() or observe(Context(self.route, self.paths)).state != State.FAILED,
+                timeout_s=15,
+                every_s=0.2,
+            )
         if hop == State.FAILED:
             wait_for(asks, timeout_s=CLOSED_S + 5)
         if asks():

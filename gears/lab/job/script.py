@@ -15,8 +15,7 @@ from gears.lab.job.records import JobRecord
 from gears.lab.jupyter.command_line import plan_environment, plan_job_command
 from gears.schedulers.base import JobSpec, scheduler
 from gears.sites import validators
-from gears.sites.paths import RunDir
-from gears.sites.route import Route
+from gears.sites.context import Context
 from gears.ssh.options import has_forwards, ssh_options
 from gears.system.files import current_umask
 
@@ -37,13 +36,13 @@ class Tunnel:
     remote: str
 
 
-def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
+def plan_job(context: Context, number: int, name: str, *, after: JobRecord | None) -> JobSpec:
     """Plan the request to the scheduler. `after`: the record of a job that has to end first.
 
     Raises UsageError where the path of gears is not valid in a job script, or the profile has no scheduler.
     """
-    wanted = check_scheduler(route.site)
-    out = paths.job_out(number)
+    wanted = check_scheduler(context.site)
+    out = context.paths.job_out(number)
     try:
         validators.path(str(out))
     except ValueError as exc:
@@ -61,23 +60,24 @@ def plan_job(route: Route, paths: RunDir, number: int, name: str, *, after: JobR
     )
 
 
-def render_script(route: Route, paths: RunDir, number: int, spec: JobSpec, *, before: int | None) -> str:
+def render_script(context: Context, number: int, spec: JobSpec, *, before: int | None) -> str:
     """Render the job script. `before`: the number of the job that this one follows."""
     from gears.system.templates import render
 
-    wanted = check_scheduler(route.site)
-    values = _values(route, paths, number, before) | {
+    wanted = check_scheduler(context.site)
+    values = _values(context, number, before) | {
         "header": scheduler(wanted.kind).header(spec),
         "name": spec.name,
         "walltime_s": spec.walltime_s,
         "prologue": wanted.prologue,
-        "tunnel": plan_tunnel(route, paths, number) if wanted.reach == "reverse" else None,
+        "tunnel": plan_tunnel(context, number) if wanted.reach == "reverse" else None,
     }
     return render("batch.sh.j2", **values)
 
 
-def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dict[str, Any]:
-    site = route.site
+def _values(context: Context, number: int, before: int | None) -> dict[str, Any]:
+    paths = context.paths
+    site = context.site
     socket = paths.socket("lab", number)
     return {
         "site": site.name,
@@ -103,16 +103,17 @@ def _values(route: Route, paths: RunDir, number: int, before: int | None) -> dic
     }
 
 
-def plan_tunnel(route: Route, paths: RunDir, number: int) -> Tunnel:
+def plan_tunnel(context: Context, number: int) -> Tunnel:
     """Plan the ssh from the job to the login node.
 
     Its remote end notifies the loop there, and ends when no beat has come for three times BEAT_S.
     """
+    paths = context.paths
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
     remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
     control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")
     forward = f"-R {paths.local}/{paths.site}.job.{number}.sck:$GEARS_LAB_SOCKET"
-    behind = forward if has_forwards(route.here) else ""
+    behind = forward if has_forwards(context.route.here) else ""
     return Tunnel(
         ssh_options(forward=behind, control=control, clear=bool(behind)), "" if behind else forward, control, remote
     )

@@ -21,21 +21,22 @@ from gears.lab.job.script import plan_job, render_script
 from gears.schedulers.base import JobState, scheduler
 from gears.schedulers.environment import chosen, clusters, submission_environment
 from gears.sites import validators
+from gears.sites.context import Context
 from gears.sites.load import to_json
-from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.system import files, timestamps
 
 
-def submit(route: Route, paths: RunDir) -> JobRecord:
+def submit(context: Context) -> JobRecord:
     """Submit a job, unless another host is doing so, and return the record of the current job.
 
     Waits for another host for twice SUBMISSION_TIMEOUT_S, then raises NotReachable. Raises SubmissionRefused or
     CommandFailed, with the record unchanged.
     """
+    paths = context.paths
     before = records.read(paths)
     deadline = time.monotonic() + 2 * records.SUBMISSION_TIMEOUT_S
-    while (claimed := records.claim(paths, route.here)) is None:
+    while (claimed := records.claim(paths, context.route.here)) is None:
         now = records.read(paths)
         if now and now.live and now.id:
             return now
@@ -45,10 +46,10 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
     now = records.read(paths)
     if now and now.live:
         return now
-    record = _new_record(route, *claimed)
+    record = _new_record(context.route, *claimed)
     records.write(paths, record)
     try:
-        id, variables = _submit_script(route, paths, record, after=None)
+        id, variables = _submit_script(context, record, after=None)
     except CommandFailed:
         paths.job_life(record.number).unlink(missing_ok=True)
         records.write(paths, before) if before else records.forget(paths)
@@ -59,19 +60,20 @@ def submit(route: Route, paths: RunDir) -> JobRecord:
     return record
 
 
-def submit_successor(route: Route, paths: RunDir, record: JobRecord) -> JobRecord:
+def submit_successor(context: Context, record: JobRecord) -> JobRecord:
     """Submit a job that waits for the end of this one, and return the record with it.
 
     A failure is written into the record, and the submission is not retried.
     """
-    claimed = records.claim(paths, route.here)
+    paths = context.paths
+    claimed = records.claim(paths, context.route.here)
     if claimed is None:
         return record
     number, name = claimed
     successor = Successor(number, name, clusters=record.id.partition(";")[2])
     records.write(paths, replace(record, successor=successor))
     try:
-        id, variables = _submit_script(route, paths, successor, after=record)
+        id, variables = _submit_script(context, successor, after=record)
     except CommandFailed as exc:
         paths.job_life(number).unlink(missing_ok=True)
         return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
@@ -134,19 +136,20 @@ def _new_record(route: Route, number: int, name: str) -> JobRecord:
 
 
 def _submit_script(
-    route: Route, paths: RunDir, job: JobRecord | Successor, *, after: JobRecord | None
+    context: Context, job: JobRecord | Successor, *, after: JobRecord | None
 ) -> tuple[str, tuple[str, ...]]:
     """Submit the script; return the job's id, and the user's variables that were in effect."""
+    paths = context.paths
     number, name = job.number, job.name
-    spec = plan_job(route, paths, number, name, after=after)
+    spec = plan_job(context, number, name, after=after)
     before = after.number if after else None
-    ensure_config(route.site, paths)
-    files.write_private(paths.job_meet(number), route.here + "\n")
+    ensure_config(context.site, paths)
+    files.write_private(paths.job_meet(number), context.route.here + "\n")
     for file in (spec.log, paths.job_log(number)):
         files.write_private(file, "")  # 0600, before the scheduler creates it
-    script = render_script(route, paths, number, spec, before=before)
+    script = render_script(context, number, spec, before=before)
     files.write_private(paths.job_script, script)
-    kind = check_scheduler(route.site).kind
+    kind = check_scheduler(context.site).kind
     variables = tuple(chosen(kind, submission_environment(script, os.environ)))
     try:
         return scheduler(kind).submit(paths.job_script), variables

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
 from gears.lab.status.probe import Answer, probe
 from gears.lab.status.report import HopReport, read_hop
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.system import files, processes
 from gears.system.records import as_values
 from gears.system.unix_http import connects, get_json
@@ -54,19 +54,20 @@ class Facts:
         return self.turn.number > 0 and self.up.number == self.turn.number
 
 
-def gather(route: Route, paths: RunDir, answer: Answer | None = None) -> Facts:
+def gather(context: Context, answer: Answer | None = None) -> Facts:
     """Gather everything that this host shows of the site. Changes nothing.
 
     `answer`: what was found behind the fixed path's socket; None: probe it.
     """
+    paths = context.paths
     loop = processes.read(paths.loop)
     turn = load_turn(paths)
-    dialled = route.role == "front" and turn.plan == Plan.DIAL
+    dialled = context.route.role == "front" and turn.plan == Plan.DIAL
     report = read_hop(paths) if dialled else None
     silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
-    lab = _newest_lab(route, paths, report)
+    lab = _newest_lab(context, report)
     answer = answer or probe(paths.link)
-    shared = route.site.lab.home == "shared" or route.role == "lab"
+    shared = context.site.lab.home == "shared" or context.route.role == "lab"
     return Facts(
         loop_alive=bool(loop and loop.alive()),
         loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
@@ -111,13 +112,15 @@ def _with_life(paths: RunDir, job: JobRecord | None) -> JobRecord | None:
     return replace(job, state=JobState.SUSPENDED) if read_life(paths, job.number).stopped else job
 
 
-def _newest_lab(route: Route, paths: RunDir, report: HopReport | None) -> Lab | None:
+def _newest_lab(context: Context, report: HopReport | None) -> Lab | None:
     """Find the record of a lab: this host's, else the home's, else the one that the lab host has reported.
 
     Of a local site the home's record may be another machine's: then it is ignored.
     """
-    labs = [load_lab(paths.lab_here), load_lab(paths.lab_record), report.lab if report else None]
-    return next((lab for lab in labs if lab and (route.kind != "local" or lab.host == route.here)), None)
+    labs = [load_lab(context.paths.lab_here), load_lab(context.paths.lab_record), report.lab if report else None]
+    return next(
+        (lab for lab in labs if lab and (context.route.kind != "local" or lab.host == context.route.here)), None
+    )
 
 
 def leads_to(paths: RunDir) -> str | None:

@@ -14,6 +14,7 @@ from gears.lab.status.facts import Facts, count_kernels, gather
 from gears.lab.status.model import Front, Hop, ShownJob, ShownLab, State, Status, Step, StepState
 from gears.lab.status.probe import Answer
 from gears.lab.status.report import HopReport
+from gears.sites.context import Context
 from gears.sites.locate import find_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -27,23 +28,24 @@ FORBIDDEN_AFTER_S = 2.0
 """How long the remote end must have been serving before a closed forward is blamed on its sshd."""
 
 
-def observe(route: Route, paths: RunDir, *, answer: Answer | None = None) -> Status:
+def observe(context: Context, *, answer: Answer | None = None) -> Status:
     """Gather the facts and conclude. Takes up to 3 s where a host hangs. `answer`: of the keeper's own probe."""
-    facts = gather(route, paths, answer)
-    return conclude(route, paths, facts)
+    facts = gather(context, answer)
+    return conclude(context, facts)
 
 
-def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
+def conclude(context: Context, facts: Facts) -> Status:
     """Conclude the status from the facts, without looking at the site again."""
+    route = context.route
     state, reason, following = _conclusion(route, facts)
     return Status(
-        site=route.site.name,
+        site=context.site.name,
         state=state,
         url=address(route, facts.lab) if state == State.UP else None,
         route=route.kind,
         front=Front(
             host=route.here if route.role == "front" or route.front == route.lab else route.front,
-            socket=str(paths.fixed),
+            socket=str(context.paths.fixed),
             leads_to=facts.leads_to,
         ),
         hops=_hops(route, facts),
@@ -51,7 +53,7 @@ def conclude(route: Route, paths: RunDir, facts: Facts) -> Status:
         job=shown_job(facts.job),
         reason=reason,
         next=with_gears_path(following) if following else None,
-        title=route.site.title,
+        title=context.site.title,
         host=route.here,
         steps=_steps(route, facts, state),
         turn=facts.turn.number or None,
@@ -306,7 +308,7 @@ def lab_notes(lab: ShownLab) -> list[str]:
 def look(route: Route) -> Status:
     """Read the status, with the number of kernels. Makes nothing, and takes 3 s at most where something hangs."""
     paths = find_paths(route) or RunDir(gears_home(), route.site.name, Path("/nonexistent"))
-    status = observe(route, paths)
+    status = observe(Context(route, paths))
     if status.state != State.UP or not status.lab:
         return status
     return replace(status, lab=replace(status.lab, kernels=count_kernels(paths)))

@@ -20,8 +20,8 @@ from gears.lab.job.wait_for_exit import GONE
 from gears.lab.state import Plan, Turn, load_given_up, load_turn, save_turn, was_up
 from gears.lab.supervisor.job_policy import Seen, after_life, counts, on_purpose, plan_job_turn, should_ask
 from gears.schedulers.base import WAITING, JobState, scheduler
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.ssh.failures import Failure, explain_failure
 from gears.system import files
 from gears.system.unix_http import connects
@@ -30,31 +30,33 @@ GONE_TWICE_S = 5.0
 """A scheduler may not know a job just after accepting it: only a second answer counts."""
 
 
-def next_job_turn(route: Route, paths: RunDir, word: str) -> Turn:
+def next_job_turn(context: Context, word: str) -> Turn:
     """Decide after `word`: submit (a job is requested), adopt (there is one), tick, news, or the exit status of what
     the loop ran. Writes the records of the turn and of the job. Raises what `submit.submit` raises.
     """
+    route, paths = context.route, context.paths
     last = load_turn(paths)
     job = records.read(paths)
     elsewhere = job.host != route.here if job else word != "submit"
     if elsewhere:
         job = records.read_settled(paths)  # before concluding that another host has it, or that it was stopped
     if word == "submit" and not (job and job.live):
-        job = submit.submit(route, paths)
+        job = submit.submit(context)
     if word in ("submit", "adopt") and job:
         job = replace(job, host=route.here)
     if job and job.host == route.here:
-        job = follow(route, paths, job, word)
+        job = follow(context, job, word)
         records.write(paths, job)
-    turn = plan_job_turn(_look(route, paths, last, word, job))
+    turn = plan_job_turn(_look(context, last, word, job))
     save_turn(paths, turn)
     return turn
 
 
-def _look(route: Route, paths: RunDir, last: Turn, word: str, job: JobRecord | None) -> Seen:
-    reach = check_scheduler(route.site).reach
+def _look(context: Context, last: Turn, word: str, job: JobRecord | None) -> Seen:
+    paths = context.paths
+    reach = check_scheduler(context.site).reach
     up = was_up(paths, last)
-    if not job or job.host != route.here:
+    if not job or job.host != context.route.here:
         return Seen(last, word, None, Life(), None, up, reach, moved=job is not None)
     life, ended = records.read_life(paths, job.number), _explain_end(paths, last, word)
     if not job.live:
@@ -90,32 +92,32 @@ def _fix(kind: str, node: str, site: str) -> str:
 # --- following the job -----------------------------------------------------------------------
 
 
-def follow(route: Route, paths: RunDir, job: JobRecord, word: str) -> JobRecord:
+def follow(context: Context, job: JobRecord, word: str) -> JobRecord:
     """Return the job as it is now, by its life and if needed by the scheduler; submit a successor if due."""
     if not job.id:
-        job = submit.settle(route, job)
-    job = after_life(job, life := records.read_life(paths, job.number))
+        job = submit.settle(context.route, job)
+    job = after_life(job, life := records.read_life(context.paths, job.number))
     if job.id and should_ask(job, life, word, now=time.time()):
         job = _ask(job, life)
     if not job.live and not on_purpose(life) and (job.successor or job.renew > 0):
-        job = _take_over(route, paths, job)
+        job = _take_over(context, job)
     if job.state == JobState.RUNNING and job.renew > 0 and not job.successor:
-        job = submit.submit_successor(route, paths, job)
+        job = submit.submit_successor(context, job)
     return job
 
 
-def _take_over(route: Route, paths: RunDir, job: JobRecord) -> JobRecord:
+def _take_over(context: Context, job: JobRecord) -> JobRecord:
     """Return the job that follows one that has ended.
 
     Where it was not submitted in time, a new one is submitted.
     """
     if not job.successor:
-        job = submit.submit_successor(route, paths, job)
+        job = submit.submit_successor(context, job)
     if not job.successor:
         return job
     before = f"job {job.id} {job.reason or 'has ended'}"
     job = submit.promote(job, job.successor)
-    return replace(after_life(job, records.read_life(paths, job.number)), reason=before)
+    return replace(after_life(job, records.read_life(context.paths, job.number)), reason=before)
 
 
 def _ask(job: JobRecord, life: Life) -> JobRecord:
@@ -174,12 +176,13 @@ def line(turn: Turn) -> str:
     return f"meet {turn.number} {turn.pause_s}"
 
 
-def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
+def clear_sockets(context: Context, turn: Turn) -> None:
     """Remove the sockets of connections that have ended, before the loop waits or dials.
 
     sshd leaves the socket of a reverse tunnel behind, and can't bind it again. A socket in use is kept, so that a new
     loop does not disturb the job. The job is directed to tunnel to this host, if it tunnels to another.
     """
+    paths = context.paths
     files.ensure_fifo(paths.meet_fifo)
     assert turn.job is not None
     lives = paths.socket("job", turn.job) if turn.plan != Plan.DIAL and not turn.ended_meeting else None
@@ -187,5 +190,5 @@ def clear_sockets(route: Route, paths: RunDir, turn: Turn) -> None:
         if stale != lives or not connects(stale):
             stale.unlink(missing_ok=True)
     target = paths.job_meet(turn.job)
-    if files.read_text(target).strip() != route.here:
-        files.write_private(target, route.here + "\n")
+    if files.read_text(target).strip() != context.route.here:
+        files.write_private(target, context.route.here + "\n")

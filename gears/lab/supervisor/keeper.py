@@ -23,6 +23,7 @@ from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.held_socket import HELD_FD
 from gears.lab.supervisor.page_server import WaitingServer
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import Failure
@@ -42,8 +43,9 @@ CLOSED_S = 10.0
 """How long the forwards of a connected ssh must be refused without a break, before the remote sshd is blamed."""
 
 
-def start_keeper(route: Route, paths: RunDir) -> None:
+def start_keeper(context: Context) -> None:
     """Fork a keeper, unless one lives; return at once. Its guard restarts it if it is killed."""
+    paths = context.paths
     if (lock := files.try_lock(paths.keeper)) is None:
         return
     os.close(lock)
@@ -59,7 +61,7 @@ def start_keeper(route: Route, paths: RunDir) -> None:
             status = 1
             listener = held_listener(paths)
             _redirect(paths.log("keeper"), listener)
-            status = _guard(route, paths, listener)
+            status = _guard(context, listener)
     finally:
         os._exit(status)
 
@@ -87,14 +89,14 @@ def _redirect(log: Path, listener: socket.socket | None) -> None:
     os.closerange(listener_fd + 1, 64)
 
 
-def _guard(route: Route, paths: RunDir, listener: socket.socket | None) -> int:
+def _guard(context: Context, listener: socket.socket | None) -> int:
     """Run keepers until one leaves on its own or by a signal, or its loop has ended."""
     while True:
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                keep(route, paths, listener)
+                keep(context, listener)
                 status = 0
             finally:
                 os._exit(status)
@@ -102,40 +104,42 @@ def _guard(route: Route, paths: RunDir, listener: socket.socket | None) -> int:
         if os.waitstatus_to_exitcode(status) in (0, -signal.SIGTERM, -signal.SIGHUP):
             return 0
         time.sleep(0.2)
-        if not _loop_alive(paths, patient=False):
+        if not _loop_alive(context.paths, patient=False):
             return 1
 
 
-def keep(route: Route, paths: RunDir, listener: socket.socket | None) -> None:
+def keep(context: Context, listener: socket.socket | None) -> None:
     """Serve and probe until the newest turn has reached the lab. Returns at once where another keeper lives.
 
     A turn that begins while this keeper leaves finds the lock taken and starts no keeper; so after releasing the lock,
     check that the turn has not changed.
     """
-    while (lock := files.try_lock(paths.keeper)) is not None:
+    while (lock := files.try_lock(context.paths.keeper)) is not None:
         try:
             os.ftruncate(lock, 0)
             os.pwrite(lock, processes.line(processes.this_process()).encode(), 0)
-            number = _keep_turn(route, paths, listener)
+            number = _keep_turn(context, listener)
         finally:
             os.close(lock)
-        if number is None or load_turn(paths).number == number:
+        if number is None or load_turn(context.paths).number == number:
             return
 
 
-def _keep_turn(route: Route, paths: RunDir, listener: socket.socket | None) -> int | None:
+def _keep_turn(context: Context, listener: socket.socket | None) -> int | None:
     """Serve until a turn has reached the lab, and return its number; None where the loop has ended."""
+    paths = context.paths
     own = paths.held if listener else paths.socket("wait", os.getpid())
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
-    server: WaitingServer[Status] = WaitingServer(own, observe(route, paths, answer=Answer("refused")), listener)
+    server: WaitingServer[Status] = WaitingServer(own, observe(context, answer=Answer("refused")), listener)
     files.switch(paths.link, own)
-    number = _watch(route, paths, server)
+    number = _watch(context, server)
     server.leave()
     return number
 
 
-def _watch(route: Route, paths: RunDir, server: WaitingServer[Status]) -> int | None:
+def _watch(context: Context, server: WaitingServer[Status]) -> int | None:
+    paths = context.paths
     born = began = time.monotonic()
     number, closed_since = -1, math.inf
     while _loop_alive(paths, patient=time.monotonic() - born < 5):
@@ -144,15 +148,15 @@ def _watch(route: Route, paths: RunDir, server: WaitingServer[Status]) -> int | 
             began, number = time.monotonic(), turn.number
         candidate = paths.socket(turn.what, turn.socket or number)
         answer = probe(candidate)
-        if answer.kind == "jupyter" and _switch_over(route, paths, candidate, number):
+        if answer.kind == "jupyter" and _switch_over(context, candidate, number):
             return number
         files.ensure_link(paths.link, server.path)
-        _show(route, paths, server, answer)
+        _show(context, server, answer)
         if turn.plan == Plan.QUEUE:
             _notify_loop(paths, turn, tunnel=answer.kind != "refused")
         closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
         if turn.how == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
-            _give_up(paths, _unanswered(route))
+            _give_up(paths, _unanswered(context.route))
         if server.page.state == State.FAILED and time.monotonic() - closed_since > CLOSED_S:
             _give_up(paths, Failure("forward", server.page.reason or "", server.page.next))
         pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
@@ -179,58 +183,65 @@ def _loop_alive(paths: RunDir, *, patient: bool) -> bool:
     return bool(loop and loop.alive()) or (patient and paths.here.exists())
 
 
-def _switch_over(route: Route, paths: RunDir, candidate: Path, number: int) -> bool:
+def _switch_over(context: Context, candidate: Path, number: int) -> bool:
     """Switch the fixed path to the lab, and record that, if the lab answers there too."""
+    paths = context.paths
     files.switch(paths.link, candidate)
     if probe(paths.link).kind != "jupyter":
         return False
     note_up(paths, number)
-    _note_report(route, paths)
-    _note_state(route, paths, observe(route, paths))
+    _note_report(context)
+    _note_state(context, observe(context))
     return True
 
 
-def _show(route: Route, paths: RunDir, server: WaitingServer[Status], answer: Answer) -> None:
-    status = observe(route, paths, answer=answer)
+def _show(context: Context, server: WaitingServer[Status], answer: Answer) -> None:
+    status = observe(context, answer=answer)
     if status != server.page:
         server.page = status
-        _note_report(route, paths)
-        _note_job(route, paths, status.job)
-        _note_state(route, paths, status)
+        _note_report(context)
+        _note_job(context, status.job)
+        _note_state(context, status)
 
 
-def _note_state(route: Route, paths: RunDir, status: Status) -> None:
+def _note_state(context: Context, status: Status) -> None:
     with contextlib.suppress(OSError):
-        files.write_record(_state_file(route, paths), status.as_values())
+        files.write_record(_state_file(context), status.as_values())
 
 
-def _state_file(route: Route, paths: RunDir) -> Path:
+def _state_file(context: Context) -> Path:
     """Return the file for the status: the home has the front's; a relay's lab host keeps its own beside its sockets."""
-    return paths.here / "state.json" if route.kind == "relay" and route.role == "lab" else paths.state
+    return (
+        context.paths.here / "state.json"
+        if context.route.kind == "relay" and context.route.role == "lab"
+        else context.paths.state
+    )
 
 
-def _note_report(route: Route, paths: RunDir) -> None:
+def _note_report(context: Context) -> None:
     """Save what the lab host has reported.
 
     That is which host of an alias answered, to be dialled from now on; and, where the homes are separate, its records.
     """
+    paths = context.paths
     report = read_hop(paths)
     if report is None:
         return
     with contextlib.suppress(OSError):  # a full home must not keep the lab unreachable
         if report.token:
             files.write_private(paths.token, report.token)
-        if report.lab and route.site.lab.home == "separate":
+        if report.lab and context.site.lab.home == "separate":
             save_lab(paths.lab_record, report.lab)
         if report.address:
-            _note_pin(route, paths, Pin(report.host, report.address, report.port))
+            _note_pin(context, Pin(report.host, report.address, report.port))
 
 
-def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
+def _note_pin(context: Context, pin: Pin) -> None:
     """Save which host of an alias answered, and whether to dial it by address or by name.
 
     This is determined here, where nothing waits for it.
     """
+    paths = context.paths
     turn, saved = load_turn(paths), load_pin(paths)
     if turn.forced:
         pin = replace(pin, by="name")
@@ -238,16 +249,16 @@ def _note_pin(route: Route, paths: RunDir, pin: Pin) -> None:
         return
     else:
         with contextlib.suppress(GearsError):
-            pin = replace(pin, by=redial_method(str(route.site.lab.host), pin))
+            pin = replace(pin, by=redial_method(str(context.site.lab.host), pin))
     if saved != pin:
         save_pin(paths, pin)
 
 
-def _note_job(route: Route, paths: RunDir, job: ShownJob | None) -> None:
+def _note_job(context: Context, job: ShownJob | None) -> None:
     """Save the job as the lab host's page shows it, for the time when JupyterLab answers instead."""
-    if job and route.role == "front" and route.site.lab.home == "separate":
+    if job and context.route.role == "front" and context.site.lab.home == "separate":
         with contextlib.suppress(OSError):
-            records.save(paths.job_record, job)
+            records.save(context.paths.job_record, job)
 
 
 def prompt_s() -> float:

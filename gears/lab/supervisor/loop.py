@@ -13,18 +13,17 @@ from gears.errors import GearsError, NothingRunning, NotReachable
 from gears.lab.state import Plan, load_lab, load_turn
 from gears.lab.status.model import State
 from gears.lab.status.status import observe
+from gears.sites.context import Context
 from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.sites.route_record import save_route
 from gears.system import files, processes
 from gears.system.installation import gears_argv, this_gears, with_gears_path
-from gears.system.progress import Progress, wait_for
+from gears.system.progress import wait_for
 
 
-def start_loop(
-    route: Route, paths: RunDir, *, say: Progress | None = None, local: Path | None = None, word: str = "start"
-) -> bool:
+def start_loop(context: Context, *, local: Path | None = None, word: str = "start") -> bool:
     """Start the loop of this host, unless it lives. True if this call started it. Safe to call concurrently.
 
     `word`: decides the first turn; of a job `submit` or `adopt`, whose errors are raised.
@@ -32,17 +31,18 @@ def start_loop(
     Waits for a loop that is just ending. That may remove the directories, so they are made again under the lock.
     Raises NotReachable where the site keeps being stopped.
     """
+    paths = context.paths
     for _ in range(5):
         with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):
             if load_turn(paths).plan == Plan.STOP:
                 wait_for(lambda: not loop_alive(paths), timeout_s=10)
-            if loop_alive(paths) or lab_without_loop(route, paths) or lab_without_socket(route, paths):
+            if loop_alive(paths) or lab_without_loop(context) or lab_without_socket(context):
                 return False
-            open_paths(route, local=local)
-            _start(route, paths, say, word)
+            open_paths(context.route, local=local)
+            _start(context, word)
             return True
-        open_paths(route, local=local)
-    raise NotReachable(f"{route.site.name} keeps being stopped", next=f"gears status {route.site.name}")
+        open_paths(context.route, local=local)
+    raise NotReachable(f"{context.site.name} keeps being stopped", next=f"gears status {context.site.name}")
 
 
 def kind_of_loop(route: Route) -> str:
@@ -50,21 +50,21 @@ def kind_of_loop(route: Route) -> str:
     return "hop" if route.role == "front" else "job" if route.job else "lab"
 
 
-def _start(route: Route, paths: RunDir, say: Progress | None, word: str) -> None:
+def _start(context: Context, word: str) -> None:
+    paths = context.paths
     from gears.lab.supervisor.cleanup import clean, leave
     from gears.system.tmux import check_tmux, start_session
 
-    what = kind_of_loop(route)
+    what = kind_of_loop(context.route)
     check_tmux()
     try:
-        write_loop(route, paths, what, word)
-        start_session(route.site.name, what, paths.script(what))
+        write_loop(context, what, word)
+        start_session(context.site.name, what, paths.script(what))
     except (GearsError, OSError):
         clean(paths)
         leave(paths)
         raise
-    if say:
-        say(f"{route.here}: started {what} of {route.site.name} in tmux")
+    context.say(f"{context.route.here}: started {what} of {context.site.name} in tmux")
     wait_for(lambda: loop_alive(paths), timeout_s=10)
 
 
@@ -84,24 +84,25 @@ def check_loop(paths: RunDir, pid: int) -> None:
         raise NothingRunning(f"{pid} is no longer the loop of {paths.site}", next=f"gears status {paths.site}")
 
 
-def lab_without_loop(route: Route, paths: RunDir) -> bool:
+def lab_without_loop(context: Context) -> bool:
     """Return whether a lab is up here: it survives its loop, and stays usable."""
-    return kind_of_loop(route) == "lab" and observe(route, paths).state == State.UP
+    return kind_of_loop(context.route) == "lab" and observe(context).state == State.UP
 
 
-def lab_without_socket(route: Route, paths: RunDir) -> bool:
+def lab_without_socket(context: Context) -> bool:
     """Return whether a lab lives here that can't be reached, as after a cleaner of /tmp.
 
     Waits until it has recreated its socket (`rebind`), for REBIND_S at most. Raises GearsError where it does not, so
     that no second lab is started.
     """
-    record = load_lab(paths.lab_record)
+    route = context.route
+    record = load_lab(context.paths.lab_record)
     if kind_of_loop(route) != "lab" or not record or record.ended or record.job or record.host != route.here:
         return False
     lab = record.process
     if not lab.alive() or processes.before_boot(str(record.started)):
         return False
-    if wait_for(lambda: lab_without_loop(route, paths) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
+    if wait_for(lambda: lab_without_loop(context) or not lab.alive(), timeout_s=REBIND_S, every_s=0.2):
         return bool(lab.alive())
     reason, fix = _unreachable(route, lab, Path(str(record.socket)))
     raise GearsError(reason, next=fix)
@@ -121,39 +122,48 @@ def _unreachable(route: Route, lab: processes.Process, socket: Path) -> tuple[st
     return reason, f"gears logs {site}   (gears stop {site} ends it, with its kernels)"
 
 
-def write_loop(route: Route, paths: RunDir, what: str, word: str = "start") -> None:
+def write_loop(context: Context, what: str, word: str = "start") -> None:
     """Decide on the first turn and render the loop's script, after removing records of an earlier loop.
 
     The first turn is decided here, and not by the loop, to save the start of a Python.
     """
+    paths = context.paths
     from gears.lab.supervisor.step import next_turn
     from gears.system.templates import render
 
-    values = VALUES[what](route, paths)  # can raise: before anything is changed
-    for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
+    values = VALUES[what](context)  # can raise: before anything is changed
+    for stale in (
+        paths.loop,
+        paths.turn,
+        paths.up,
+        paths.given_up,
+        paths.hop_out,
+        paths.hop_err,
+    ):
         stale.unlink(missing_ok=True)
-    if what == "hop" and route.site.lab.home == "separate":
+    if what == "hop" and context.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)  # only a copy: the lab host reports whether there is a job
-    save_route(route, paths)
-    first = next_turn(route, paths, what, word)
+    save_route(context.route, paths)
+    first = next_turn(context, what, word)
     files.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))
 
 
-def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
+def _hop_values(context: Context) -> dict[str, Any]:
+    paths = context.paths
     from gears.ssh.hop import plan_hop
     from gears.ssh.pin import NODE_GUARD
     from gears.ssh.remote_gears import remote_gears
 
     hop = plan_hop(
-        route.site,
+        context.site,
         paths,
-        remote_gears(route.site, paths.home, this_gears()),
-        job=route.job,
+        remote_gears(context.site, paths.home, this_gears()),
+        job=context.route.job,
         forward=f"-L {paths.local}/{paths.site}.hop.$GEARS_TURN.sck:{paths.link}",
         control=str(paths.control("hop")),
     )
     return (
-        _common_values(route, paths, "hop")
+        _common_values(context, "hop")
         | _ssh_values(paths)
         | {
             "host": hop.host,
@@ -167,7 +177,8 @@ def _hop_values(route: Route, paths: RunDir) -> dict[str, Any]:
     )
 
 
-def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
+def _job_values(context: Context) -> dict[str, Any]:
+    paths = context.paths
     from gears.lab.job import wait_for_exit
     from gears.lab.job.options import check_scheduler
     from gears.ssh.options import ANY_NODE, has_forwards, ssh_options
@@ -175,13 +186,13 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
     forward = f"-L {paths.local}/{paths.site}.job.$GEARS_TURN.sck:{paths.local}/{paths.site}.lab.$GEARS_JOB.sck"
     behind = forward if has_forwards(ANY_NODE) else ""
     return (
-        _common_values(route, paths, "job")
+        _common_values(context, "job")
         | _ssh_values(paths)
         | {
-            "again": with_gears_path(f"gears lab {route.site.name} --job"),
+            "again": with_gears_path(f"gears lab {context.site.name} --job"),
             "options": ssh_options(forward=behind, control=str(paths.control("job")), clear=bool(behind)),
             "forward": "" if behind else forward,
-            "reach": check_scheduler(route.site).reach,
+            "reach": check_scheduler(context.site).reach,
             "meet": paths.meet_fifo,
             "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(wait_for_exit.__file__)}",
             "lives": shlex.quote(str(paths.records)),
@@ -189,10 +200,11 @@ def _job_values(route: Route, paths: RunDir) -> dict[str, Any]:
     )
 
 
-def _common_values(route: Route, paths: RunDir, what: str) -> dict[str, Any]:
+def _common_values(context: Context, what: str) -> dict[str, Any]:
+    paths = context.paths
     return {
-        "again": with_gears_path(f"gears lab {route.site.name}"),
-        "site": route.site.name,
+        "again": with_gears_path(f"gears lab {context.site.name}"),
+        "site": context.site.name,
         "local": paths.local,
         "here": paths.here,
         "loop": paths.loop,
@@ -217,17 +229,18 @@ def _ssh_values(paths: RunDir) -> dict[str, Any]:
     }
 
 
-def _lab_values(route: Route, paths: RunDir) -> dict[str, Any]:
+def _lab_values(context: Context) -> dict[str, Any]:
+    paths = context.paths
     from gears.dask.config_files import ensure_config
     from gears.lab.jupyter.command_line import plan_command, plan_environment
     from gears.system.files import current_umask
 
-    ensure_config(route.site, paths)
-    return _common_values(route, paths, "lab") | {
-        "directory": Path(route.site.lab.directory).expanduser(),
-        "environment": plan_environment(route.site, paths),
-        "jupyter": plan_command(route.site, paths, root=os.geteuid() == 0),
-        "listen": route.site.lab.listen,
+    ensure_config(context.site, paths)
+    return _common_values(context, "lab") | {
+        "directory": Path(context.site.lab.directory).expanduser(),
+        "environment": plan_environment(context.site, paths),
+        "jupyter": plan_command(context.site, paths, root=os.geteuid() == 0),
+        "listen": context.site.lab.listen,
         "umask": current_umask(),
     }
 

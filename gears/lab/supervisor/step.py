@@ -23,8 +23,8 @@ from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, save
 from gears.lab.status.report import read_hop
 from gears.lab.supervisor.cleanup import finish
 from gears.lab.supervisor.policy import plan_hop_turn, plan_lab_turn, plan_target
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.ssh.failures import Failure, ended_before_gears, explain_failure
 from gears.ssh.options import effective_options
 from gears.ssh.pin import load_pin, redial_method
@@ -36,30 +36,31 @@ LOG_MARK = "gears: JupyterLab is started"
 USER_WORDS = ("start", "again", "person")
 
 
-def next_turn(route: Route, paths: RunDir, what: str, word: str) -> str:
+def next_turn(context: Context, what: str, word: str) -> str:
     """Decide after `word`: `start` (a new loop), `again` or `person` (a user's command), or an exit status.
 
     A job's loop has other words (`job_step`).
 
     Writes the turn's record before the keeper starts, so that every reader sees the coming turn.
     """
+    paths = context.paths
     if what == "job":
         from gears.lab.supervisor.job_step import next_job_turn
 
-        return _carry_out(route, paths, what, next_job_turn(route, paths, word))
+        return _carry_out(context, what, next_job_turn(context, word))
     last = load_turn(paths)
-    ended = None if word in USER_WORDS else _explain_end(route, paths, what, int(word), last)
+    ended = None if word in USER_WORDS else _explain_end(context, what, int(word), last)
     up = was_up(paths, last)
     if what == "hop":
-        turn = _choose_target(route, paths, plan_hop_turn(last, word, ended, up), last)
+        turn = _choose_target(context, plan_hop_turn(last, word, ended, up), last)
     else:
         turn = plan_lab_turn(last, ended, up, now=time.time())
     save_turn(paths, turn)
-    return _carry_out(route, paths, what, turn)
+    return _carry_out(context, what, turn)
 
 
-def _choose_target(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
-    pin, host = load_pin(paths), str(route.site.lab.host)
+def _choose_target(context: Context, turn: Turn, last: Turn) -> Turn:
+    pin, host = load_pin(context.paths), str(context.site.lab.host)
     if not (pin.address and pin.host) or turn.plan == Plan.STOP:
         return turn
     try:
@@ -70,11 +71,12 @@ def _choose_target(route: Route, paths: RunDir, turn: Turn, last: Turn) -> Turn:
     return plan_target(turn, last, str(by), gssapi=gssapi)
 
 
-def _explain_end(route: Route, paths: RunDir, what: str, status: int, last: Turn) -> Failure:
-    site = route.site.name
+def _explain_end(context: Context, what: str, status: int, last: Turn) -> Failure:
+    paths = context.paths
+    site = context.site.name
     if what == "lab":
         return why_lab_ended(status, paths, site)
-    host = str(route.site.lab.host)
+    host = str(context.site.lab.host)
     if given_up := load_given_up(paths):
         return given_up
     interactive = last.how == "person"
@@ -112,7 +114,8 @@ def why_refused(words: str, site: str) -> Failure:
     return Failure("refused", reason, f"gears lab {site}   (after fixing that file; details: gears logs {site})")
 
 
-def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
+def _carry_out(context: Context, what: str, turn: Turn) -> str:
+    paths = context.paths
     if turn.plan == Plan.STOP:
         finish(paths, what, moved=turn.why == "moved")
         return "stop"
@@ -122,17 +125,18 @@ def _carry_out(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
     from gears.lab.supervisor.keeper import start_keeper
 
     if turn.plan != Plan.ASK:
-        _make_ready(route, paths, what, turn)
-    start_keeper(route, paths)
-    return "ask" if turn.plan == Plan.ASK else _line(route, paths, what, turn)
+        _make_ready(context, what, turn)
+    start_keeper(context)
+    return "ask" if turn.plan == Plan.ASK else _line(context, what, turn)
 
 
-def _make_ready(route: Route, paths: RunDir, what: str, turn: Turn) -> None:
+def _make_ready(context: Context, what: str, turn: Turn) -> None:
     """Remove what the last turn left, and begin the log."""
+    paths = context.paths
     if what == "job":
         from gears.lab.supervisor.job_step import clear_sockets
 
-        clear_sockets(route, paths, turn)
+        clear_sockets(context, turn)
     else:
         for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
             stale.unlink(missing_ok=True)
@@ -142,14 +146,14 @@ def _make_ready(route: Route, paths: RunDir, what: str, turn: Turn) -> None:
     begin_log(paths.log(what), f"{LOG_MARK}, {timestamps.utc_now()}\n" if what == "lab" else "")
 
 
-def _line(route: Route, paths: RunDir, what: str, turn: Turn) -> str:
+def _line(context: Context, what: str, turn: Turn) -> str:
     if what == "job":
         from gears.lab.supervisor.job_step import line
 
         return line(turn)
     if what == "lab":
-        return f"run {turn.number} {turn.pause_s} {route.site.lab.port or choose_port(paths)}"
-    pin, by = load_pin(paths), turn.by
+        return f"run {turn.number} {turn.pause_s} {context.site.lab.port or choose_port(context.paths)}"
+    pin, by = load_pin(context.paths), turn.by
     target = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"
     return f"dial {turn.number} {turn.pause_s} {turn.how} {target}"
 
