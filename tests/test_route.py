@@ -163,11 +163,12 @@ def test_a_loop_of_an_earlier_version_finds_its_route(tmp_path: Path) -> None:
     paths = RunDir(tmp_path, "andes", tmp_path)
     paths.here.mkdir()
     paths.route.write_text(json.dumps({**ROUTE, "site": to_json(site)}))
-    route, found = load_route(paths.here)
-    assert route == Route(site, "relay", "front", "hub4", front="hub.ccs.ornl.gov", lab="andes")
+    context = load_route(paths.here)
+    found = context.paths
+    assert context.route == Route(site, "relay", "front", "hub4", front="hub.ccs.ornl.gov", lab="andes")
     assert found == RunDir(Path(ROUTE["home"]), "andes", Path(ROUTE["local"]))
     paths.route.unlink()
-    save_route(replace(route, job=True), replace(paths, home=found.home))
+    save_route(replace(context.route, job=True), replace(paths, home=found.home))
     saved = json.loads(paths.route.read_text())
     assert list(saved) == [*ROUTE, "site"]
     assert saved == {**ROUTE, "site": to_json(site), "job": True, "local": str(tmp_path)}

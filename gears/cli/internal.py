@@ -6,7 +6,6 @@ import argparse
 
 from gears.cli.console import say
 from gears.cli.options import Commands, add_internal
-from gears.sites.context import Context
 
 
 def add(commands: Commands) -> None:
@@ -39,9 +38,9 @@ def do_turn(args: argparse.Namespace) -> int:
     from gears.lab.supervisor import loop, step
     from gears.sites.route_record import load_route
 
-    route, paths = load_route(Path(args.here))
-    loop.check_loop(paths, args.loop)
-    print(step.next_turn(Context(route, paths), args.what, args.word))
+    context = load_route(Path(args.here))
+    loop.check_loop(context.paths, args.loop)
+    print(step.next_turn(context, args.what, args.word))
     return 0
 
 

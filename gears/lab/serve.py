@@ -43,21 +43,22 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     route = lab_route(site)
     if not requested and ended_on_purpose(route, job=job):
         return ENDED
-    paths = prepare(route, local=local)
-    left = left_behind(Context(route, paths))
-    if requested and not job and observe(Context(route, paths)).state == State.FAILED:
-        files.write_fifo(paths.ask, "again")
-    route, word = choose_lab(Context(replace(route, job=job and requested), paths), requested=requested)
-    note_end(paths)
-    started = start_loop(Context(route, paths), local=local, word=word)
-    wait_for(lambda: connects(paths.link), timeout_s=10)
-    report(Context(route, paths), left, started=started)
+    context = prepare(route, local=local)
+    left = left_behind(context)
+    if requested and not job and observe(context).state == State.FAILED:
+        files.write_fifo(context.paths.ask, "again")
+    wanted = replace(context, route=replace(route, job=job and requested))
+    context, word = choose_lab(wanted, requested=requested)
+    note_end(context.paths)
+    started = start_loop(context, local=local, word=word)
+    wait_for(lambda: connects(context.paths.link), timeout_s=10)
+    report(context, left, started=started)
     settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
-    wait_for(lambda: observe(Context(route, paths)).state in settled, timeout_s=60, every_s=0.2)
-    report(Context(route, paths), left, started=started)
-    if observe(Context(route, paths)).state == State.STOPPED:  # on this host, since it was started
+    wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=0.2)
+    report(context, left, started=started)
+    if observe(context).state == State.STOPPED:  # on this host, since it was started
         return ENDED
-    return hold(Context(route, paths), again)
+    return hold(context, again)
 
 
 def serve_stop(site: Site, local: Path, *, say: Progress) -> int:

@@ -16,7 +16,7 @@ from gears.lab.stop import clear_loop, end_loop, undo_start
 from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
 from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, check_kind
-from gears.sites.context import Context
+from gears.sites.context import Context, no_progress
 from gears.sites.load import from_json
 from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
@@ -40,8 +40,8 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
             f"{site}: start its lab on {route.lab}",
             next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
         )
-    paths = prepare(route)
-    status = observe(Context(route, paths))
+    context = prepare(route, say=say)
+    status = observe(context)
     if status.state == State.UP:
         say(f"already up: {status.url}")
         check_kind(route, status)
@@ -49,23 +49,23 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
     word = "start"
     if route.role == "lab":
         check_retry(route, status)
-        route, word = choose_lab(Context(route, paths), requested=requester.may_ask)
-    started = start_loop(Context(route, paths, say), word=word)
-    if not started and loop_alive(paths):
-        start_keeper(Context(route, paths))  # it may have been killed together with its guard
-        ask_for_job(Context(route, paths, say), status)
+        context, word = choose_lab(context, requested=requester.may_ask)
+    started = start_loop(context, word=word)
+    if not started and loop_alive(context.paths):
+        start_keeper(context)  # it may have been killed together with its guard
+        ask_for_job(context, status)
     requester.begun()
     if not wait:
-        return observe(Context(route, paths))
+        return observe(context)
     try:
-        return Waiting(route, paths, say, requester, ask=not started).until_up()
+        return Waiting(context, requester, ask=not started).until_up()
     except StartFailed:
         if started:
-            undo_start(Context(route, paths, say))
+            undo_start(context)
         raise
 
 
-def prepare(route: Route, *, local: Path | None = None) -> RunDir:
+def prepare(route: Route, *, say: Progress = no_progress, local: Path | None = None) -> Context:
     """Check programs and make directories and the token, so that errors rise before anything is started.
 
     `local`: the host-local directory that the front has chosen. Raises MissingProgram, UnsafePath; UsageError or
@@ -82,7 +82,7 @@ def prepare(route: Route, *, local: Path | None = None) -> RunDir:
             usable(route.site.envs.default)
         await_token(paths)
         files.ensure_secret(paths.token)
-    return paths
+    return Context(route, paths, say)
 
 
 def await_token(paths: RunDir) -> None:
@@ -97,15 +97,15 @@ def await_token(paths: RunDir) -> None:
     wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
 
 
-def choose_lab(context: Context, *, requested: bool) -> tuple[Route, str]:
+def choose_lab(context: Context, *, requested: bool) -> tuple[Context, str]:
     """Choose what to run here, and the word for the first turn of its loop.
 
     An existing job, a new one where one is requested, or JupyterLab itself. `requested`: a user runs a command. If not,
     no job is submitted in place of one that has ended.
     """
-    route, paths = context.route, context.paths
     from gears.lab.job import records
 
+    route, paths = context.route, context.paths
     existing = records.read(paths)
     if existing and existing.host != route.here:
         existing = records.read_settled(paths)
@@ -113,11 +113,11 @@ def choose_lab(context: Context, *, requested: bool) -> tuple[Route, str]:
         end_loop(context)  # it waits for the user, who is here now
     if existing and (existing.live or not requested):
         site = from_json(existing.profile) if existing.profile else context.site
-        return replace(route, job=True, site=site), "adopt"
+        return replace(context, route=replace(route, job=True, site=site)), "adopt"
     if route.job:
-        return route, "submit"
+        return context, "submit"
     records.forget(paths)
-    return route, "start"
+    return context, "start"
 
 
 def check_retry(route: Route, status: Status) -> None:
@@ -142,7 +142,7 @@ def ask_for_job(context: Context, status: Status) -> None:
     if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {encode_profile(context.site)}"):
         context.say(f"{status.hops[0].target}: requested a job")
         wait_for(lambda: reports(paths) > reported or observe(context).turn != turn, timeout_s=ASKED_S, every_s=0.1)
-    elif not load_route(paths.here)[0].job:  # else another command has just requested one
+    elif not load_route(paths.here).route.job:  # else another command has just requested one
         clear_loop(context)
         start_loop(context)
 

@@ -16,12 +16,11 @@ from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.sites.context import Context
-from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.pin import load_pin
 from gears.ssh.remote_gears import encode_profile
 from gears.system import files
-from gears.system.progress import Progress, wait_for
+from gears.system.progress import wait_for
 from gears.system.unix_http import connects
 
 UP_TIMEOUT_S = 180.0
@@ -64,8 +63,9 @@ def check_kind(route: Route, status: Status) -> None:
 class Waiting:
     """`gears lab` waiting for the lab: reports what changes, and shows ssh's prompt."""
 
-    def __init__(self, route: Route, paths: RunDir, say: Progress, requester: Requester, *, ask: bool) -> None:
-        self.route, self.paths, self.say, self.site = route, paths, say, route.site.name
+    def __init__(self, context: Context, requester: Requester, *, ask: bool) -> None:
+        self.context, self.site = context, context.site.name
+        self.route, self.paths, self.say = context.route, context.paths, context.say
         self.requester, self.may_ask = requester, requester.may_ask
         self.wake = ask
         self.started_at = self.began = self.shown_at = time.monotonic()
@@ -79,11 +79,11 @@ class Waiting:
 
         Time spent in a queue does not count.
         """
-        status = observe(Context(self.route, self.paths))
+        status = observe(self.context)
         if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
-            status = observe(Context(self.route, self.paths))
+            status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
             if status.state == State.UP:
@@ -146,7 +146,7 @@ class Waiting:
         hop = status.hops[0].state if status.hops else None
         if hop == State.UP and files.write_fifo(self.paths.hop_in, "again"):
             wait_for(
-                lambda: asks() or observe(Context(self.route, self.paths)).state != State.FAILED,
+                lambda: asks() or observe(self.context).state != State.FAILED,
                 timeout_s=15,
                 every_s=0.2,
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gears.errors import NothingRunning
+from gears.sites.context import Context
 from gears.sites.load import from_json, to_json
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
@@ -55,7 +56,7 @@ def load_route_record(paths: RunDir) -> RouteRecord | None:
     return records.load(RouteRecord, paths.route)
 
 
-def load_route(directory: Path) -> tuple[Route, RunDir]:
+def load_route(directory: Path) -> Context:
     """Read the route and the paths with which a loop was started. `directory`: `RunDir.here`.
 
     Raises NothingRunning if there is no record, ProfileError if its profile is invalid.
@@ -65,4 +66,4 @@ def load_route(directory: Path) -> tuple[Route, RunDir]:
         raise NothingRunning(f"{directory}: no route is recorded here", next="gears status")
     site = from_json(record.site)
     route = Route(site, record.kind, record.role, record.here, front=record.front, lab=record.lab, job=record.job)
-    return route, RunDir(Path(record.home), site.name, Path(record.local))
+    return Context(route, RunDir(Path(record.home), site.name, Path(record.local)))

@@ -61,7 +61,7 @@ def shares_home(paths: RunDir) -> bool:
     """Return whether the records in this home are the lab host's own, and not copies."""
     from gears.sites.route_record import load_route
 
-    return load_route(paths.here)[0].site.lab.home == "shared"
+    return load_route(paths.here).site.lab.home == "shared"
 
 
 def clean(paths: RunDir) -> None:
