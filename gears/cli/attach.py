@@ -11,7 +11,7 @@ from gears.errors import NothingRunning, UsageError
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    add_command(commands, "attach", "attach to the tmux session of a site (detach with Ctrl-b d)", do_attach)
+    add_command(commands, "attach", do_attach)
 
 
 def do_attach(args: argparse.Namespace) -> int:

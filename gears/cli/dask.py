@@ -203,8 +203,7 @@ VERBS = "up|status|scale N|adapt MIN MAX|down"
 
 def add(commands: Commands) -> None:
     """Add `dask`, and `_dask` for a host to which a command is passed on."""
-    what = "manage a Dask cluster that all your notebooks share"
-    dask = add_command(commands, "dask", what, do_dask, site=False)
+    dask = add_command(commands, "dask", do_dask, site=False)
     dask.set_defaults(answer=status, site=None, json=False, on_lab_host=False)
     _add_verbs(dask.add_subparsers(metavar=VERBS), on_lab_host=False)
     inner = commands.add_parser("_dask")  # the same verbs, on the host to which a command is passed on
@@ -215,7 +214,7 @@ def add(commands: Commands) -> None:
 
 def _add_verbs(verbs: Commands, *, on_lab_host: bool) -> None:
     def verb(name: str, help: str, answer: Callable[[str, argparse.Namespace], Answer]) -> argparse.ArgumentParser:
-        parser = add_command(verbs, name, help, do_dask, site=False)
+        parser = add_command(verbs, name, do_dask, summary=help, site=False)
         parser.set_defaults(answer=answer, on_lab_host=on_lab_host)
         return parser
 

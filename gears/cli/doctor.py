@@ -11,9 +11,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    doctor = add_command(
-        commands, "doctor", "check every hop and setting; show the cause and the fix of each problem", do_doctor
-    )
+    doctor = add_command(commands, "doctor", do_doctor)
     doctor.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gears.cli.console import say, show
 from gears.cli.options import Commands, add_command
+from gears.cli.registry import COMMANDS
 from gears.envs import registry
 from gears.envs.archive import directory, remove_pack, state
 from gears.envs.paths import Place, place
@@ -249,8 +250,7 @@ class Intermixed(argparse.ArgumentParser):
 
 def add(commands: Commands) -> None:
     """Add `env` and `kernel`."""
-    what = "manage environments; each is a kernel in JupyterLab"
-    env = _verb(commands, "env", what, listing)
+    env = _verb(commands, "env", "", listing)
     env.set_defaults(json=False)
     verbs = env.add_subparsers(
         parser_class=Intermixed, metavar="create|list|show|update|remove|export|add|run|verify|pack"
@@ -258,10 +258,10 @@ def add(commands: Commands) -> None:
     _add_making(verbs)
     _add_looking(verbs)
     _add_checks(verbs)
-    run = add_command(verbs, "run", "run a command with the environment active", do_env_run, site=False)
+    run = add_command(verbs, "run", do_env_run, summary="run a command with the environment active", site=False)
     run.add_argument("name", metavar="NAME")
     run.add_argument("words", nargs="+", metavar="COMMAND")
-    kernel = commands.add_parser("kernel", help=(what := "manage the kernels that JupyterLab offers"), description=what)
+    kernel = commands.add_parser("kernel", help=COMMANDS["kernel"][1], description=COMMANDS["kernel"][1])
     kernels = kernel.add_subparsers(metavar="prune", required=True)
     pruned = _verb(kernels, "prune", "remove kernels that can't be started", prune)
     pruned.add_argument("--all", action="store_true", help="also remove your own, in ~/.local/share/jupyter/kernels")
@@ -270,7 +270,7 @@ def add(commands: Commands) -> None:
 def _verb(
     verbs: Commands, name: str, help: str, answer: Callable[[argparse.Namespace], Answer]
 ) -> argparse.ArgumentParser:
-    parser = add_command(verbs, name, help, do_env, site=False)
+    parser = add_command(verbs, name, do_env, summary=help, site=False)
     parser.set_defaults(answer=answer)
     return parser
 
@@ -304,7 +304,7 @@ def _add_looking(verbs: Commands) -> None:
     for verb in (every, one):
         verb.add_argument("--json", action="store_true", help="print JSON")
     export = add_command(
-        verbs, "export", "print what is installed, in the format of its tool", do_env_export, site=False
+        verbs, "export", do_env_export, summary="print what is installed, in the format of its tool", site=False
     )
     export.add_argument("name", metavar="NAME")
 

@@ -11,8 +11,7 @@ from gears.cli.options import Commands, add_command
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    what = "forward your Jupyter servers and Dask dashboards on other hosts to ports of this machine"
-    forward = add_command(commands, "forward", what, do_forward, site=False)
+    forward = add_command(commands, "forward", do_forward, site=False)
     forward.add_argument("words", nargs="*", metavar="HOST|SITE… | list | cancel [PORT]")
 
 

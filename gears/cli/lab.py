@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    lab = add_command(commands, "lab", "start JupyterLab, or find a running one, and show how to reach it", do_lab)
+    lab = add_command(commands, "lab", do_lab)
     lab.add_argument("--dir", metavar="DIR", help="start directory (default: the profile's, else your home)")
     lab.add_argument("--env", metavar="NAME", help="default environment of new notebooks (default: the profile's)")
     add_job_options(lab)

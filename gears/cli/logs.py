@@ -9,7 +9,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    logs = add_command(commands, "logs", "show the logs of a site", do_logs)
+    logs = add_command(commands, "logs", do_logs)
     logs.add_argument("-f", "--follow", action="store_true", help="show new lines as they are written")
 
 

@@ -21,9 +21,7 @@ from gears.cli.options import (
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    opened = add_command(
-        commands, "open", "on your laptop: connect, open the lab in the browser, and keep the connection up", do_open
-    )
+    opened = add_command(commands, "open", do_open)
     opened.add_argument("--port", type=port_number, metavar="N", help="local port (default: the profile's)")
     opened.add_argument("--user", type=user_name, help="user name on the front (default: from your ssh configuration)")
     opened.add_argument("--no-browser", dest="browser", action="store_false", help="print the address only")

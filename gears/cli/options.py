@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gears.cli.registry import COMMANDS
 from gears.errors import UsageError
 from gears.sites import validators
 
@@ -61,10 +62,11 @@ def add_job_options(lab: argparse.ArgumentParser) -> None:
 
 
 def add_command(
-    commands: Commands, name: str, help: str, run: Callable[[argparse.Namespace], int], *, site: bool = True
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], *, summary: str = "", site: bool = True
 ) -> argparse.ArgumentParser:
-    """Add a command that `run` implements. `site`: it takes SITE."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    """Add a command that `run` implements, or a verb of one, with its `summary`. `site`: it takes SITE."""
+    summary = summary or COMMANDS[name][1]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(run=run)
     if site:
         parser.add_argument("site", nargs="?", metavar="SITE")

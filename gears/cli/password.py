@@ -12,7 +12,7 @@ from gears.errors import UsageError
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    add_command(commands, "password", "set JupyterLab's password", do_password, site=False)
+    add_command(commands, "password", do_password, site=False)
 
 
 def do_password(_args: argparse.Namespace) -> int:

@@ -8,37 +8,40 @@ from importlib import import_module
 
 from gears import __version__
 
-MODULES = {
-    "lab": "lab",
-    "stop": "stop",
-    "status": "status",
-    "open": "open",
-    "ssh-config": "ssh_config",
-    "password": "password",
-    "url": "url",
-    "logs": "logs",
-    "attach": "attach",
-    "doctor": "doctor",
-    "sites": "sites",
-    "forward": "forward",
-    "shell": "shell",
-    "run": "run",
-    "dask": "dask",
-    "env": "env",
-    "kernel": "env",
-    "_turn": "internal",
-    "_serve": "internal",
-    "_examine": "internal",
-    "_open": "open",
-    "_shell": "shell",
-    "_run": "run",
-    "_dask": "dask",
+COMMANDS = {
+    "lab": ("lab", "start JupyterLab, or find a running one, and show how to reach it"),
+    "stop": ("stop", "stop the lab and its hop, and nothing else"),
+    "status": ("status", "show what is up, where, and what to do if it is not"),
+    "open": ("open", "on your laptop: connect, open the lab in the browser, and keep the connection up"),
+    "ssh-config": ("ssh_config", "print the block for ~/.ssh/config on your laptop"),
+    "password": ("password", "set JupyterLab's password"),
+    "url": ("url", "print the address to open"),
+    "logs": ("logs", "show the logs of a site"),
+    "attach": ("attach", "attach to the tmux session of a site (detach with Ctrl-b d)"),
+    "doctor": ("doctor", "check every hop and setting; show the cause and the fix of each problem"),
+    "sites": ("sites", "list, show and create site profiles"),
+    "forward": ("forward", "forward your Jupyter servers and Dask dashboards on other hosts to ports of this machine"),
+    "shell": ("shell", "open a tmux session on the lab host, with gears' environment active, or return to it"),
+    "run": ("run", "run a command on the lab host, in tmux: it survives a lost connection"),
+    "dask": ("dask", "manage a Dask cluster that all your notebooks share"),
+    "env": ("env", "manage environments; each is a kernel in JupyterLab"),
+    "kernel": ("env", "manage the kernels that JupyterLab offers"),
+    "_turn": ("internal", ""),
+    "_serve": ("internal", ""),
+    "_examine": ("internal", ""),
+    "_open": ("open", ""),
+    "_shell": ("shell", ""),
+    "_run": ("run", ""),
+    "_dask": ("dask", ""),
 }
-"""Command name → module in this package. Commands that begin with _ are internal."""
+"""Command → module in this package, and what `gears --help` says of it. Commands that begin with _ are internal."""
 
 
-def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Build the parser of the command that `words` begin with, or of all. It sets `run` to the command's function."""
+def build_parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Build the parser of the command that `words` begin with; None: of all. It sets `run` to the command's function.
+
+    Only that command's module is loaded. Where `words` name none, the parser knows the commands by their summaries.
+    """
     parser = argparse.ArgumentParser(
         prog="gears",
         description="JupyterLab on an HPC centre, in your own browser, at an address that never changes.",
@@ -46,7 +49,11 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"gears {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    name = MODULES.get(words[0]) if words else None
-    for module in [name] if name else dict.fromkeys(MODULES.values()):
+    names = COMMANDS if words is None else [word for word in words[:1] if word in COMMANDS]
+    for module in dict.fromkeys(COMMANDS[name][0] for name in names):
         import_module(f"gears.cli.{module}").add(commands)
+    if not names:
+        for name, (_, summary) in COMMANDS.items():
+            if summary:
+                commands.add_parser(name, help=summary)
     return parser

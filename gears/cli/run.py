@@ -17,9 +17,7 @@ from gears.ssh.target import pass_on
 
 def add(commands: Commands) -> None:
     """Add the arguments of the command."""
-    run = add_command(
-        commands, "run", "run a command on the lab host, in tmux: it survives a lost connection", do_run, site=False
-    )
+    run = add_command(commands, "run", do_run, site=False)
     for command in (run, add_internal(commands, "_run", do_run_on_lab_host)):  # the same, passed on to the lab host
         command.add_argument("--env", metavar="NAME", help="activate an environment of yours instead of gears' own")
         command.add_argument(

@@ -10,8 +10,7 @@ from gears.cli.options import Commands, add_command, add_internal, site_name
 
 def add(commands: Commands) -> None:
     """Add the arguments of the command."""
-    summary = "open a tmux session on the lab host, with gears' environment active, or return to it"
-    shell = add_command(commands, "shell", summary, do_shell)
+    shell = add_command(commands, "shell", do_shell)
     on_lab_host = add_internal(commands, "_shell", do_shell_on_lab_host, "site")
     on_lab_host.add_argument("--stay", action="store_true")
     for command in (shell, on_lab_host):

@@ -10,11 +10,13 @@ from gears.cli.options import Commands, add_command
 
 def add(commands: Commands) -> None:
     """Add the arguments of the command."""
-    sites = add_command(commands, "sites", "list, show and create site profiles", do_sites_list, site=False)
+    sites = add_command(commands, "sites", do_sites_list, site=False)
     verbs = sites.add_subparsers(metavar="list|show NAME|new NAME")
-    add_command(verbs, "list", "list all sites and the sources of their profiles", do_sites_list, site=False)
-    show = add_command(verbs, "show", "show the effective profile, each key with its source", do_sites_show, site=False)
-    new = add_command(verbs, "new", "create a profile to edit", do_sites_new, site=False)
+    add_command(verbs, "list", do_sites_list, summary="list all sites and the sources of their profiles", site=False)
+    show = add_command(
+        verbs, "show", do_sites_show, summary="show the effective profile, each key with its source", site=False
+    )
+    new = add_command(verbs, "new", do_sites_new, summary="create a profile to edit", site=False)
     for verb in (show, new):
         verb.add_argument("name", metavar="NAME")
 

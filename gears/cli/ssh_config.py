@@ -10,7 +10,7 @@ from gears.errors import UsageError
 
 def add(commands: Commands) -> None:
     """Add the arguments of the command."""
-    stanza = add_command(commands, "ssh-config", "print the block for ~/.ssh/config on your laptop", do_ssh_config)
+    stanza = add_command(commands, "ssh-config", do_ssh_config)
     stanza.add_argument("--port", type=int, help="port on the laptop (default: from the profile)")
     stanza.add_argument("--user", help="your account on the front (default: the local account name)")
     stanza.add_argument("--write", action="store_true", help="write it to this machine's ~/.ssh/config")

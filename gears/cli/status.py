@@ -17,7 +17,7 @@ STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    status = add_command(commands, "status", "show what is up, where, and what to do if it is not", do_status)
+    status = add_command(commands, "status", do_status)
     status.add_argument("--json", action="store_true", help="print the status as JSON")
     status.add_argument("--watch", action="store_true", help="show every change until interrupted")
 

@@ -10,7 +10,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    add_command(commands, "stop", "stop the lab and its hop, and nothing else", do_stop)
+    add_command(commands, "stop", do_stop)
 
 
 def do_stop(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from gears.errors import NothingRunning
 
 def add(commands: Commands) -> None:
     """Add the command and its options."""
-    add_command(commands, "url", "print the address to open", do_url)
+    add_command(commands, "url", do_url)
 
 
 def do_url(args: argparse.Namespace) -> int:
