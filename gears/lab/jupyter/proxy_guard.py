@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from gears.system import files, listeners, processes
+from gears.dask.records import ClusterRecord
+from gears.system import listeners, records
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LOGIN_HEADERS = ("Authorization", "X-Xsrftoken")
@@ -128,14 +129,14 @@ def _look(port: int, run: Path) -> tuple[listeners.Found, str]:
     return listeners.look(port), prefix_of(port, run.glob("*/dask/cluster.json"))
 
 
-def prefix_of(port: int, records: Iterable[Path]) -> str:
+def prefix_of(port: int, files: Iterable[Path]) -> str:
     """Return the secret prefix of the dashboard at a port of this host, if it belongs to a live cluster of the user.
 
-    Empty where it does not. `records`: the records of clusters.
+    Empty where it does not. `files`: the records of clusters.
     """
-    for file in records:
-        record = files.read_record(file)
-        dashboard = record.get("dashboard") or {}
-        if dashboard.get("port") == port and processes.Process(record["host"], record["pid"], record["start"]).alive():
-            return str(dashboard.get("prefix") or "")
+    clusters = [cluster for file in files if (cluster := records.load(ClusterRecord, file))]
+    for cluster in clusters:
+        dashboard, owner = cluster.dashboard, cluster.owner
+        if dashboard and dashboard.port == port and owner and owner.alive():
+            return dashboard.prefix
     return ""
