@@ -109,7 +109,8 @@ def test_another_release_of_the_proxy_is_not_run_without_its_guard() -> None:
 
 def test_the_prefix_is_that_of_a_cluster_that_lives_at_this_port(tmp_path: Path) -> None:
     me, file = processes.this_process(), tmp_path / "cluster.json"
-    record = {"host": me.host, "pid": me.pid, "start": me.start, "dashboard": {"port": 4711, "prefix": "secret"}}
+    dashboard = {"port": 4711, "prefix": "secret"}
+    record = {"id": "1", "site": "x", "host": me.host, "pid": me.pid, "start": me.start, "dashboard": dashboard}
     files.write_record(file, record)
     assert proxy_guard.prefix_of(4711, [tmp_path / "none.json", file]) == "secret"
     assert proxy_guard.prefix_of(4712, [file]) == ""
