@@ -177,7 +177,7 @@ def test_on_a_laptop_the_lab_is_not_started(centre: Centre) -> None:
     write_profile(centre.laptop, "mpi", proxy_profile('"hub"', "-W"))
     done = gears(centre.laptop, "lab mpi")
     assert done.returncode == 2
-    assert re.search(r"started on login1 itself\n  next: \S*gears ssh-config mpi; ssh mpi-jupyter", done.stderr)
+    assert re.search(r"start its lab on login1\n  next: \S*gears ssh-config mpi; ssh mpi-jupyter", done.stderr)
     assert left_over(centre.laptop) == []
 
 

@@ -43,7 +43,7 @@ def test_slow_start_up_files_only_cost_time(hub: Host) -> None:
     begin_bashrc(hub, "sleep 12; printf 'loading modules …'\n")
     done = gears(hub, "lab andes", timeout_s=120)
     assert done.returncode == 0, done.stderr
-    assert "still runs your start-up files there" in done.stderr
+    assert "where your start-up files are still running" in done.stderr
     assert "forbids" not in done.stderr
     assert Kernel(lab_at(hub)).run("print(1)") == "1\n"
     ran = gears(hub, "run andes -- echo works", timeout_s=120)
