@@ -63,7 +63,16 @@ def test_on_the_login_node_only_shells_stay_beside_jupyterlab(up: Centre) -> Non
 
 
 @pytest.mark.parametrize(
-    "words", ["--version", "ssh-config local", "status local", "status andes", "dask status local", "dask status andes"]
+    "words",
+    [
+        "--version",
+        "ssh-config local",
+        "status local",
+        "status andes",
+        "dask status local",
+        "dask status andes",
+        "data places andes",
+    ],
 )
 def test_a_command_loads_few_modules(up: Centre, words: str) -> None:
     python, command = f"{home()}/.venv/bin/python", f"{home()}/.venv/bin/gears {words}"

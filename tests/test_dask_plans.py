@@ -133,7 +133,8 @@ PREFIXES = {"slurm": "#SBATCH", "pbs": "#PBS", "lsf": "#BSUB", "sge": "#$"}
 def test_job_scripts_of_all_four_schedulers_are_as_the_profile_says(tmp_path: Path, paths: RunDir) -> None:
     config: dict[str, Any] = {"jobqueue": {}}
     for kind in DIRECTIVES:
-        config["jobqueue"] |= plan_config(profile(tmp_path, SCHEDULER.format(kind=kind)), paths)["jobqueue"]
+        site = profile(tmp_path, SCHEDULER.format(kind=kind))
+        config["jobqueue"] |= plan_config(site, paths, user="alice")["jobqueue"]
     (tmp_path / "dask.yaml").write_text(render_yaml(config, "all four"))
     scripts = ask_dask(SCRIPTS, tmp_path, DASK_CONFIG=str(tmp_path / "dask.yaml"), LSF_ENVDIR=str(tmp_path))
     for kind, script in scripts.items():
@@ -188,9 +189,24 @@ def test_a_dask_config_of_her_own_is_kept(tmp_path: Path, paths: RunDir) -> None
 
 def test_yaml_says_what_was_planned(tmp_path: Path, paths: RunDir) -> None:
     site = profile(tmp_path, SCHEDULER.format(kind="slurm") + '[filesystem]\nscratch = "/scratch/alice"\n')
-    config = plan_config(site, paths)
+    config = plan_config(site, paths, user="alice")
     assert config["temporary-directory"] == "/scratch/alice"
     assert yaml.safe_load(render_yaml(config, "two\nlines")) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "directory"),
+    [
+        ('[filesystem]\nscratch = "/scratch/{user}"\n', "/scratch/alice"),
+        ('project = "abc"\n[filesystem.scratch]\npath = "/lustre/{project}/{user}"\n', "/lustre/abc/alice"),
+        ('[filesystem.scratch]\npath = "/lustre/{project}/{user}"\n', None),
+        ('[filesystem.scratch]\nkind = "rclone"\npath = "bucket:x"\n', None),
+    ],
+)
+def test_temporary_files_are_in_scratch_where_its_path_is_known(
+    tmp_path: Path, paths: RunDir, text: str, directory: str | None
+) -> None:
+    assert plan_config(profile(tmp_path, text), paths, user="alice").get("temporary-directory") == directory
 
 
 def test_all_of_it_is_closed_to_others(paths: RunDir) -> None:

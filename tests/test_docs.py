@@ -227,15 +227,27 @@ def test_keys_of_a_profile_and_their_defaults() -> None:
     assert documented == {key: default(key) for key in profile.CHECKS} | opened
 
 
+PLACES = "Places: [filesystem.NAME]"
+
+
+def test_keys_of_a_place_and_their_defaults() -> None:
+    documented = {code(row[0])[0]: row[1] for row in table(PROFILE, PLACES, "in `[filesystem.NAME]`")}
+    assert documented.pop("path") == "none; required"
+    expected = {field.name: field.default for field in fields(profile.Place) if field.name != "path"}
+    assert {key: documented_default(cell) for key, cell in documented.items()} == expected
+    assert ["path", *documented] == list(profile.PLACE_CHECKS)
+
+
 def test_choices_of_a_key_are_those_of_its_check() -> None:
-    for row in table(PROFILE, "Keys", "key"):
+    checks = profile.CHECKS | profile.PLACE_CHECKS
+    for row in table(PROFILE, "Keys", "key") + table(PROFILE, PLACES, "in `[filesystem.NAME]`"):
         key, choices = code(row[0])[0], re.fullmatch(r'`"([^"`]+)"`(, `"[^"`]+"`)+', row[2])
         if choices:
             for choice in code(row[2]):
-                profile.CHECKS[key](json.loads(choice))
+                checks[key](json.loads(choice))
             others = ", ".join(json.loads(choice) for choice in code(row[2]))
             with pytest.raises(ValueError, match=f"is not one of {others}$"):
-                profile.CHECKS[key]("no-such-choice")
+                checks[key]("no-such-choice")
 
 
 def test_built_in_sites() -> None:

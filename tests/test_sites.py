@@ -2,16 +2,17 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gears.dask.settings import OURS
 from gears.errors import ProfileError, UsageError
-from gears.sites import export, profile
+from gears.sites import export, profile, validators
 from gears.sites import load as load_module
 from gears.sites.load import check_name, default_site, from_json, load_site, site_names, to_json
-from gears.sites.profile import Front, Lab, Laptop, Scheduler, Site
+from gears.sites.profile import Front, Lab, Laptop, Place, Scheduler, Site, Transfer
 
 BUILT_IN = ["andes", "antakya", "cades", "frontier", "local", "matagorda", "pegasus", "summit"]
 
@@ -82,7 +83,7 @@ def test_the_built_in_sites_can_be_used_side_by_side_on_one_laptop():
 
 
 def test_andes_is_as_the_design_says():
-    assert load_site("andes") == Site(
+    assert replace(load_site("andes"), filesystem={}) == Site(
         name="andes",
         title="OLCF Andes",
         local="/tmp",
@@ -91,7 +92,26 @@ def test_andes_is_as_the_design_says():
         laptop=Laptop(38888),
         scheduler=Scheduler("slurm", account="", queue="batch", walltime="01:00:00", reach="ssh", directives=()),
         dask={"cores": 32, "memory": "240GB"},
+        transfer=Transfer("dtn.ccs.ornl.gov", nodes=4, walltime="24:00:00", jobs=1),
     )
+
+
+def test_places_of_the_built_in_sites_are_as_the_centres_document_them():
+    orion = {"purge_days": 90, "purge_by": "either"}
+    kronos = {"quota": "mmlsquota -g {project} kronos", "hosts": ("dtn*",), "bundle_maximum": "45TB"}
+    olcf = {
+        "home": Place("/ccs/home/{user}", quota="quota -Qs"),
+        "project": Place("/ccs/proj/{project}", shared="group", quota="quota -Qs"),
+        "scratch": Place("/lustre/orion/{project}/scratch/{user}", **orion),
+        "team": Place("/lustre/orion/{project}/proj-shared", shared="group", **orion),
+        "world": Place("/lustre/orion/{project}/world-shared", shared="world", **orion),
+        "archive": Place("/nl/kronos/olcf/{project}/users/{user}", **kronos),
+        "archive-team": Place("/nl/kronos/olcf/{project}/proj-shared", shared="group", **kronos),
+        "archive-world": Place("/nl/kronos/olcf/{project}/world-shared", shared="world", **kronos),
+    }
+    expected = {"andes": olcf, "frontier": olcf, "pegasus": {"scratch": Place("/scratch", purge_days=21)}}
+    for name in BUILT_IN:
+        assert load_site(name).filesystem == expected.get(name, {})
 
 
 def test_an_empty_profile_is_a_lab_on_this_machine(own):
@@ -104,6 +124,7 @@ def test_every_key_of_the_design_can_be_set(own):
         """
         title = "All – of it"
         local = "/dev/shm"
+        project = "abc123"
         [front]
         host = "hub.example.org"
         jump = ["outer.example.org", "me@inner"]
@@ -132,19 +153,52 @@ def test_every_key_of_the_design_can_be_set(own):
         config = { "a.b" = 1.5 }
         [filesystem]
         scratch = "/scratch/{user}"
+        [filesystem.archive]
+        path = "/archive/{project}/{user}"
+        kind = "hpss"
+        shared = "group"
+        purge_days = 3650
+        purge_by = "ctime"
+        quota = "showquota -J '{project}'"
+        hosts = ["dtn*", "data.example.org"]
+        bundle_size = "100GB"
+        bundle_maximum = "2 TB"
+        [transfer]
+        host = "dtn.example.org"
+        queue = "transfer"
+        nodes = 2
+        walltime = "1-00:00:00"
+        jobs = 3
         """,
     )
     assert site == Site(
         name="x",
         title="All – of it",
         local="/dev/shm",
+        project="abc123",
         front=Front("hub.example.org", ("outer.example.org", "me@inner"), "nc", "alice", "/nfs/{user}/gears"),
         lab=Lab("login", ("login*", "[a-c]-login?"), "socket", "/scratch/me", "separate", "~/gears"),
         laptop=Laptop(40000),
         scheduler=Scheduler("sge", "abc123", "all.q@node1", "2-00:00:00", "reverse", ("#$ -l h_vmem=4G", '#$ -m "ae"')),
         dask={"cores": 8, "job-extra-directives": ["--gres=gpu:1"], "config": {"a.b": 1.5}},
-        filesystem={"scratch": "/scratch/{user}"},
+        transfer=Transfer("dtn.example.org", "transfer", 2, "1-00:00:00", 3),
+        filesystem={
+            "scratch": Place("/scratch/{user}"),
+            "archive": Place(
+                path="/archive/{project}/{user}",
+                kind="hpss",
+                shared="group",
+                purge_days=3650,
+                purge_by="ctime",
+                quota="showquota -J '{project}'",
+                hosts=("dtn*", "data.example.org"),
+                bundle_size="100GB",
+                bundle_maximum="2 TB",
+            ),
+        },
     )
+    assert from_json(to_json(site)) == site
+    assert load(own, export.render_toml(site)) == site
 
 
 def test_a_later_file_wins_key_by_key(own):
@@ -159,6 +213,37 @@ def test_a_later_file_wins_key_by_key(own):
     assert site.sources["scheduler.queue"] == str(load_module.SYSTEM / "andes.toml")
     listed = dict(site_names(environ=home(own)))
     assert listed["andes"] == f"{own / 'andes.toml'}, {load_module.SYSTEM / 'andes.toml'}, built in"
+
+
+def test_a_place_too_is_merged_key_by_key_and_its_path_can_be_taken_back(own):
+    (load_module.SYSTEM / "andes.toml").write_text("[filesystem.scratch]\npurge_days = 30")
+    (own / "andes.toml").write_text('[filesystem]\nscratch = "/mine/{user}"\nworld = ""')
+    site = load_site("andes", environ=home(own))
+    assert site.filesystem["scratch"] == Place("/mine/{user}", purge_days=30, purge_by="either")
+    assert export.origin(site, "filesystem.scratch.path") == str(own / "andes.toml")
+    assert export.origin(site, "filesystem.scratch.purge_days") == str(load_module.SYSTEM / "andes.toml")
+    assert export.origin(site, "filesystem.scratch.purge_by") == "built in"
+    assert site.filesystem["world"].path == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "user", "project", "filled"),
+    [
+        ("/a/{user}/{project}/{user}", "me", "abc", "/a/me/abc/me"),
+        ("/a/{user}", "DOM\\me", "", "/a/DOM/me"),
+        ("/a/{project}", "me", "", ""),
+        ("/a", "", "", "/a"),
+    ],
+)
+def test_account_and_project_are_filled_in_where_they_are_known(text, user, project, filled):
+    assert Place().filled(text, user=user, project=project) == filled
+
+
+@pytest.mark.parametrize(
+    ("size", "number"), [("1B", 1), ("5kB", 5000), ("1.5KiB", 1536), ("45TB", 45 * 10**12), ("2 GiB", 2 * 2**30)]
+)
+def test_sizes_are_in_powers_of_ten_or_of_two(size, number):
+    assert validators.size_bytes(validators.size(size)) == number
 
 
 def test_empty_text_takes_a_host_back(own):
@@ -226,6 +311,9 @@ def test_bad_names_are_refused_in_lists(own, key, value):
 PATH = "an absolute path, or one from ~, of letters, digits and ._+@,=-"
 TEMPLATE = "an absolute path, or one from ~, of letters, digits, ._+@,=- and {user}"
 TIME = "a time such as 01:30:00 or 2-00:00:00"
+PLACE = '[filesystem.x]\npath = "/a"\n'
+PLACE_NAME = "a place's name: up to 32 letters, digits, _ and -"
+PLACE_PATH = "an absolute path, one from ~, or NAME:PATH, of letters, digits, ._+@,=-, {user} and {project}"
 BREAK = r"'a\nb' contains a line break or another control character"
 
 
@@ -268,7 +356,40 @@ BREAK = r"'a\nb' contains a line break or another control character"
             "dask.until",
             "must be text, a number, true, false, a list or a table, not a date",
         ),
-        ('[filesystem]\n"a b" = "/x"', "filesystem.a b", "'a b' is not a key: letters, digits, _, . and -"),
+        ('[filesystem]\n"a b" = "/x"', "filesystem.a b", f"'a b' is not {PLACE_NAME}"),
+        ('[filesystem]\n"a.b" = "/x"', "filesystem.a.b", f"'a.b' is not {PLACE_NAME}"),
+        ("[filesystem]\nx = 3", "filesystem.x", "must be a path in quotes, or a table: [filesystem.x]"),
+        ('filesystem = "/x"', "filesystem", "must be a table: [filesystem]"),
+        ('[filesystem]\nx = "x"', "filesystem.x.path", f"'x' is not {PLACE_PATH}"),
+        ('[filesystem]\nx = "/a/../b"', "filesystem.x.path", "'/a/../b' contains .."),
+        ('[filesystem]\nx = "/a/{home}"', "filesystem.x.path", f"'/a/{{home}}' is not {PLACE_PATH}"),
+        ('[filesystem]\nx = "-o:/a"', "filesystem.x.path", f"'-o:/a' is not {PLACE_PATH}"),
+        ('[filesystem]\nx = "bucket:a"', "filesystem.x.path", "must be a path for posix, without NAME:"),
+        ('[filesystem.x]\npath = "/a"\nkind = "rclone"', "filesystem.x.path", "must be NAME:PATH for rclone"),
+        ("[filesystem.x]\npurge_days = 3", "filesystem.x.path", "is required in [filesystem.x]"),
+        (
+            '[filesystem.x]\npath = "/a"\npurge = 3',
+            "filesystem.x.purge",
+            "is not a key of a place (did you mean purge_by?)",
+        ),
+        (f'{PLACE}kind = "nfs"', "filesystem.x.kind", "'nfs' is not one of posix, hpss, globus, rclone"),
+        (f"{PLACE}shared = true", "filesystem.x.shared", "True is not one of no, group, world"),
+        (f"{PLACE}purge_days = -1", "filesystem.x.purge_days", "-1 is not a number between 0 and 36500"),
+        (f'{PLACE}purge_by = "age"', "filesystem.x.purge_by", "'age' is not one of atime, mtime, either, ctime"),
+        (f'{PLACE}quota = "a \'b"', "filesystem.x.quota", '"a \'b" is not a command: no closing quotation'),
+        (f'{PLACE}quota = "-x"', "filesystem.x.quota", "'-x' is not a command: it must begin with a program"),
+        (f'{PLACE}hosts = "dtn"', "filesystem.x.hosts", "must be a list in brackets, not text"),
+        (f'{PLACE}bundle_size = "1"', "filesystem.x.bundle_size", """'1' is not a size such as "100GB" or "1.5TiB\""""),
+        (f'{PLACE}bundle_size = "0GB"', "filesystem.x.bundle_size", "must be larger than zero"),
+        (
+            f'{PLACE}bundle_size = "2TB"\nbundle_maximum = "1TB"',
+            "filesystem.x.bundle_size",
+            "is larger than bundle_maximum",
+        ),
+        ('project = "a/b"', "project", "'a/b' is not a project's name: letters, digits, _, ., + and -"),
+        ('project = ".."', "project", "'..' is not a project's name: letters, digits, _, ., + and -"),
+        ("[transfer]\njobs = 0", "transfer.jobs", "0 is not a number between 1 and 1000"),
+        ('[transfer]\nhots = "a"', "transfer.hots", "is not a key of a profile (did you mean transfer.host?)"),
     ],
 )
 def test_errors_are_file_key_reason(own, text, key, reason):
@@ -360,14 +481,17 @@ def test_a_new_profile_works_as_it_is_and_names_every_key(own):
     assert file == own / "mine.toml"
     assert load_site("mine", environ=home(own)) == Site(name="mine", title="mine")
     words = {line.removeprefix("# ").split(" = ")[0] for line in file.read_text().splitlines() if " = " in line}
-    assert words == {key.rpartition(".")[2] for key in profile.CHECKS} | set(OURS)
+    assert words == {key.rpartition(".")[2] for key in profile.CHECKS} | set(OURS) | set(profile.PLACE_CHECKS)
 
 
 def test_a_new_profile_uncommented_shows_the_true_defaults(own):
     lines = export.new_site("mine", environ=home(own)).read_text().splitlines()[1:]
     said = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
     defaults = dict(profile.items(Site(name="mine", scheduler=Scheduler("slurm"))))
-    for section in ("lab", "laptop", "scheduler", "front"):
+    for name, value in said["filesystem"]["scratch"].items():
+        if name != "path":
+            assert getattr(Place(), name) in (value, tuple(value) if isinstance(value, list) else value)
+    for section in ("lab", "laptop", "scheduler", "front", "transfer"):
         for name, value in said[section].items():
             if name not in ("host", "root", "nodes"):  # absent by default: an example is shown
                 assert defaults[f"{section}.{name}"] in (value, tuple(value) if isinstance(value, list) else value)

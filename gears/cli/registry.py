@@ -26,6 +26,7 @@ COMMANDS = {
     "dask": ("dask", "manage a Dask cluster that all your notebooks share"),
     "env": ("env", "manage environments; each is a kernel in JupyterLab"),
     "kernel": ("env", "manage the kernels that JupyterLab offers"),
+    "data": ("data", "show the places for data: reachable from here, room left, purge"),
     "_turn": ("internal", ""),
     "_serve": ("internal", ""),
     "_examine": ("internal", ""),

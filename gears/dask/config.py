@@ -37,19 +37,27 @@ LINK = "/proxy/{port}/status"
 """The link to a dashboard on the lab's host, through JupyterLab's own address. Dask fills in the port."""
 
 
-def plan_config(site: Site, paths: RunDir) -> Config:
-    """Return Dask's configuration for a site. Raises ProfileError."""
+def plan_config(site: Site, paths: RunDir, *, user: str) -> Config:
+    """Return Dask's configuration for a site. `user`: the account, in paths. Raises ProfileError."""
     settings = read_settings(site)
     config: Config = {
         "gears": _limits(site, settings),
         "distributed": _distributed(paths),
         "labextension": _labextension(site, settings),
     }
-    if scratch := site.filesystem.get("scratch"):
+    if scratch := _scratch(site, user):
         config["temporary-directory"] = scratch
     if site.scheduler:
         config["jobqueue"] = {site.scheduler.kind: plan_jobqueue(site.scheduler, settings, paths)}
     return config
+
+
+def _scratch(site: Site, user: str) -> str:
+    """Return the directory of the place `scratch`; empty if there is none, or it needs a project that is not set."""
+    place = site.filesystem.get("scratch")
+    if place is None or place.kind != "posix":
+        return ""
+    return place.filled(place.path, user=user, project=site.project)
 
 
 def plan_tls(paths: RunDir) -> Config:

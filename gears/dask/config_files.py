@@ -16,6 +16,7 @@ from gears.dask.config import plan_config, render_yaml
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.system import files
+from gears.system.host import this_host
 
 OURS = "00-gears.yaml"
 KINDS = (".yaml", ".yml", ".json")
@@ -28,7 +29,7 @@ Settings in ~/.config/dask override it."""
 
 def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> None:
     """Create or update the directory of DASK_CONFIG. Raises ProfileError, UnsafePath. Safe to repeat."""
-    text = render_yaml(plan_config(site, paths), COMMENT.format(site=site.name))
+    text = render_yaml(plan_config(site, paths, user=this_host().user), COMMENT.format(site=site.name))
     for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
         files.ensure_private(directory)
     ensure_certificate(paths)

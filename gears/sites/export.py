@@ -22,7 +22,7 @@ def render_toml(site: Site) -> str:
             open_section = section
             lines += ["", f"[{section}]"]
         setting = f"# {name} is absent" if value is None else f"{_toml_key(name)} = {_toml(value)}"
-        lines.append(f"{setting:<40}  # {_origin(site, key)}")
+        lines.append(f"{setting:<40}  # {origin(site, key)}")
     return "\n".join(lines) + "\n"
 
 
@@ -45,7 +45,8 @@ def new_site(name: str, path: Path | None = None, *, environ: load.Environ = os.
     return path
 
 
-def _origin(site: Site, key: str) -> str:
+def origin(site: Site, key: str) -> str:
+    """Tell where the value of `key` comes from: a file, "built in", or "default"."""
     source = site.sources.get(key)
     if source is None:
         return "default"

@@ -11,7 +11,23 @@ from typing import Any
 
 from gears.errors import ProfileError, UsageError
 from gears.sites import validators
-from gears.sites.profile import CHECKS, OPEN_SECTIONS, SECTIONS, Envs, Front, Lab, Laptop, Scheduler, Site, items, split
+from gears.sites.profile import (
+    CHECKS,
+    OPEN_SECTIONS,
+    PLACE_CHECKS,
+    PLACES,
+    SECTIONS,
+    Envs,
+    Front,
+    Lab,
+    Laptop,
+    Place,
+    Scheduler,
+    Site,
+    Transfer,
+    items,
+    split,
+)
 
 BUILT_IN = Path(__file__).parent / "profiles"
 
@@ -91,7 +107,10 @@ def _nested(site: Site) -> dict[str, Any]:
     for key, value in items(site):
         section, name = split(key)
         if value is not None:
-            (tables.setdefault(section, {}) if section else tables)[name] = value
+            table = tables
+            for part in section.split(".") if section else ():
+                table = table.setdefault(part, {})
+            table[name] = value
     return tables
 
 
@@ -132,23 +151,39 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _settings(tables: dict[str, Any], file: str) -> Settings:
-    """Return the file's settings by dotted key. Flattens sections only: tables within [dask] stay whole."""
+    """Return the file's settings by dotted key. Flattens sections and places: tables within [dask] stay whole."""
     settings: Settings = {}
     for section, value in tables.items():
-        if section not in SECTIONS and section not in OPEN_SECTIONS:
+        if section not in (*SECTIONS, *OPEN_SECTIONS, PLACES):
             settings[section] = value, file
         elif not isinstance(value, dict):
             raise ProfileError(file, section, f"must be a table: [{section}]")
+        elif section == PLACES:
+            for name, place in value.items():
+                settings |= _place_settings(name, place, file)
         else:
             settings |= {f"{section}.{key}": (item, file) for key, item in value.items()}
     return settings
+
+
+def _place_settings(name: str, value: object, file: str) -> Settings:
+    """Return the settings of a place; a path alone is short for a table with it."""
+    key = f"{PLACES}.{name}"
+    _checked(key, name, file, validators.place_name)
+    table = {"path": value} if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ProfileError(file, key, f"must be a path in quotes, or a table: [{key}]")
+    for word in table:
+        if word not in PLACE_CHECKS:
+            raise ProfileError(file, f"{key}.{word}", f"is not a key of a place{_did_you_mean(word, [*PLACE_CHECKS])}")
+    return {f"{key}.{word}": (item, file) for word, item in table.items()}
 
 
 def _site(name: str, settings: Settings) -> Site:
     values: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS, *OPEN_SECTIONS)}
     for key, (value, file) in settings.items():
         section, word = split(key)
-        values[section][word] = _checked(key, value, file, _check_for(key, file))
+        values.setdefault(section, {})[word] = _checked(key, value, file, _check_for(key, file))
     _check_whole(values, {key: file for key, (_, file) in settings.items()})
     return Site(
         name=name,
@@ -159,7 +194,8 @@ def _site(name: str, settings: Settings) -> Site:
         scheduler=Scheduler(**values["scheduler"]) if values["scheduler"] else None,
         envs=Envs(**values["envs"]),
         dask=values["dask"],
-        filesystem=values["filesystem"],
+        transfer=Transfer(**values["transfer"]),
+        filesystem={split(section)[1]: Place(**values[section]) for section in _places(values)},
         sources={key: file for key, (_, file) in settings.items()},
     )
 
@@ -171,15 +207,38 @@ def _check_whole(values: dict[str, dict[str, Any]], sources: dict[str, str]) -> 
     if values["scheduler"] and "kind" not in values["scheduler"]:
         key = f"scheduler.{next(iter(values['scheduler']))}"
         raise ProfileError(sources[key], "scheduler.kind", "is required in [scheduler]")
+    for section in _places(values):
+        _check_place(section, values[section], sources)
+
+
+def _places(values: dict[str, dict[str, Any]]) -> list[str]:
+    return [section for section in values if section.startswith(f"{PLACES}.")]
+
+
+def _check_place(section: str, table: dict[str, Any], sources: dict[str, str]) -> None:
+    """Check that a place has a path, of the form of its kind, and that a bundle fits into the largest."""
+    if "path" not in table:
+        key = f"{section}.{next(iter(table))}"
+        raise ProfileError(sources[key], f"{section}.path", f"is required in [{section}]")
+    place, file = Place(**table), sources[f"{section}.path"]
+    remote = place.kind in ("globus", "rclone")
+    if place.path and remote != (place.path[0] not in "/~"):
+        form = f"must be NAME:PATH for {place.kind}" if remote else f"must be a path for {place.kind}, without NAME:"
+        raise ProfileError(file, f"{section}.path", form)
+    sizes = [validators.size_bytes(size) for size in (place.bundle_size, place.bundle_maximum) if size]
+    if sizes != sorted(sizes):
+        raise ProfileError(sources[f"{section}.bundle_size"], f"{section}.bundle_size", "is larger than bundle_maximum")
 
 
 def _check_for(key: str, file: str) -> validators.Check:
     section, name = split(key)
+    if section.startswith(f"{PLACES}."):
+        return PLACE_CHECKS[name]
     if section in OPEN_SECTIONS:
         _checked(key, name, file, validators.setting_name)
         return validators.setting
     if key not in CHECKS:
-        known = [*CHECKS, *SECTIONS, *OPEN_SECTIONS]
+        known = [*CHECKS, *SECTIONS, *OPEN_SECTIONS, PLACES]
         raise ProfileError(file, key, f"is not a key of a profile{_did_you_mean(key, known)}")
     return CHECKS[key]
 

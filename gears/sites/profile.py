@@ -69,6 +69,47 @@ class Envs:
     prologue: tuple[str, ...] = ()  # lines of shell, run first in every kernel: `module load …`
 
 
+PlaceKind = Literal["posix", "hpss", "globus", "rclone"]
+PurgeBy = Literal["", "atime", "mtime", "either", "ctime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where data is kept: a directory, or an archive that only `kind`'s programs reach; [filesystem.NAME].
+
+    `{user}` and `{project}` in `path` and `quota` stand for the account and the project. Sizes are such as "100GB".
+    """
+
+    path: str = ""  # "": the site has no such place
+    kind: PlaceKind = "posix"
+    shared: Literal["no", "group", "world"] = "no"
+    purge_days: int = 0  # age at which files are removed; 0: no purge is known
+    purge_by: PurgeBy = ""  # either: neither read nor changed for that long; "": not documented
+    quota: str = ""  # a command that shows the quota; no shell
+    hosts: tuple[str, ...] = ()  # which hosts mount it; (): any may
+    bundle_size: str = ""  # of the archives in which many files are stored; "": not documented
+    bundle_maximum: str = ""
+
+    def filled(self, text: str, *, user: str, project: str) -> str:
+        """Return `path` or `quota` with the account and the project filled in; empty if it needs one that is empty."""
+        for word, value in (("{user}", user.replace("\\", "/")), ("{project}", project)):
+            if word in text and not value:
+                return ""
+            text = text.replace(word, value)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Where data is moved: the host for transfers, its queue, and the limits of a job there."""
+
+    host: str | None = None  # None: the lab host
+    queue: str = ""
+    nodes: int = 1  # at most, in a job
+    walltime: str = ""  # at most; "": the queue's own limit
+    jobs: int = 1  # at most, at once
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """A checked profile. `sources`: the file that set each key; keys not in it have their default."""
@@ -76,21 +117,25 @@ class Site:
     name: str
     title: str = ""
     local: str = "/tmp"
+    project: str = ""  # in the paths of places
     front: Front = Front()
     lab: Lab = Lab()
     laptop: Laptop = Laptop()
     scheduler: Scheduler | None = None
     envs: Envs = Envs()
     dask: dict[str, Any] = field(default_factory=dict)
-    filesystem: dict[str, Any] = field(default_factory=dict)
+    transfer: Transfer = Transfer()
+    filesystem: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler, "envs": Envs}
-OPEN_SECTIONS = ("dask", "filesystem")  # any key: defined by other programs
+SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler, "envs": Envs, "transfer": Transfer}
+OPEN_SECTIONS = ("dask",)  # any key: defined by other programs
+PLACES = "filesystem"  # a table of tables, one for each place
 CHECKS: dict[str, validators.Check] = {
     "title": validators.text,
     "local": validators.host_local,
+    "project": validators.or_empty(validators.project),
     "front.host": validators.optional(validators.host),
     "front.jump": validators.many(validators.jump),
     "front.proxy": validators.one_of("-W", "jump", "nc"),
@@ -116,13 +161,29 @@ CHECKS: dict[str, validators.Check] = {
     "envs.directory": validators.or_empty(validators.path),
     "envs.default": validators.or_empty(validators.setting_name),
     "envs.prologue": validators.many(validators.text),
+    "transfer.host": validators.optional(validators.host),
+    "transfer.queue": validators.or_empty(validators.job_word),
+    "transfer.nodes": validators.number(1, 100_000),
+    "transfer.walltime": validators.or_empty(validators.walltime),
+    "transfer.jobs": validators.number(1, 1000),
+}
+PLACE_CHECKS: dict[str, validators.Check] = {
+    "path": validators.or_empty(validators.place_path),
+    "kind": validators.one_of("posix", "hpss", "globus", "rclone"),
+    "shared": validators.one_of("no", "group", "world"),
+    "purge_days": validators.number(0, 36_500),
+    "purge_by": validators.or_empty(validators.one_of("atime", "mtime", "either", "ctime")),
+    "quota": validators.or_empty(validators.command),
+    "hosts": validators.many(validators.pattern),
+    "bundle_size": validators.or_empty(validators.size),
+    "bundle_maximum": validators.or_empty(validators.size),
 }
 
 
 def items(site: Site) -> Iterator[tuple[str, Any]]:
     """Yield every key of the effective profile with its value, in the order of CHECKS; None: not set.
 
-    The keys of [dask] and [filesystem] come last.
+    The keys of [dask] and of the places come last.
     """
     for key in CHECKS:
         section, name = split(key)
@@ -131,9 +192,14 @@ def items(site: Site) -> Iterator[tuple[str, Any]]:
             yield key, getattr(owner, name)
     for section in OPEN_SECTIONS:
         yield from ((f"{section}.{name}", value) for name, value in getattr(site, section).items())
+    for place, keys in site.filesystem.items():
+        yield from ((f"{PLACES}.{place}.{name}", getattr(keys, name)) for name in PLACE_CHECKS)
 
 
 def split(key: str) -> tuple[str, str]:
-    """Split "lab.host" into ("lab", "host"), "title" into ("", "title")."""
-    section, dot, name = key.partition(".")
+    """Split "lab.host" into ("lab", "host"), "title" into ("", "title").
+
+    "filesystem.scratch.path" becomes ("filesystem.scratch", "path").
+    """
+    section, dot, name = key.rpartition(".") if key.startswith(f"{PLACES}.") else key.partition(".")
     return (section, name) if dot else ("", section)

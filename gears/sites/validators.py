@@ -17,6 +17,9 @@ _USER = r"[A-Za-z0-9_](?:[A-Za-z0-9_.@+-]|\\(?=[A-Za-z0-9_])){0,63}"
 _HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
 _PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
 _TEMPLATE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\})+)+|/)/?"
+_PLACE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\}|\{project\})+)+|/)/?"
+_REMOTE_PATH = r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*:(?:[A-Za-z0-9._+@,=/~-]|\{user\}|\{project\})*"
+_SIZE = r"(\d{1,6}(?:\.\d{1,3})?) ?([kKMGTP]i?)?B"
 _LONGEST_TEXT = 500
 
 
@@ -143,6 +146,42 @@ def template_path(value: object) -> str:
     return _without_parent(word(_TEMPLATE_PATH, meaning)(value))
 
 
+def place_path(value: object) -> str:
+    """Check a place's path, like `template_path` with {project} too, or NAME:PATH, as rclone and Globus have it."""
+    meaning = "an absolute path, one from ~, or NAME:PATH, of letters, digits, ._+@,=-, {user} and {project}"
+    return _without_parent(word(f"{_PLACE_PATH}|{_REMOTE_PATH}", meaning)(value))
+
+
+def command(value: object) -> str:
+    """Check a command line, as for a shell, that is run without one: words, quoted or not, at least one."""
+    import shlex
+
+    line = text(value)
+    try:
+        words = shlex.split(line)
+    except ValueError as exc:
+        raise ValueError(f"{_short(line)} is not a command: {str(exc).lower()}") from exc
+    if not words or not words[0] or words[0].startswith("-"):
+        raise ValueError(f"{_short(line)} is not a command: it must begin with a program")
+    return line
+
+
+def size(value: object) -> str:
+    """Check a size in bytes such as "100GB" (powers of ten) or "100GiB" (of two), larger than zero."""
+    found: str = word(_SIZE, 'a size such as "100GB" or "1.5TiB"')(value)
+    if size_bytes(found) < 1:
+        raise ValueError("must be larger than zero")
+    return found
+
+
+def size_bytes(value: str) -> int:
+    """Convert a valid `size` to bytes."""
+    found = re.fullmatch(_SIZE, value)
+    assert found is not None
+    prefix = (found[2] or " ").upper()
+    return int(float(found[1]) * (1024 if prefix.endswith("I") else 1000) ** " KMGTP".index(prefix[0]))
+
+
 def host_local(value: object) -> str:
     """Check a path on a local disk: like `path`, and not from ~, the home directory."""
     if isinstance(value, str) and value.startswith("~"):
@@ -177,6 +216,8 @@ def port_or_any(value: object) -> int:
 site_name = word(
     SITE_NAME, "a site's name: up to 32 of a-z, 0-9, _ and -, not beginning with _ or -, and not envs or forward"
 )
+place_name = word(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}", "a place's name: up to 32 letters, digits, _ and -")
+project = word(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}", "a project's name: letters, digits, _, ., + and -")
 setting_name = word(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "a key: letters, digits, _, . and -")
 user = word(_USER, "a user's name: letters, digits, _, . and -, not beginning with -")
 host = word(_HOST, "a host name: letters, digits, ., - and _")

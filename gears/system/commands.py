@@ -6,11 +6,14 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from subprocess import PIPE
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -85,6 +88,69 @@ def _read_all(program: subprocess.Popen[bytes], name: str, timeout_s: float) -> 
         raise CommandTimeout(f"{name} did not finish within {timeout_s:g} s", next="gears doctor") from exc
     out, err = (b"".join(parts) for parts in read.values())
     return out, err
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended. `status` is None, and `failure` says why, if it was killed or could not be started."""
+
+    out: str = ""
+    err: str = ""
+    status: int | None = None
+    failure: str = ""
+
+
+def run_each(programs: Sequence[Sequence[str]], *, timeout_s: float) -> list[Outcome]:
+    """Run programs at the same time, without input or terminal, each in a process group, and return their outcomes.
+
+    After `timeout_s` the groups are killed, and this returns within a second more. A program in a system call on a dead
+    file server may outlive SIGKILL, and even its start can hang: it is left behind, and not waited for.
+    """
+    late = Outcome(failure=f"did not finish within {timeout_s:g} s")
+    outcomes, started = [late for _ in programs], list[subprocess.Popen[bytes]]()
+
+    def work(number: int) -> None:
+        outcomes[number] = _outcome(programs[number], timeout_s, started)
+
+    threads = [Thread(target=work, args=(number,), daemon=True) for number in range(len(programs))]
+    deadline = time.monotonic() + timeout_s + 1
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for program in list(started):
+            _kill_group(program, wait_s=0)
+    return list(outcomes)
+
+
+def _outcome(argv: Sequence[str], timeout_s: float, started: list[subprocess.Popen[bytes]]) -> Outcome:
+    try:
+        program = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True)
+    except OSError as exc:
+        return Outcome(failure=f"{argv[0]}: {(exc.strerror or str(exc)).lower()}")
+    started.append(program)
+    assert program.stdout is not None
+    assert program.stderr is not None
+    try:
+        out, err = (read.decode(errors="replace") for read in _read_all(program, argv[0], timeout_s))
+    except CommandFailed as exc:
+        return Outcome(failure=exc.message)
+    finally:
+        program.stdout.close()
+        program.stderr.close()
+        _kill_group(program, wait_s=0.5)
+    return Outcome(out, err, program.returncode)
+
+
+def _kill_group(program: subprocess.Popen[bytes], *, wait_s: float) -> None:
+    """Kill the program's group, unless the program was waited for; wait up to `wait_s` for its end. Idempotent."""
+    if program.returncode is None:
+        with contextlib.suppress(OSError):
+            os.killpg(program.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(wait_s)
 
 
 def run_logged(

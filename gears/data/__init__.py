@@ -1,0 +1,1 @@
+"""Data: the places of a site, tried from this host."""
