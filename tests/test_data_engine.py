@@ -6,6 +6,7 @@ The checker here, `picture`, shares no code with the engine.
 import contextlib
 import errno
 import hashlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -125,6 +126,7 @@ def fill(root: Path) -> None:
     os.symlink("/etc/passwd", root / "absolute")
     os.symlink(b"\xff\n", os.path.join(os.fsencode(root), b"odd-target"))
     os.symlink("d", root / "to-directory")
+    os.link(root / "dangling", root / "dangling-too", follow_symlinks=False)
     fill_sparse(root)
     fill_odd(root)
 
@@ -400,6 +402,21 @@ def test_kill_9_at_any_point_leaves_nothing_that_is_not_whole(place: Place) -> N
     assert killed >= 12, longest
 
 
+def test_a_worker_that_is_killed_is_an_error_and_the_same_call_goes_on(place: Place) -> None:
+    for number in range(600):
+        (place.source / f"{number:03d}").write_bytes(os.urandom(50_000))
+
+    def kill(_tally: engine.Tally) -> None:
+        multiprocessing.active_children()[0].kill()
+
+    with pytest.raises(Incomplete, match="worker"):
+        engine.copy_tree(place.source, place.copy, place.record, jobs=2, on_progress=kill)
+    assert_whole(place.source, place.copy)
+    assert place.put(2).reused > 0
+    assert temporaries(place.copy) == []
+    assert_same(place.source, place.copy)
+
+
 # --- a source that changes -------------------------------------------------------------------
 
 
@@ -582,15 +599,26 @@ def test_what_a_directory_has_lost_is_brought_back(place: Place, jobs: int) -> N
     before = picture(place.source)
     for name in ("d", "linked", "team", "empty", "closed"):
         shutil.rmtree(place.source / name)
-    for name in ("zz-three", "sparse", "dangling", "none", "old"):
+    for name in ("zz-three", "sparse", "dangling", "dangling-too", "none", "old"):
         (place.source / name).unlink()
     (place.source / "big").write_text("a new version")
     tally = engine.restore(place.record, place.copy, place.source, jobs=jobs)
-    assert tally.complete
+    assert (tally.complete, tally.lost.total()) == (True, 0)
     after = picture(place.source)
     assert {path for path in before if after.get(path) != before[path]} == {b"", b"big"}
     assert (place.source / "big").read_text() == "a new version"
     assert engine.restore(place.record, place.copy, place.source).entries == 0
+
+
+@pytest.mark.parametrize("lost", ["1", "2"])
+def test_a_hard_link_that_is_not_brought_back_is_counted(place: Place, lost: str) -> None:
+    (place.source / "1").write_text("both")
+    os.link(place.source / "1", place.source / "2")
+    place.put()
+    (place.source / lost).unlink()
+    tally = engine.restore(place.record, place.copy, place.source)
+    assert (tally.complete, tally.lost) == (True, {"hard link": 1})
+    assert (place.source / lost).read_text() == "both"
 
 
 def test_a_damaged_copy_is_not_brought_back(place: Place) -> None:

@@ -96,11 +96,11 @@ def apply(fd: int, entry: Entry) -> list[str]:
     lost = [] if _apply_group(fd, entry.group) else ["group"]
     lost += _apply_xattrs(fd, entry.xattrs)
     mode = entry.mode & ~(stat.S_ISUID | (stat.S_ISGID if lost[:1] == ["group"] and entry.type is Type.FILE else 0))
-    if not _succeeds(lambda: os.chmod(fd, mode)) or mode != entry.mode:
-        lost.append("mode")
-    if not _succeeds(lambda: os.utime(fd, ns=(time.time_ns(), entry.mtime_ns))):
-        lost.append("mtime")
-    return lost
+    _succeeds(partial(os.chmod, fd, mode))
+    _succeeds(partial(os.utime, fd, ns=(time.time_ns(), entry.mtime_ns)))
+    now = os.fstat(fd)  # the kernel may drop bits, and round times, without an error
+    lost += ["mode"] if stat.S_IMODE(now.st_mode) != entry.mode else []
+    return lost + (["mtime"] if now.st_mtime_ns != entry.mtime_ns else [])
 
 
 def _apply_group(fd: int, name: str) -> bool:

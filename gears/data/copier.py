@@ -218,7 +218,7 @@ class Copier:
                     os.fsync(one.fd)
             for one in begun:
                 entries.append(self._rename(one, done.tally) if isinstance(one, _Part) else one)
-            self._sync_directories(entries)
+            self._sync_directories(begun)
         except OSError as exc:
             done.stopped = done.stopped or exc.strerror or str(exc)
             entries = []
@@ -244,8 +244,11 @@ class Copier:
             raise FileExistsError("there is a new file of this name")
         os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
 
-    def _sync_directories(self, entries: list[Entry]) -> None:
-        for directory in dict.fromkeys(split(entry.path)[0] for entry in entries if entry.held):
+    def _sync_directories(self, begun: list[Entry | _Part]) -> None:
+        """Sync the directories in which there is something new."""
+        paths = [one.entry.path for one in begun if isinstance(one, _Part)]
+        paths += [one.path for one in begun if isinstance(one, Entry) and one.type is Type.DIRECTORY and one.held]
+        for directory in dict.fromkeys(split(path)[0] for path in paths):
             os.fsync(self.target.directory(directory))
 
     def _discard(self, begun: list[Entry | _Part]) -> None:

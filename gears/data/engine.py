@@ -83,6 +83,8 @@ def _copy_locked(source: Path, target: Path, record: Path, jobs: int, on_progres
     write_checksums(checksums_path(record), manifest.read(new, containing=b'"sha256":'))
     manifest.old_path(record).unlink(missing_ok=True)  # before the rename: it must not outlive what is newer
     os.replace(new, record)
+    with Tree(record.parent) as directory:
+        os.fsync(directory.directory(b"."))
     return run.tally
 
 
@@ -167,8 +169,9 @@ class _Run:
     def carry_out(self, items: Iterator[Item], jobs: int) -> None:
         """Copy all items. Raises Incomplete if the target has failed; then all results are added that there are."""
         try:
-            for done in workers.run_ordered(self._copier, _batches(items, self), jobs=jobs):
-                self._take(done)
+            with contextlib.closing(workers.run_ordered(self._copier, _batches(items, self), jobs=jobs)) as results:
+                for done in results:
+                    self._take(done)
         finally:
             self._copier.close()
             self._target.close()
@@ -185,6 +188,11 @@ class _Run:
                 raise
             return f"no directory in the copy: {exc.strerror}"
         return None
+
+    def clear_temporaries(self, path: bytes) -> None:
+        """Remove what an interrupted run has left in a directory, if it is one, and may be read."""
+        with contextlib.suppress(OSError):
+            self._target.clear_temporaries(path)
 
     def _take(self, done: Done) -> None:
         self.stopped = self.stopped or done.stopped or ""
@@ -214,6 +222,10 @@ class _Run:
         if entry is not None and others > 1:
             self._shared[path] = entry, others - 1
         return entry if entry is not None and entry.held else None
+
+    def count_unlinked(self) -> None:
+        """Count as lost the links that nobody has asked for: those of names that were still there."""
+        self.tally.lost += Counter({"hard link": sum(others for _, others in self._shared.values())})
 
     def _make_link(self, first: bytes, path: bytes) -> bool:
         temporary, (first_directory, first_name) = self._copier.temporary_name(), split(first)
@@ -284,6 +296,7 @@ def restore(
         run = _Run(Copier(source, directory, restoring=True), lambda _line: None, on_progress)
         with Tree(directory) as tree:
             run.carry_out(_lost_items(record, tree, run, created), jobs)
+            run.count_unlinked()
             for entry in reversed(created):
                 _finish_directory(entry, None, tree, run.tally)
     except OSError as exc:
@@ -292,16 +305,13 @@ def restore(
 
 
 def _lost_items(record: Path, tree: Tree, run: _Run, created: list[Entry]) -> Iterator[Item]:
-    """Yield what the tree has lost; create directories. Clears temporaries where something is missing."""
+    """Yield what the tree has lost; create directories, and remove what an interrupted run has left."""
     others = Counter(entry.same_as for entry in manifest.read(record, containing=b'"same_as') if entry.same_as)
-    cleared = b""
     for entry in manifest.read(record):
         if not entry.held or (problem := _why_missing(tree, entry.path)) is None:
+            if entry.type is Type.DIRECTORY:  # before anything in it is under way
+                run.clear_temporaries(entry.path)
             continue
-        parent = split(entry.path)[0]
-        if not problem and parent != cleared:
-            cleared = parent
-            tree.clear_temporaries(parent)
         if not problem and entry.type is Type.DIRECTORY:
             problem = run.create_directory(entry.path) or ""
             created += [] if problem else [entry]

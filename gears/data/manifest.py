@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from gears.data.entries import Entry, Values, dump, from_values, load, order, put_bytes, take_bytes, to_line
-from gears.errors import BrokenSeal, Incomplete
+from gears.errors import BrokenSeal, Incomplete, UsageError
 
 VERSION = 1
 BUFFER_BYTES = 1 << 18
@@ -147,8 +147,10 @@ def read(path: Path, *, containing: bytes = b"") -> Iterator[Entry]:
 def check(path: Path) -> Seal:
     """Read the whole manifest and compare it with its seal.
 
-    Raises Incomplete if it has no seal, BrokenSeal if it is not what was sealed, OSError.
+    Raises UsageError if there is none, Incomplete if it has no seal, BrokenSeal if it is not what was sealed, OSError.
     """
+    if not path.exists():
+        raise UsageError(f"{path}: no such manifest", next=f"ls -l {path.parent}")
     digest, entries, last = hashlib.sha256(), -2, b""  # neither header nor seal is an entry
     with path.open("rb") as file:
         header = _header(file.readline())

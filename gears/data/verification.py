@@ -6,6 +6,7 @@ hashed by several processes, from the disk rather than from the page cache.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections import Counter
@@ -85,12 +86,13 @@ def verify(
     try:
         manifest.check(record)
         verified = Verified()
-        found = workers.run_ordered(Checker(directory), _batches(_pairs(record, directory, verified)), jobs=jobs)
-        for checked in found:
-            verified.add(checked.differences)
-            verified.entries += checked.entries
-            verified.size += checked.size
-            on_progress(verified)
+        batches = _batches(_pairs(record, directory, verified))
+        with contextlib.closing(workers.run_ordered(Checker(directory), batches, jobs=jobs)) as results:
+            for checked in results:
+                verified.add(checked.differences)
+                verified.entries += checked.entries
+                verified.size += checked.size
+                on_progress(verified)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as exc:
         raise UsageError(f"{exc.filename}: {exc.strerror}", next=f"ls -ld {exc.filename}") from exc
     return verified

@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from gears.errors import Incomplete
@@ -23,10 +24,13 @@ WAITING_PER_JOB = 16
 _work: Callable[[Any], Any] | None = None
 
 
-def run_ordered(work: Callable[[Batch], Result], batches: Iterable[Batch], *, jobs: int) -> Iterator[Result]:
+def run_ordered(
+    work: Callable[[Batch], Result], batches: Iterable[Batch], *, jobs: int
+) -> Generator[Result, None, None]:
     """Yield `work(batch)` for each batch, in order. `work` is pickled; with one job it runs in this process.
 
-    Close the iterator to stop: batches that have begun are finished first. Raises Incomplete if a worker is killed.
+    Close the iterator to stop: batches that have begun are finished first, except after Ctrl-C. Raises Incomplete if a
+    worker is killed.
     """
     if jobs <= 1:
         yield from map(work, batches)
@@ -34,6 +38,7 @@ def run_ordered(work: Callable[[Batch], Result], batches: Iterable[Batch], *, jo
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
     pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work,))
     under_way: deque[Future[Result]] = deque()
+    others = set(multiprocessing.active_children())
     try:
         for batch in batches:
             under_way.append(pool.submit(_do, batch))
@@ -43,8 +48,17 @@ def run_ordered(work: Callable[[Batch], Result], batches: Iterable[Batch], *, jo
             yield under_way.popleft().result()
     except BrokenProcessPool as exc:
         raise Incomplete("a worker process was killed, perhaps for want of memory", next="free -m") from exc
+    except KeyboardInterrupt:
+        _kill(set(multiprocessing.active_children()) - others)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _kill(processes: set[BaseProcess]) -> None:
+    """End workers at once: a large file could take an hour."""
+    for process in processes:
+        process.kill()
 
 
 def _begin(work: Callable[[Any], Any]) -> None:
