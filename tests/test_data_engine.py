@@ -116,6 +116,8 @@ def fill(root: Path) -> None:
         with open(os.path.join(os.fsencode(root), b"d", name), "wb") as file:
             file.write(name * 100)
     os.mkdir(os.path.join(os.fsencode(root), b"\xe9t\xe9"))
+    for name in ("d-1", "d.txt", "d0"):  # before and after `d/`, by their bytes
+        (root / name).touch()
     (root / "zero").touch()
     (root / "big").write_bytes(random.Random(1).randbytes(5_000_000))
     (root / "linked/deep").mkdir(parents=True)
@@ -608,6 +610,14 @@ def test_what_a_directory_has_lost_is_brought_back(place: Place, jobs: int) -> N
     assert {path for path in before if after.get(path) != before[path]} == {b"", b"big"}
     assert (place.source / "big").read_text() == "a new version"
     assert engine.restore(place.record, place.copy, place.source).entries == 0
+
+
+def test_all_is_brought_back_to_a_new_directory(place: Place, tmp_path: Path) -> None:
+    fill(place.source)
+    place.source.chmod(0o750)
+    place.put()
+    assert engine.restore(place.record, place.copy, tmp_path / "again/here", jobs=2).complete
+    assert_same(place.source, tmp_path / "again/here")
 
 
 @pytest.mark.parametrize("lost", ["1", "2"])

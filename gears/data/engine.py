@@ -9,6 +9,7 @@ yet.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 from collections import Counter
@@ -291,8 +292,10 @@ def restore(
     """
     try:
         manifest.check(record)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         created: list[Entry] = []
+        if not directory.is_dir():
+            directory.mkdir(mode=0o700, parents=True)
+            created += itertools.islice(manifest.read(record), 1)  # the directory itself
         run = _Run(Copier(source, directory, restoring=True), lambda _line: None, on_progress)
         with Tree(directory) as tree:
             run.carry_out(_lost_items(record, tree, run, created), jobs)
