@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from gears.data import contents, copier, engine, manifest
+from gears.data import contents, copier, engine, manifest, writers
 from gears.data.entries import Type
 from gears.data.verification import DIFFERENT, EXTRA, METADATA, MISSING, Verified, verify
 from gears.errors import BrokenSeal, ContentsDiffer, Incomplete, NotReachable, UsageError
@@ -303,6 +303,16 @@ def test_two_runs_with_one_manifest_do_not_mix(place: Place) -> None:
     engine.copy_tree(place.source, place.copy, place.record, on_progress=second)
 
 
+def test_two_runs_into_one_directory_do_not_mix(place: Place, tmp_path: Path) -> None:
+    def second(_tally: engine.Tally) -> None:
+        with writers.only_writer(place.copy, timeout_s=0.2):
+            pytest.fail("both write")
+
+    with pytest.raises(NotReachable, match="another process writes"):
+        engine.copy_tree(place.source, place.copy, place.record, jobs=2, on_progress=second)
+    assert place.put().complete
+
+
 def test_source_copy_and_manifest_have_to_be_apart(place: Place) -> None:
     (place.source / "d").mkdir()
     for source, copy, record in (
@@ -378,7 +388,7 @@ def start_again(place: Place) -> None:
 
 def test_kill_9_at_any_point_leaves_nothing_that_is_not_whole(place: Place) -> None:
     chance = random.Random(9)
-    for number in range(500):
+    for number in range(300):
         directory = place.source / f"d{number % 23}"
         directory.mkdir(exist_ok=True)
         (directory / f"{number}").write_bytes(chance.randbytes(chance.choice([10, 3_000, 100_000])))
@@ -391,7 +401,7 @@ def test_kill_9_at_any_point_leaves_nothing_that_is_not_whole(place: Place) -> N
         longest[jobs] = time.monotonic() - began
         start_again(place)
     killed = 0
-    for number in range(20):
+    for number in range(60):  # some copies may be faster than the first ones were
         jobs = 1 + number // 2 % 2
         killed += kill_a_copy(place, chance.uniform(0.25, 0.9) * longest[jobs], jobs, chance.random() < 0.5)
         assert_whole(place.source, place.copy)
@@ -401,7 +411,9 @@ def test_kill_9_at_any_point_leaves_nothing_that_is_not_whole(place: Place) -> N
             assert_same(place.source, place.copy)
             assert place.verify().whole
             start_again(place)
-    assert killed >= 12, longest
+            if killed >= 20:
+                break
+    assert killed >= 20, longest
 
 
 def test_a_worker_that_is_killed_is_an_error_and_the_same_call_goes_on(place: Place) -> None:

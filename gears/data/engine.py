@@ -9,6 +9,7 @@ yet.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import socket
@@ -23,6 +24,7 @@ from gears.data.copier import Copier, Done, Item
 from gears.data.entries import Entry, Type, to_line
 from gears.data.tally import Tally
 from gears.data.tree import Found, Tree, split, walk
+from gears.data.writers import join_writers, only_writer
 from gears.errors import GearsError, Incomplete, UsageError
 from gears.system import files, timestamps
 
@@ -46,7 +48,8 @@ def copy_tree(
     What can't be copied is in the result and in the manifest: `Tally.complete` says whether there was any.
 
     Raises UsageError for directories that contain one another, Incomplete if the disk is full or a worker ended,
-    BrokenSeal for a damaged manifest of an earlier run, NotReachable if another process copies with this manifest.
+    BrokenSeal for a damaged manifest of an earlier run, NotReachable if another process writes into the target, or with
+    this manifest.
     """
     source, target, record = source.resolve(), target.resolve(), record.resolve()
     _check_apart(source, target, record)
@@ -71,7 +74,7 @@ def _copy_locked(source: Path, target: Path, record: Path, jobs: int, on_progres
     known, new = manifest.carry_over(record), manifest.new_path(record)
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     header = manifest.Header(os.fsencode(source), socket.gethostname(), timestamps.utc_now())
-    with manifest.Writer(new, header) as writer:
+    with only_writer(target), manifest.Writer(new, header) as writer:
 
         def note(tally: Tally) -> None:
             writer.flush()  # after each batch: kill -9 costs the batches under way, and no more
@@ -170,7 +173,9 @@ class _Run:
     def carry_out(self, items: Iterator[Item], jobs: int) -> None:
         """Copy all items. Raises Incomplete if the target has failed; then all results are added that there are."""
         try:
-            with contextlib.closing(workers.run_ordered(self._copier, _batches(items, self), jobs=jobs)) as results:
+            begin = functools.partial(join_writers, self._copier.target.root)
+            found = workers.run_ordered(self._copier, _batches(items, self), jobs=jobs, begin=begin)
+            with contextlib.closing(found) as results:
                 for done in results:
                     self._take(done)
         finally:
@@ -288,7 +293,8 @@ def restore(
     not brought back, and is in the result. May be repeated; after kill -9, directories that were being made can be
     left with the mode 0700 and a new time.
 
-    Raises BrokenSeal for a damaged manifest, Incomplete if it has no seal, the disk is full or a worker ended.
+    Raises BrokenSeal for a damaged manifest, Incomplete if it has no seal, the disk is full or a worker ended,
+    NotReachable if another process writes into the directory.
     """
     try:
         manifest.check(record)
@@ -297,7 +303,7 @@ def restore(
             directory.mkdir(mode=0o700, parents=True)
             created += itertools.islice(manifest.read(record), 1)  # the directory itself
         run = _Run(Copier(source, directory, restoring=True), lambda _line: None, on_progress)
-        with Tree(directory) as tree:
+        with only_writer(directory), Tree(directory) as tree:
             run.carry_out(_lost_items(record, tree, run, created), jobs)
             run.count_unlinked()
             for entry in reversed(created):

@@ -22,12 +22,15 @@ WAITING_PER_JOB = 16
 """Batches under way for each process: others go on while one of them has a large file."""
 
 _work: Callable[[Any], Any] | None = None
+_begun: object = None
 
 
 def run_ordered(
-    work: Callable[[Batch], Result], batches: Iterable[Batch], *, jobs: int
+    work: Callable[[Batch], Result], batches: Iterable[Batch], *, jobs: int, begin: Callable[[], object] | None = None
 ) -> Generator[Result, None, None]:
     """Yield `work(batch)` for each batch, in order. `work` is pickled; with one job it runs in this process.
+
+    `begin` is called once in each worker before, and what it returns is kept.
 
     Close the iterator to stop: batches that have begun are finished first, except after Ctrl-C. Raises Incomplete if a
     worker is killed.
@@ -36,7 +39,7 @@ def run_ordered(
         yield from map(work, batches)
         return
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work,))
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work, begin))
     under_way: deque[Future[Result]] = deque()
     others = set(multiprocessing.active_children())
     try:
@@ -61,11 +64,17 @@ def _kill(processes: set[BaseProcess]) -> None:
         process.kill()
 
 
-def _begin(work: Callable[[Any], Any]) -> None:
-    """Prepare a worker: Ctrl-C is for its parent, and it ends with its parent, kill -9 included."""
-    global _work
-    _work = work
+def _begin(work: Callable[[Any], Any], begin: Callable[[], object] | None) -> None:
+    """Prepare a worker: Ctrl-C is for its parent, and it ends with its parent, kill -9 included.
+
+    A worker whose parent is gone when `begin` has returned, does nothing any more.
+    """
+    global _work, _begun
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _work, _begun = work, begin() if begin else None
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
