@@ -12,6 +12,9 @@
     ├── LoginNeeded         3   the user has to log in
     ├── NothingRunning      4   nothing is running that the command could act on
     ├── NotReachable        5   no answer within the time limit
+    ├── ContentsDiffer      6   a copy is not what its manifest says
+    │   └── BrokenSeal      6   a manifest is not what was sealed
+    ├── Incomplete          7   a copy is not complete; the same command goes on
     └── Interrupted       130   interrupted by the user
 
 Only `cli` turns these into exit codes. Each message ends with the next command to run.
@@ -91,6 +94,22 @@ class NotReachable(GearsError):
     """No answer within the time limit. The lab may still come up: see `gears status`."""
 
     exit_code = 5
+
+
+class ContentsDiffer(GearsError):
+    """A copy has lost files, or has other contents than its manifest says. Nothing was changed."""
+
+    exit_code = 6
+
+
+class BrokenSeal(ContentsDiffer):
+    """A manifest was changed or damaged since it was sealed. It proves nothing; make the copy again."""
+
+
+class Incomplete(GearsError):
+    """A copy is not complete: it was interrupted, the disk is full, or files could not be read. Safe to repeat."""
+
+    exit_code = 7
 
 
 class Interrupted(GearsError):
