@@ -226,10 +226,11 @@ def test_what_a_user_may_not_read_is_named(tmp_path: Path) -> None:
             (place.source / file).chmod(mode)
         for directory in (Path(name), place.source):
             directory.chmod(0o777)
-        script = "import sys; from pathlib import Path; from gears.data.engine import copy_tree\n"
+        script = "import os, sys; from pathlib import Path; from gears.data.engine import copy_tree\n"
+        script += f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"  # who may not even see this checkout
         script += "t = copy_tree(*map(Path, sys.argv[1:])); print(t.problems, sorted(t.named), dict(t.lost))"
         argv = [sys.executable, "-c", script, place.source, place.copy, place.record]
-        done = subprocess.run(argv, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True)
+        done = subprocess.run(argv, capture_output=True, text=True)
         assert done.stdout == (
             "2 [(b'closed', 'Permission denied'), (b'secret', 'Permission denied')] {'group': 2}\n"
         ), done.stderr
