@@ -35,11 +35,11 @@ def do_turn(args: argparse.Namespace) -> int:
     """
     from pathlib import Path
 
-    from gears.lab.supervisor import loop, step
+    from gears.lab.supervisor import step
     from gears.sites.route_record import load_route
 
     context = load_route(Path(args.here))
-    loop.check_loop(context.paths, args.loop)
+    step.check_loop(context.paths, args.loop)
     print(step.next_turn(context, args.what, args.word))
     return 0
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gears.sites.paths import RunDir
 from gears.ssh.failures import ANOTHER_NODE, NAME_DEPENDENT_KINDS, WRONG_NODE, Failure
-from gears.ssh.hop import Hop
 from gears.ssh.options import (
     address_options,
     effective_lines,
@@ -16,6 +15,9 @@ from gears.ssh.options import (
     without_host_names,
 )
 from gears.system import records
+
+if TYPE_CHECKING:  # the value only: a turn needs no plan of a hop
+    from gears.ssh.hop import Hop
 
 Method = Literal["address", "name"]
 

@@ -74,16 +74,6 @@ def loop_alive(paths: RunDir) -> bool:
     return bool(loop and loop.alive())
 
 
-def check_loop(paths: RunDir, pid: int) -> None:
-    """Raise NothingRunning unless the shell `pid` is the loop of this site.
-
-    A loop whose directory was removed must not act on the files of a later one.
-    """
-    loop = processes.read(paths.loop)
-    if loop is None or loop.pid != pid:
-        raise NothingRunning(f"{pid} is no longer the loop of {paths.site}", next=f"gears status {paths.site}")
-
-
 def lab_without_loop(context: Context) -> bool:
     """Return whether a lab is up here: it survives its loop, and stays usable."""
     return kind_of_loop(context.route) == "lab" and observe(context).state == State.UP

@@ -17,7 +17,7 @@ import socket
 import time
 from pathlib import Path
 
-from gears.errors import CommandFailed
+from gears.errors import CommandFailed, NothingRunning
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
 from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, save_turn, was_up
 from gears.lab.status.report import read_hop
@@ -28,12 +28,22 @@ from gears.sites.paths import RunDir
 from gears.ssh.failures import Failure, ended_before_gears, explain_failure
 from gears.ssh.options import effective_options
 from gears.ssh.pin import load_pin, redial_method
-from gears.system import files, timestamps
+from gears.system import files, processes, timestamps
 
 MOST_LOG_BYTES = 5_000_000
 LOG_MARK = "gears: JupyterLab is started"
 
 USER_WORDS = ("start", "again", "person")
+
+
+def check_loop(paths: RunDir, pid: int) -> None:
+    """Raise NothingRunning unless the shell `pid` is the loop of this site.
+
+    A loop whose directory was removed must not act on the files of a later one.
+    """
+    loop = processes.read(paths.loop)
+    if loop is None or loop.pid != pid:
+        raise NothingRunning(f"{pid} is no longer the loop of {paths.site}", next=f"gears status {paths.site}")
 
 
 def next_turn(context: Context, what: str, word: str) -> str:
