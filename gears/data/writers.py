@@ -23,11 +23,10 @@ def only_writer(root: Path, timeout_s: float = 10.0) -> Iterator[None]:
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + timeout_s
-        while not _lock(fd, fcntl.LOCK_EX):
+        while not (_lock(fd, fcntl.LOCK_EX) and _lock(fd, fcntl.LOCK_SH)):  # flock(2): another may get in between
             if time.monotonic() > deadline:
                 raise NotReachable(f"another process writes into {root}", next=f"fuser -v {root}")
             time.sleep(0.02)
-        _lock(fd, fcntl.LOCK_SH)
         yield
     finally:
         os.close(fd)

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -22,16 +22,15 @@ from gears.envs.archive import Pack, archive_of, fingerprint, save_pack
 from gears.errors import GearsError
 from gears.system import timestamps
 from gears.system.files import ensure_private
+from gears.system.progress import Progress
 
 COMPRESSION = 3
 """Level of gzip, which every Python and tar can read; a higher level takes far longer and gains little."""
 
 REPORT_S = 2.0
 
-Say = Callable[[str], None]
 
-
-def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, say: Say) -> Path:
+def pack(name: str, prefix: Path, packs: Path, *, output: Path | None = None, say: Progress) -> Path:
     """Create or replace the archive. Jobs do not use an archive at `output`.
 
     Takes about a minute per gigabyte. If interrupted, it leaves nothing behind. Raises GearsError if the disk is full.
@@ -84,7 +83,7 @@ def _base(prefix: Path) -> str:
 class Archive:
     """A tar file without owners. Modification times are kept: Python checks its bytecode by them."""
 
-    def __init__(self, path: Path, say: Say) -> None:
+    def __init__(self, path: Path, say: Progress) -> None:
         self._file = path.open("wb")
         self._tar = tarfile.open(fileobj=self._file, mode="w:gz", compresslevel=COMPRESSION)  # noqa: SIM115 closed below
         self._say, self._reported = say, monotonic()

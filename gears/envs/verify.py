@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ from gears.envs.metadata import Entry, Package
 from gears.envs.report import Broken, Fault, Report
 from gears.errors import CommandFailed, MissingProgram
 from gears.system import commands
+from gears.system.progress import Progress
 
 THREADS = 8
 """On NFS each stat is a round trip; more threads would overload the server."""
@@ -29,10 +30,8 @@ REPORT_S = 2.0
 
 VERSION = "import sys, json; print('%d.%d' % sys.version_info[:2])"
 
-Say = Callable[[str], None]
 
-
-def verify(prefix: Path, *, hashes: bool = False, say: Say = lambda _: None) -> Report:
+def verify(prefix: Path, *, hashes: bool = False, say: Progress = lambda _: None) -> Report:
     """Compare an environment with what its package managers recorded. Can be repeated.
 
     Ten thousand files take some seconds; with `hashes` all of them are read.
@@ -110,7 +109,7 @@ def _read(path: Path) -> str:
 # --- actual files -----------------------------------------------------------------------------------
 
 
-def _broken_of(packages: list[Package], orphaned: dict[str, str], *, hashes: bool, say: Say) -> Iterator[Broken]:
+def _broken_of(packages: list[Package], orphaned: dict[str, str], *, hashes: bool, say: Progress) -> Iterator[Broken]:
     """Yield the packages that are broken. `orphaned`: scripts with a missing interpreter, and its path."""
     reported = monotonic()
 

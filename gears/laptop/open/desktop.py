@@ -15,17 +15,15 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from gears.errors import CommandFailed, Interrupted
 from gears.system import files
 from gears.system.commands import run
+from gears.system.progress import Progress
 
 BROWSER_S = 3.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,8 @@ class Desk:
     `browser`: whether to open one.
     """
 
-    say: Say
-    show: Say
+    say: Progress
+    show: Progress
     again: str
     browser: bool = True
 
