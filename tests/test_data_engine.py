@@ -137,7 +137,8 @@ def fill_odd(root: Path) -> None:
     os.mkfifo(root / "fifo")
     with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(root):
         server.bind("socket")
-    for name, mode in (("read-only", 0o444), ("none", 0o000), ("all", 0o777), ("setgid-file", 0o2755)):
+    unreadable = 0o000 if os.getuid() == 0 else 0o400  # else not even its owner can read it
+    for name, mode in (("read-only", 0o444), ("none", unreadable), ("all", 0o777), ("setgid-file", 0o2755)):
         (root / name).write_text(name)
         (root / name).chmod(mode)
     for name, mode in (("team", 0o2770), ("sticky", 0o1777), ("closed", 0o500)):
