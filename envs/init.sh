@@ -50,7 +50,7 @@ check_directory() {
     [ -w "$root" ] || die "$root is not writable for $(id -un): clone gears into your own home directory"
     [ -w "$root/run" ] || die "$root/run is not writable for $(id -un): chmod u+rwx $root/run   (see: ls -ld $root/run)"
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
-    case $kind in base) needed_mb=450 ;; *) needed_mb=900 ;; esac
+    case $kind in base) needed_mb=500 ;; *) needed_mb=1070 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
         die "the environment needs $needed_mb MB, but $root has $available_mb MB left: free space there, or clone gears elsewhere"
 }
@@ -215,6 +215,12 @@ compile_packages() {
     "$venv/bin/python" -m compileall -q -j 4 "$venv/lib" "$root/gears" >>"$log" 2>&1 </dev/null || :
 }
 
+# For browsers far away. What can't be compressed now, JupyterLab compresses when it is asked for.
+compress_pages() {
+    say "compressing JupyterLab's pages (some ten seconds)"
+    "$venv/bin/python" -EsP -m gears.lab.jupyter.pages >>"$log" 2>&1 </dev/null || :
+}
+
 # PYTHONPATH and PYTHONHOME set by modules are for other Pythons: the command `gears` ignores them (-E, -s, -P).
 isolate_command() {
     sed '1s/^\(#!.*python[0-9.]*\)$/\1 -EsP/' "$venv/bin/gears" >"$venv/gears.new"
@@ -229,6 +235,7 @@ make_current() {
     install_packages
     isolate_command
     compile_packages
+    compress_pages
     write_stamp base
     [ "$kind" = base ] || write_stamp "$kind"
     say "the environment is ready in $venv ($(($(date +%s) - began)) s)"

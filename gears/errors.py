@@ -15,6 +15,7 @@
     ├── ContentsDiffer      6   a copy is not what its manifest says
     │   └── BrokenSeal      6   a manifest is not what was sealed
     ├── Incomplete          7   a copy is not complete; the same command goes on
+    │   └── Paused          7   … it was asked to stop: its job is about to end
     └── Interrupted       130   interrupted by the user
 
 Only `cli` turns these into exit codes. Each message ends with the next command to run.
@@ -110,6 +111,10 @@ class Incomplete(GearsError):
     """A copy is not complete: it was interrupted, the disk is full, or files could not be read. Safe to repeat."""
 
     exit_code = 7
+
+
+class Paused(Incomplete):
+    """A copy stopped on request, since its job is about to end. What is finished stays. Safe to repeat."""
 
 
 class Interrupted(GearsError):

@@ -46,6 +46,7 @@ def test_notebook_and_waiting_page_while_the_hop_is_cut(centre: Centre, token: s
         began = time.monotonic()
         expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=30_000)
         took("hop healed, the waiting page is JupyterLab", began)
+        assert page.evaluate("window.opened"), "JupyterLab's page is not asked for twice"
         unscripted.wait_for_url("**/login*")
         assert notebook.wait_output(cell, timeout_s=60) == "kept on"
         took("hop healed, the cell typed meanwhile ran", began)

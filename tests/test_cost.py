@@ -72,6 +72,7 @@ def test_on_the_login_node_only_shells_stay_beside_jupyterlab(up: Centre) -> Non
         "dask status local",
         "dask status andes",
         "data places andes",
+        "data status --site andes",
     ],
 )
 def test_a_command_loads_few_modules(up: Centre, words: str) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import pytest
 import yaml
 
@@ -194,6 +195,16 @@ def test_yaml_says_what_was_planned(tmp_path: Path, paths: RunDir) -> None:
     assert yaml.safe_load(render_yaml(config, "two\nlines")) == config
 
 
+PURGED = """
+[scheduler]
+kind = "slurm"
+walltime = "{walltime}"
+[filesystem.scratch]
+path = "/s"
+purge_days = {days}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "directory"),
     [
@@ -201,12 +212,31 @@ def test_yaml_says_what_was_planned(tmp_path: Path, paths: RunDir) -> None:
         ('project = "abc"\n[filesystem.scratch]\npath = "/lustre/{project}/{user}"\n', "/lustre/abc/alice"),
         ('[filesystem.scratch]\npath = "/lustre/{project}/{user}"\n', None),
         ('[filesystem.scratch]\nkind = "rclone"\npath = "bucket:x"\n', None),
+        ('[filesystem]\nscratch = "/s"\n[dask]\n"local-directory" = "/local"\n', None),
+        (PURGED.format(days=2, walltime="1-00:00:00"), "/s"),
+        (PURGED.format(days=1, walltime="1-00:00:00"), None),
+        (PURGED.format(days=2, walltime="1:00:00") + '[dask]\nwalltime = "2-00:00:00"\n', None),
     ],
 )
 def test_temporary_files_are_in_scratch_where_its_path_is_known(
     tmp_path: Path, paths: RunDir, text: str, directory: str | None
 ) -> None:
     assert plan_config(profile(tmp_path, text), paths, user="alice").get("temporary-directory") == directory
+
+
+@pytest.mark.parametrize(("there", "own"), [(True, ""), (True, "/mine"), (False, "/mine"), (False, "")])
+def test_workers_spill_to_a_scratch_that_can_be_written(tmp_path: Path, paths: RunDir, there: bool, own: str) -> None:
+    """As Dask reads it: the user's own setting wins."""
+    scratch = tmp_path / "scratch"
+    if there:
+        scratch.mkdir()
+    if own:
+        (tmp_path / ".config/dask").mkdir(parents=True)
+        (tmp_path / ".config/dask/mine.yaml").write_text(f"temporary-directory: {own}\n")
+    site = profile(tmp_path, f'[filesystem]\nscratch = "{scratch}"\n')
+    ensure_config(site, paths, {"HOME": str(tmp_path)})
+    found = dask.config.collect(paths=[str(paths.dask_config)], env={}).get("temporary-directory")
+    assert found == (own or (str(scratch) if there else None))
 
 
 def test_all_of_it_is_closed_to_others(paths: RunDir) -> None:

@@ -25,10 +25,10 @@ from typing import Any
 
 import pytest
 
-from gears.data import contents, copier, engine, manifest, writers
+from gears.data import contents, copier, durable, engine, manifest, pulse, run, workers, writers
 from gears.data.entries import Type
 from gears.data.verification import DIFFERENT, EXTRA, METADATA, MISSING, Verified, verify
-from gears.errors import BrokenSeal, ContentsDiffer, Incomplete, NotReachable, UsageError
+from gears.errors import BrokenSeal, ContentsDiffer, Incomplete, NotReachable, Paused, UsageError
 from tests.conftest import skip_or_fail
 
 NOBODY = 65534
@@ -278,7 +278,7 @@ def test_a_second_run_copies_only_what_is_new_or_lost(place: Place) -> None:
 def test_nothing_is_lost_of_what_two_interrupted_runs_had_finished(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BATCH_FILES", 10)
+    monkeypatch.setattr(run, "BATCH_FILES", 10)
     for number in range(100):
         (place.source / f"{number:02d}").write_text(f"file {number}")
 
@@ -354,6 +354,68 @@ def test_a_link_in_the_target_leads_nowhere(place: Place, tmp_path: Path) -> Non
     assert not (place.copy / "link").is_symlink()
 
 
+# --- asked to stop ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_stops_within_a_large_file_and_keeps_what_is_finished(
+    place: Place, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    monkeypatch.setattr(pulse, "EVERY_S", 0.0)
+    monkeypatch.setattr(workers, "WAIT_S", 0.01)
+    monkeypatch.setattr(run, "BATCH_FILES", 10)
+    for number in range(30):
+        (place.source / f"a{number:02d}").write_text(f"file {number}")
+    with (place.source / "large").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 256 << 20)
+    seen: list[int] = []
+
+    def must_stop() -> str:
+        return "the job ends at 18:40" if max(seen, default=0) > 1 << 20 else ""
+
+    arguments = place.source, place.copy, place.record
+    with pytest.raises(Paused, match="the job ends at 18:40") as raised:
+        engine.copy_tree(*arguments, jobs=jobs, must_stop=must_stop, on_progress=lambda tally: seen.append(tally.moved))
+    assert raised.value.exit_code == 7
+    assert 0 < max(seen) < 256 << 20
+    assert (place.copy / "a00").read_text() == "file 0"
+    assert not (place.copy / "large").exists()
+    assert temporaries(place.copy) == []
+    finished = len(list(place.copy.glob("a*")))  # another process may have been within a batch of them
+    assert finished == 30 if jobs == 1 else finished > 0
+    tally = place.put(jobs)
+    assert (tally.complete, tally.reused) == (True, finished)
+    assert_same(place.source, place.copy)
+
+
+def test_files_are_synced_one_by_one_where_one_sync_for_all_promises_less(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place.source)
+    synced: list[int] = []
+    monkeypatch.setattr(durable, "LOCAL", {})
+    monkeypatch.setattr(durable, "sync_all", lambda _fd: pytest.fail("not on this file system"))
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd))[1])
+    place.put()
+    there = {path.lstat().st_ino for path in [place.copy, *place.copy.rglob("*")] if not path.is_symlink()}
+    assert there <= set(synced)
+    assert_same(place.source, place.copy)
+
+
+def test_a_file_system_that_has_failed_to_write_is_an_error(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place.source / "file").write_text("file")
+
+    def fail(_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(durable, "syncs_all_at_once", lambda _fd: True)
+    monkeypatch.setattr(durable, "sync_all", fail)
+    with pytest.raises(Incomplete, match=os.strerror(errno.EIO)):
+        place.put()
+    assert list(place.copy.iterdir()) == []
+
+
 # --- kill -9 ---------------------------------------------------------------------------------
 
 COPY = """
@@ -418,12 +480,16 @@ def test_kill_9_at_any_point_leaves_nothing_that_is_not_whole(place: Place) -> N
     assert killed >= 20, longest
 
 
-def test_a_worker_that_is_killed_is_an_error_and_the_same_call_goes_on(place: Place) -> None:
+def test_a_worker_that_is_killed_is_an_error_and_the_same_call_goes_on(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "BATCH_FILES", 50)
     for number in range(600):
         (place.source / f"{number:03d}").write_bytes(os.urandom(50_000))
 
-    def kill(_tally: engine.Tally) -> None:
-        multiprocessing.active_children()[0].kill()
+    def kill(tally: engine.Tally) -> None:
+        if tally.copied:
+            multiprocessing.active_children()[0].kill()
 
     with pytest.raises(Incomplete, match="worker"):
         engine.copy_tree(place.source, place.copy, place.record, jobs=2, on_progress=kill)
@@ -441,8 +507,8 @@ def test_a_source_that_changes_once_is_read_again(place: Place, monkeypatch: pyt
     (place.source / "file").write_bytes(b"a" * 3_000_000)
     plain_copy, reads = contents.copy, []
 
-    def copy(source: int, target: int, size: int, extents: Any) -> str | None:
-        found = plain_copy(source, target, size, extents)
+    def copy(source: int, target: int, size: int, extents: Any, on_bytes: Any) -> str | None:
+        found = plain_copy(source, target, size, extents, on_bytes)
         if not reads:
             (place.source / "file").write_bytes(b"bb")
         reads.append(size)
@@ -669,3 +735,24 @@ def test_a_directory_that_is_now_a_link_is_left_alone(place: Place, tmp_path: Pa
     tally = engine.restore(place.record, place.copy, place.source)
     assert [path for path, _ in tally.named] == [b"d/file"]
     assert list(elsewhere.iterdir()) == []
+
+
+def test_other_contents_with_the_same_size_and_time_are_copied_again(place: Place) -> None:
+    file = place.source / "file"
+    file.write_text("old")
+    place.put()
+    info = file.stat()
+    file.write_text("new")
+    os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert place.put().copied == 1
+    assert (place.copy / "file").read_text() == "new"
+
+
+def test_a_file_with_other_attributes_only_is_read_and_not_copied_again(place: Place) -> None:
+    file = place.source / "file"
+    file.write_text("old")
+    place.put()
+    file.chmod(0o640)
+    tally = place.put()
+    assert (tally.copied, tally.reused) == (0, 1)
+    assert_same(place.source, place.copy)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gears.cli import main
-from gears.cli.data import as_lines, quota_lines, row, size
+from gears.cli.data.places import as_lines, quota_lines, row, size
 from gears.data import places
 from gears.data.places import FoundPlace, Quota, find_places, plan_trials
 from gears.sites import load
@@ -23,6 +23,7 @@ from gears.sites.profile import Place, Site, Transfer
 from gears.system import commands
 from gears.system.host import Host
 from tests.conftest import skip_or_fail
+from tests.standins import install_hsi
 from tests.wheelhouse import SYSTEM_PYTHON
 
 HOST = Host("login1", ("login1", "login1.example.org"), "alice", "/home/alice")
@@ -234,28 +235,54 @@ def test_a_program_that_prints_without_end_is_killed() -> None:
 # --- what is no directory --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "path", "programs", "to_list"),
-    [
-        ("hpss", "/home/{user}", ("hsi", "htar"), "hsi ls /home/alice"),
-        ("globus", "6b7-x:/~/a", ("globus",), "globus ls '6b7-x:/~/a'"),
-        ("rclone", "cloud:bucket/{project}", ("rclone",), "rclone lsf cloud:bucket/abc"),
-    ],
-)
-def test_of_other_kinds_the_programs_are_looked_for(
-    kind: Any, path: str, programs: tuple[str, ...], to_list: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    asked = site("abc", archive=Place(path, kind=kind))
-    absent = find_places(asked, HOST)[1]
-    assert (absent.reachable, absent.reason) == (False, f"{' and '.join(programs)} not found on this host")
-    assert absent.next == places.TO_INSTALL[kind]
-    for name in programs:
-        (tmp_path / name).touch(0o755)
-    there = find_places(asked, HOST)[1]
-    assert (there.reachable, there.writable) == (None, None)
-    assert there.reason == f"not tried; {' and '.join(programs)} found on this host"
-    assert there.next == to_list
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A PATH with the system's programs and what a test puts in front."""
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("RCLONE_CONFIG", "/dev/null")
+    (tmp_path / "bin").mkdir()
+    return tmp_path / "bin"
+
+
+def found_archive(kind: Any, path: str) -> tuple[bool | None, bool | None, str, str]:
+    place = find_places(site("abc", archive=Place(path, kind=kind)), HOST)[1]
+    return place.reachable, place.writable, place.reason, place.next
+
+
+def test_an_archive_without_its_program(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(programs))
+    for kind, program in (("hpss", "hsi"), ("rclone", "rclone")):
+        found = found_archive(kind, "/x")
+        assert found == (False, None, f"{program} not found on this host", places.TO_INSTALL[kind])
+
+
+def test_a_remote_of_rclone_is_listed(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (programs / "rclone").symlink_to(Path(sys.executable).parent / "rclone")
+    monkeypatch.setenv("RCLONE_CONFIG_CLOUD_TYPE", "alias")
+    monkeypatch.setenv("RCLONE_CONFIG_CLOUD_REMOTE", str(tmp_path))
+    (tmp_path / "abc").mkdir()
+    assert found_archive("rclone", "cloud:{project}") == (True, None, "listed; writing was not tried", "")
+    assert found_archive("rclone", "cloud:none")[:3] == (True, None, "answers; this directory does not exist yet")
+    reachable, _, reason, to_try = found_archive("rclone", "unknown:x")
+    assert (reachable, to_try) == (False, "rclone lsf --max-depth 1 unknown:x")
+    assert "didn't find section in config file" in reason
+
+
+def test_an_archive_in_hpss_is_listed(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the stand-in of `standins/hpss.py`."""
+    (tmp_path / "home/alice").mkdir(parents=True)
+    install_hsi(programs, root=str(tmp_path))
+    assert found_archive("hpss", "/home/{user}") == (True, None, "listed; writing was not tried", "")
+    words = ["*** HSI: (KEYTAB auth method) - keytab file missing", "Error - authentication/initialization failed"]
+    (programs / "faults.json").write_text(json.dumps({"code": 77, "words": words}))
+    assert found_archive("hpss", "/home/{user}") == (False, None, words[-1], "hsi ls /home/alice")
+    (programs / "faults.json").write_text(json.dumps({"hangs": ["ls"]}))
+    monkeypatch.setattr(places, "TIMEOUT_S", 1.0)
+    assert found_archive("hpss", "/home/{user}") == (False, None, "no answer within 1 s", "hsi ls /home/alice")
+
+
+def test_a_collection_of_globus_is_not_tried(programs: Path) -> None:
+    assert found_archive("globus", "6b7-x:/~/a") == (None, None, "not tried", "globus ls '6b7-x:/~/a'")
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -371,8 +371,15 @@ def test_every_package_is_named_with_a_file_to_read_first() -> None:
     for package, first in rows.items():
         assert (ROOT / package / first).is_file(), f"{package}{first}"
     modules = {f"{file.parent.relative_to(ROOT)}/" for file in (ROOT / "gears").rglob("*.py")}
-    assert modules - set(rows) == {"gears/", "gears/laptop/", "gears/dask/anywhere/", "gears/jobs/"}
-    assert len([package for package in rows if package.count("/") == 2]) <= 12
+    assert modules - set(rows) == {
+        "gears/",
+        "gears/cli/data/",
+        "gears/cli/workspace/",
+        "gears/laptop/",
+        "gears/dask/anywhere/",
+        "gears/jobs/",
+    }
+    assert len([package for package in rows if package.count("/") == 2]) <= 13
 
 
 def test_it_fits_two_screens() -> None:

@@ -14,20 +14,19 @@ from gears.envs.registry import Environment
 from gears.envs.saved_spec import load_spec, save_spec
 from gears.envs.spec import Spec
 from gears.envs.tools import Order, Tool
-from gears.system.processes import Process
 from gears.system.records import as_values
 
 GOLDEN = Path(__file__).parent / "golden"
 PREFIX = Path("/home/alice/gears/run/envs/linux-x86_64/built/climate")
 CLIMATE = Environment(
-    "climate",
-    PREFIX,
-    "uv",
-    "/home/alice/.local/bin/uv",
-    "/home/alice/requirements.txt",
-    "2026-11-27T02:19:37Z",
+    name="climate",
+    prefix=PREFIX,
+    tool="uv",
+    program="/home/alice/.local/bin/uv",
+    source="/home/alice/requirements.txt",
+    created="2026-11-27T02:19:37Z",
     state="making",
-    maker=Process("login1", 31, "1919401"),
+    maker="login1 31 1919401",
 )
 
 
@@ -56,7 +55,7 @@ def test_an_environment_of_another_version_is_read(where: Place) -> None:
     registry.save(where, CLIMATE)
     rewrite(where.record("climate"), maker=None, source=None, state=7, later="new")
     assert registry.load(where, "climate") == Environment(
-        "climate", PREFIX, "uv", CLIMATE.program, created=CLIMATE.created
+        name="climate", prefix=PREFIX, tool="uv", program=CLIMATE.program, created=CLIMATE.created
     )
 
 

@@ -49,7 +49,7 @@ def copy(here: Path, there: Path) -> None:
 
 
 def made_by_venv(report: Report) -> Environment:
-    return Environment("e", Path(report.prefix), "venv")
+    return Environment(name="e", prefix=Path(report.prefix), tool="venv")
 
 
 def mend(report: Report, pristine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_conda_records(tmp_path: Path) -> None:
     report = verify(prefix, hashes=True)
     assert {fault.what for fault in report.broken[0].faults} == {"missing", "hash"}
     assert [(absent.name, absent.needed_by) for absent in report.absent] == [("quartz", "silt")]
-    repair = plan_repair(report, Environment("e", prefix, "micromamba", "/opt/micromamba"))
+    repair = plan_repair(report, Environment(name="e", prefix=prefix, tool="micromamba", program="/opt/micromamba"))
     install = ["/opt/micromamba", "install", "-p", str(prefix)]
     assert repair == [[*install, "--force-reinstall", "silt=2.0"], [*install, "quartz"]]
 

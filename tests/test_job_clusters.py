@@ -218,6 +218,9 @@ def test_workers_that_a_killed_owner_left_there_are_cancelled(clusters: Centre) 
     directory = f"{home()}/run/quick/dask"
     owner = json.loads(clusters.login1.path(f"{directory}/cluster.json").read_text())["pid"]
     loop = clusters.login1.path(f"{directory}/loop").read_text().split()[1]
+    # A worker ends by itself soon after its scheduler is gone: hold them, so that both are left to cancel.
+    workers = [process.pid for process in clusters.c2.processes("alice") if "dask_worker" in " ".join(process.argv)]
+    clusters.c2.kill(*workers, signal="STOP", check=True)
     clusters.login1.run(["kill", "-KILL", loop, str(owner)], check=True)
     assert len(jobs(clusters, "other")) == 2
     assert "cancelling 2 jobs" in dask(clusters.login1, "down quick").stderr

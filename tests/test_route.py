@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gears.errors import NothingRunning
+from gears.sites.context import load_context, load_record, save_context
 from gears.sites.load import load_site, to_json
 from gears.sites.paths import RunDir
 from gears.sites.profile import Front, Lab, Site
 from gears.sites.route import Route, plan_route
-from gears.sites.route_record import load_route, load_route_record, save_route
 from gears.system import host as host_module
 from gears.system.host import Host, _Found, _is_ours, is_this_host, this_host
 
@@ -163,12 +163,12 @@ def test_a_loop_of_an_earlier_version_finds_its_route(tmp_path: Path) -> None:
     paths = RunDir(tmp_path, "andes", tmp_path)
     paths.here.mkdir()
     paths.route.write_text(json.dumps({**ROUTE, "site": to_json(site)}))
-    context = load_route(paths.here)
+    context = load_context(paths.here)
     found = context.paths
     assert context.route == Route(site, "relay", "front", "hub4", front="hub.ccs.ornl.gov", lab="andes")
     assert found == RunDir(Path(ROUTE["home"]), "andes", Path(ROUTE["local"]))
     paths.route.unlink()
-    save_route(replace(context.route, job=True), replace(paths, home=found.home))
+    save_context(replace(context, route=replace(context.route, job=True), paths=replace(paths, home=found.home)))
     saved = json.loads(paths.route.read_text())
     assert list(saved) == [*ROUTE, "site"]
     assert saved == {**ROUTE, "site": to_json(site), "job": True, "local": str(tmp_path)}
@@ -179,6 +179,6 @@ def test_half_a_route_is_none(text: str, tmp_path: Path) -> None:
     paths = RunDir(tmp_path, "andes", tmp_path)
     paths.here.mkdir()
     paths.route.write_text(text)
-    assert load_route_record(paths) is None
+    assert load_record(paths) is None
     with pytest.raises(NothingRunning):
-        load_route(paths.here)
+        load_context(paths.here)

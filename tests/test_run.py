@@ -3,29 +3,18 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
 
 import pexpect
 import pytest
 
 from tests.centre import Centre, Host
 from tests.helpers import gears, home, wait_until
-from tests.test_shell import CENTRE, busy
+from tests.test_shell import CENTRE, hosts
 
-__all__ = ["CENTRE"]
+__all__ = ["CENTRE", "hosts"]
 
 WAITS = "import sys; print('begun', flush=True); input(); print('gone on'); sys.exit(7)"
 """Until somebody types a line."""
-
-
-@pytest.fixture
-def hosts(centre: Centre) -> Iterator[Centre]:
-    yield centre
-    for host in (centre.login1, centre.login2):
-        host.run("tmux -L gears kill-server")
-        wait_until(lambda host=host: not busy(host), 10, f"all has ended on {host.name}")
-    centre.login1.run("rm -rf ~/gears/run/andes ~/gears/run/matagorda")
-    centre.order("andes", ("login1", "login2"))
 
 
 def command(*argv: str, site: str = "matagorda") -> list[str]:
@@ -152,7 +141,12 @@ def test_a_run_whose_host_lost_its_power(hosts: Centre) -> None:
 def test_files_are_hers_alone(hosts: Centre) -> None:
     hosts.login1.run(["sh", "-c", 'umask 0; exec "$@"', "sh", *command("true")], check=True)
     listed = hosts.login1.run("find ~/gears/run/matagorda -printf '%y %m %P\n'", check=True).stdout.splitlines()
-    runs = {"d 700 ", "d 700 runs", *(f"f 600 runs/1.{what}" for what in ("end", "json", "out", "pid", "sh"))}
+    runs = {
+        "d 700 ",
+        "d 700 runs",
+        "f 600 places.json",
+        *(f"f 600 runs/1.{what}" for what in ("end", "json", "out", "pid", "sh")),
+    }
     assert runs == {line for line in listed if " dask" not in line}
     assert {line.partition(" dask")[0] for line in listed if " dask" in line} <= {"d 700", "f 600", "l 777"}
 

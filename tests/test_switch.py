@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from gears.lab.status.model import Page, State
-from gears.lab.supervisor.page_server import WaitingServer
+from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.system.files import ensure_link, switch
 from gears.system.unix_http import UnixConnection
 from tests.centre import Centre, Host

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gears.cli.registry import COMMANDS
 from gears.envs import registry
 from gears.envs.archive import directory, remove_pack, state
 from gears.envs.paths import Place, place
-from gears.envs.registry import Environment, EnvironmentRecord
+from gears.envs.registry import Environment
 from gears.errors import GearsError
 from gears.system import files
 from gears.system.installation import gears_home
@@ -190,7 +190,7 @@ def _how_to_unpack(environment: Environment, archive: Path, *, for_jobs: bool) -
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row(EnvironmentRecord):
+class Row(Environment):
     """What `list` and `show` print of an environment, and `--json` has: its record, with its condition now.
 
     `state`, `reason`, `next`: see `registry.Condition`. `kernel`: JupyterLab offers it. `pack`: see `archive.state`.
@@ -206,7 +206,7 @@ def _row(environment: Environment, where: Place) -> Row:
     condition = registry.condition(environment)
     current = replace(environment, state=condition.state)
     return Row(
-        **as_values(registry.to_record(current)),
+        **{field.name: getattr(current, field.name) for field in fields(current)},
         reason=condition.reason,
         next=condition.next,
         kernel=condition.state == "ready" and where.kernelspec(environment.name).exists(),

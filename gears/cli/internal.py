@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from gears.cli.console import say
-from gears.cli.options import Commands, add_internal
+from gears.cli.options import Commands, add_internal, with_lab_options
 
 
 def add(commands: Commands) -> None:
@@ -36,9 +36,9 @@ def do_turn(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from gears.lab.supervisor import step
-    from gears.sites.route_record import load_route
+    from gears.sites.context import load_context
 
-    context = load_route(Path(args.here))
+    context = load_context(Path(args.here))
     step.check_loop(context.paths, args.loop)
     print(step.next_turn(context, args.what, args.word))
     return 0
@@ -50,14 +50,12 @@ def do_serve(args: argparse.Namespace) -> int:
 
     from gears.lab import serve
     from gears.sites.load import load_site
-    from gears.sites.locate import with_directory, with_env
     from gears.ssh import remote_gears
 
     site = remote_gears.decode_profile(args.profile) if args.profile else load_site(args.site)
-    site = with_directory(site, args.dir) if args.dir else site
+    site = with_lab_options(site, args)
     if args.stop:
         return serve.serve_stop(site, Path(args.local), say=say)
-    site = with_env(site, args.env) if args.env else site
     given = {"--local": args.local, "--dir": args.dir, "--env": args.env, "--profile": args.profile}
     again = ["_serve", args.site, *(word for option, value in given.items() if value for word in (option, value))]
     return serve.serve(site, Path(args.local), again, requested=args.asked, job=args.job)

@@ -59,7 +59,7 @@ def do_lab(args: argparse.Namespace) -> int:
 
 
 def _say_script(args: argparse.Namespace, route: Route) -> None:
-    from gears.sites.locate import find_paths
+    from gears.sites.directories import find_paths
 
     paths = find_paths(route) if args.verbose else None
     if paths and paths.job_script.exists():
@@ -67,8 +67,7 @@ def _say_script(args: argparse.Namespace, route: Route) -> None:
 
 
 def _how_to_reach(route: Route, status: Status) -> str:
-    from gears.lab.address import with_token
-    from gears.lab.status.status import lab_notes
+    from gears.lab.status.status import lab_notes, with_token
 
     site, lab = route.site.name, status.lab
     host = lab.host if lab else status.hops[-1].target if status.hops else route.here

@@ -11,6 +11,7 @@ from gears.errors import UsageError
 from gears.sites import validators
 
 if TYPE_CHECKING:
+    from gears.sites.profile import Site
     from gears.sites.route import Route
 
 
@@ -92,42 +93,54 @@ def site_name(args: argparse.Namespace) -> str:
 
 
 def lab_route(args: argparse.Namespace) -> Route:
-    """Find the site's route, with the options of the command line applied."""
-    from gears.sites.locate import locate
+    """Find the site's route, with the options of the command line applied. Raises what `locate` raises."""
+    from dataclasses import replace
 
-    route = locate(site_name(args), directory=args.dir, env=args.env)
+    from gears.sites.load import load_site
+    from gears.sites.locate import route_of
+
+    name = site_name(args)
+    check_job_options(args, name)
+    site = with_lab_options(load_site(name), args)
     if args.job:
-        return _as_job(route, args)
-    check_job_options(args, route.site.name)
-    return route
+        from gears.lab.job.options import OPTIONS, with_request
+
+        site = with_request(site, {key: getattr(args, key) for key in OPTIONS})
+    return replace(route_of(site), job=args.job)
+
+
+def with_lab_options(site: Site, args: argparse.Namespace) -> Site:
+    """Return the site with --dir and --env in place of its own. Raises UsageError for an invalid path or name."""
+    from dataclasses import replace
+
+    try:
+        if args.dir:
+            site = replace(site, lab=replace(site.lab, directory=validators.path(args.dir)))
+    except ValueError as exc:
+        raise UsageError(f"--dir {args.dir}: {exc}", next=f"gears lab {site.name} --dir ~/…") from exc
+    try:
+        if args.env:
+            site = replace(site, envs=replace(site.envs, default=validators.setting_name(args.env)))
+    except ValueError as exc:
+        raise UsageError(f"--env {args.env}: {exc}", next="gears env list") from exc
+    return site
 
 
 def check_job_options(args: argparse.Namespace, site: str) -> None:
     """Raise UsageError for a job option without --job."""
-    unused = [option for key, option in _job_options().items() if getattr(args, key) is not None]
+    from gears.lab.job.options import OPTIONS
+
+    unused = [option for key, option in OPTIONS.items() if getattr(args, key) is not None]
     if unused and not args.job:
         raise UsageError(f"{unused[0]} requires --job", next=f"gears lab {site} --job {unused[0]} …")
 
 
-def _as_job(route: Route, args: argparse.Namespace) -> Route:
-    from dataclasses import replace
-
-    from gears.lab.job.options import with_request
-
-    request = {key: getattr(args, key) for key in _job_options()}
-    return replace(route, site=with_request(route.site, request), job=True)
-
-
-def _job_options() -> dict[str, str]:
-    from gears.lab.job.options import OPTIONS
-
-    return OPTIONS
-
-
 def lab_options(args: argparse.Namespace) -> list[str]:
     """Return the options of the lab as given, for gears on another host."""
+    from gears.lab.job.options import OPTIONS
+
     words = ["--job"] if args.job else []
-    for key, option in {"dir": "--dir", "env": "--env", **_job_options()}.items():
+    for key, option in {"dir": "--dir", "env": "--env", **OPTIONS}.items():
         values = getattr(args, key)
         for value in values if isinstance(values, list) else [values]:
             words += [] if value is None else [f"{option}={value}" if option.startswith("--") else f"{option}{value}"]

@@ -26,7 +26,8 @@ COMMANDS = {
     "dask": ("dask", "manage a Dask cluster that all your notebooks share"),
     "env": ("env", "manage environments; each is a kernel in JupyterLab"),
     "kernel": ("env", "manage the kernels that JupyterLab offers"),
-    "data": ("data", "show the places for data: reachable from here, room left, purge"),
+    "data": ("data", "move data between the places of a site, and prove that it arrived"),
+    "workspace": ("workspace", "keep code, notebooks, jobs and data of a team in one git repository"),
     "_turn": ("internal", ""),
     "_serve": ("internal", ""),
     "_examine": ("internal", ""),
@@ -34,6 +35,7 @@ COMMANDS = {
     "_shell": ("shell", ""),
     "_run": ("run", ""),
     "_dask": ("dask", ""),
+    "_data": ("data", ""),
 }
 """Command → module in this package, and what `gears --help` says of it. Commands that begin with _ are internal."""
 

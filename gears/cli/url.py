@@ -15,8 +15,7 @@ def add(commands: Commands) -> None:
 
 def do_url(args: argparse.Namespace) -> int:
     """Print the address to open, with its token. Raises NothingRunning where the site is not up."""
-    from gears.lab.address import with_token
-    from gears.lab.status.status import look
+    from gears.lab.status.status import look, with_token
     from gears.sites.locate import locate
 
     name = site_name(args)

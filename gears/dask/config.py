@@ -40,24 +40,34 @@ LINK = "/proxy/{port}/status"
 def plan_config(site: Site, paths: RunDir, *, user: str) -> Config:
     """Return Dask's configuration for a site. `user`: the account, in paths. Raises ProfileError."""
     settings = read_settings(site)
-    config: Config = {
-        "gears": _limits(site, settings),
-        "distributed": _distributed(paths),
-        "labextension": _labextension(site, settings),
-    }
-    if scratch := _scratch(site, user):
+    config: Config = {"gears": _limits(site, settings), "distributed": _distributed(paths)}
+    if scratch := _scratch(site, settings, user):
         config["temporary-directory"] = scratch
     if site.scheduler:
         config["jobqueue"] = {site.scheduler.kind: plan_jobqueue(site.scheduler, settings, paths)}
+    config["labextension"] = _labextension(site, settings)
     return config
 
 
-def _scratch(site: Site, user: str) -> str:
-    """Return the directory of the place `scratch`; empty if there is none, or it needs a project that is not set."""
+def _scratch(site: Site, settings: Settings, user: str) -> str:
+    """Return the directory of the place `scratch`, to which workers spill.
+
+    Empty if there is none, if it needs a project that is not set, if it is purged within the life of a job, or if the
+    profile names another directory.
+    """
     place = site.filesystem.get("scratch")
-    if place is None or place.kind != "posix":
+    if place is None or place.kind != "posix" or "local-directory" in settings.jobqueue:
+        return ""
+    if place.purge_days and place.purge_days * 86_400 <= _job_s(site, settings):
         return ""
     return place.filled(place.path, user=user, project=site.project)
+
+
+def _job_s(site: Site, settings: Settings) -> int:
+    """Return the walltime of a job of workers; 0 without a batch system."""
+    if site.scheduler is None:
+        return 0
+    return walltime_s(str(settings.jobqueue.get("walltime", "")), validators.walltime_s(site.scheduler.walltime))
 
 
 def plan_tls(paths: RunDir) -> Config:

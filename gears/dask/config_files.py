@@ -13,14 +13,18 @@ from pathlib import Path
 
 from gears.dask.certificate import ensure_certificate
 from gears.dask.config import plan_config, render_yaml
+from gears.sites.known_places import plan_places
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
-from gears.system import files
+from gears.system import commands, files
 from gears.system.host import this_host
 
 OURS = "00-gears.yaml"
 KINDS = (".yaml", ".yml", ".json")
 """The files that Dask reads in a directory, in the order of their names (dask.config.collect_yaml)."""
+
+ANSWERS_S = 3.0
+"""A file system whose server is down must not hold up a start."""
 
 COMMENT = """\
 gears: Dask's settings for the site {site}, from its profile. Rewritten at each start of a lab or a cluster.
@@ -28,19 +32,35 @@ Settings in ~/.config/dask override it."""
 
 
 def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.environ) -> None:
-    """Create or update the directory of DASK_CONFIG. Raises ProfileError, UnsafePath. Safe to repeat."""
-    text = render_yaml(plan_config(site, paths, user=this_host().user), COMMENT.format(site=site.name))
+    """Create or update the directory of DASK_CONFIG, and the file with the places. Safe to repeat.
+
+    Raises ProfileError, UnsafePath.
+    """
+    host = this_host()
+    config = plan_config(site, paths, user=host.user)
+    wanted = dict(user_files(paths, environ))
+    if "temporary-directory" in config and not _is_writable(config["temporary-directory"]):
+        del config["temporary-directory"]  # a worker would end with an error; without it, it spills to the node's disk
+    text = render_yaml(config, COMMENT.format(site=site.name))
     for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
         files.ensure_private(directory)
     ensure_certificate(paths)
+    places = plan_places(site, host)
+    if files.read_record(paths.places) != places:
+        files.write_record(paths.places, places)
     if files.read_text(paths.dask_config / OURS) != text:
         files.write_private(paths.dask_config / OURS, text)
-    wanted = dict(user_files(paths, environ))
     for link in paths.dask_config.glob("[56]0-*"):
         if link not in wanted:
             link.unlink(missing_ok=True)
     for link, target in wanted.items():
         files.ensure_link(link, target)
+
+
+def _is_writable(directory: str) -> bool:
+    """Tell whether it is a directory that can be written from this host, within ANSWERS_S."""
+    [ran] = commands.run_each([("test", "-d", directory, "-a", "-w", directory)], timeout_s=ANSWERS_S)
+    return ran.status == 0
 
 
 def user_files(paths: RunDir, environ: Mapping[str, str]) -> Iterator[tuple[Path, Path]]:

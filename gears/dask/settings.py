@@ -117,9 +117,9 @@ OURS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "maximum_jobs": ("maximum_jobs", _COUNT),
     "minimum": ("minimum", validators.number(0, 100_000)),
     "maximum": ("maximum", _COUNT),
+    "share": ("share", fraction),
     "idle_timeout": ("idle_timeout_s", lambda value: None if value == "" else seconds(value)),
     "idle_worker": ("idle_worker_s", seconds),
-    "share": ("share", fraction),
     "scheduler_port": ("scheduler_port", validators.port),
     "dashboard_port": ("dashboard_port", validators.port),
 }

@@ -1,5 +1,7 @@
-"""Data: the places of a site, tried from this host; and copies of directory trees that are proven.
+"""Data: the places of a site, and what is moved between them and proven.
 
-`places` has the first. `engine.copy_tree` makes a copy and its manifest, `verification.verify` reads a copy again and
-compares it with the manifest, `engine.restore` brings back what a directory has lost; no command uses these yet.
+`places` tries places. A transfer is planned (`planning`), recorded (`records`) and started where it belongs
+(`dispatch`), as a batch job (`batch`) or in tmux. There `execution` carries it out by its method (`methods`): as a tree
+(`copying`, `engine`) or as `bundles`. `following` concludes what has become of it. `due` and `restoring` look at what a
+purge takes.
 """

@@ -17,14 +17,34 @@ from functools import partial
 
 from gears.data.entries import Entry, Extents, Type, Xattrs, type_of
 
-KEPT = ("system.posix_acl_access", "system.posix_acl_default", "security.capability")
+DEFAULT_ACL = "system.posix_acl_default"
+ACLS = ("system.posix_acl_access", DEFAULT_ACL)
+KEPT = (*ACLS, "security.capability")
 UNSUPPORTED = (errno.ENOTSUP, errno.ENOSYS)
 MOST_EXTENTS = 4096
 """Limit of the extents that a manifest lists for a file; the last one then goes to the end of the data."""
 
 
-def plan_entry(path: bytes, info: os.stat_result) -> Entry:
-    """Return what stat(2) says of a file as its entry."""
+SETTLED_NS = 2 * 10**9
+"""A ctime that is younger than this when a file is read does not rule out a later change of the same time."""
+
+
+def settled(info: os.stat_result) -> int | None:
+    """Return the ctime of a file that was read since, if no later change can have the same."""
+    return info.st_ctime_ns if time.time_ns() - info.st_ctime_ns > SETTLED_NS else None
+
+
+def plan_entry(  # noqa: PLR0913
+    path: bytes,
+    info: os.stat_result,
+    *,
+    extents: Extents | None = None,
+    xattrs: Xattrs = (),
+    sha256: str | None = None,
+    ctime_ns: int | None = None,
+    problem: str | None = None,
+) -> Entry:
+    """Return what stat(2) says of a file as its entry, with what else is known of it."""
     kind = type_of(info.st_mode)
     return Entry(
         path=path,
@@ -33,6 +53,11 @@ def plan_entry(path: bytes, info: os.stat_result) -> Entry:
         mode=stat.S_IMODE(info.st_mode),
         group=group_name(info.st_gid),
         mtime_ns=info.st_mtime_ns,
+        extents=extents,
+        xattrs=xattrs,
+        sha256=sha256,
+        ctime_ns=ctime_ns,
+        problem=problem,
     )
 
 
@@ -60,7 +85,9 @@ def group_number(name: str) -> int | None:
 def read_xattrs(file: int | str) -> Xattrs:
     """Read the attributes that are kept, in order; none where the file system has none. Raises OSError."""
     try:
-        names = sorted(name for name in os.listxattr(file) if _is_kept(name))
+        if not (names := os.listxattr(file)):
+            return ()
+        names = sorted(name for name in names if _is_kept(name))
         return tuple((name, os.getxattr(file, name)) for name in names)
     except OSError as exc:
         if exc.errno in UNSUPPORTED:
@@ -79,22 +106,44 @@ def _apply_xattrs(fd: int, wanted: Xattrs) -> list[str]:
         if not _succeeds(partial(os.removexattr, fd, name)):
             lost.append(name)
     for name, value in wanted:
-        if present.get(name) != value and not _succeeds(partial(os.setxattr, fd, name, value)):
+        if present.get(name) != value and not _set_xattr(fd, name, value):
             lost.append(name)
     return lost
+
+
+def _set_xattr(fd: int, name: str, value: bytes) -> bool:
+    """Set an attribute. False if it is refused, also for its size: ext4 then says that there is no space (xattr(7))."""
+    try:
+        return _succeeds(partial(os.setxattr, fd, name, value))
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC and os.fstatvfs(fd).f_bavail:
+            return False
+        raise
+
+
+def has_default_acl(directory: int) -> bool:
+    """Return whether new files in an open directory get an ACL from it. Raises OSError."""
+    try:
+        return bool(os.getxattr(directory, DEFAULT_ACL))
+    except OSError as exc:
+        if exc.errno in (*UNSUPPORTED, errno.ENODATA):
+            return False
+        raise
 
 
 # --- application -----------------------------------------------------------------------------
 
 
-def apply(fd: int, entry: Entry) -> list[str]:
+def apply(fd: int, entry: Entry, *, plain: bool = False) -> list[str]:
     """Give the open file or directory what `entry` has: its atime is now. Returns what was not permitted.
+
+    `plain`: neither the file nor the entry has extended attributes, which are then not listed.
 
     The set-user-ID bit is never set, since the copy may have another owner; the set-group-ID bit of a file only with
     the entry's group. The mode comes after the group and the ACL, which change it.
     """
     lost = [] if _apply_group(fd, entry.group) else ["group"]
-    lost += _apply_xattrs(fd, entry.xattrs)
+    lost += [] if plain else _apply_xattrs(fd, entry.xattrs)
     mode = entry.mode & ~(stat.S_ISUID | (stat.S_ISGID if lost[:1] == ["group"] and entry.type is Type.FILE else 0))
     _succeeds(partial(os.chmod, fd, mode))
     _succeeds(partial(os.utime, fd, ns=(time.time_ns(), entry.mtime_ns)))

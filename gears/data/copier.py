@@ -2,7 +2,8 @@
 
 A file is written under a temporary name in its directory, with its contents and all that belongs to it, and synced;
 then it is renamed. So what has a final name is whole, whenever the process or the host ends. The files of a batch are
-synced together: one fsync(2) after each file took three times as long.
+synced together (`durable`). Their directories are not: a rename that the disk has not seen is found to be missing by
+the next run, and a run syncs all directories before it seals its manifest.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from gears.data import attributes, contents
+from gears.data import attributes, checksums, contents, durable
 from gears.data.entries import Entry, Type, to_line
+from gears.data.pulse import Pulse, StopRequested
+from gears.data.sharing import Rule
 from gears.data.tally import Tally
 from gears.data.tree import Tree, split
 
@@ -23,12 +28,15 @@ READS = 4
 """How often a file is read that changes meanwhile: once, and three times again."""
 SAME_TIME_NS = 2 * 10**9
 """Some file systems round times to 2 s."""
+COUNTED_BYTES = 1 << 20
+"""After how many bytes they are counted for the other processes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An entry to copy. `known`: as an earlier run has recorded it; `others`: how many other
-    names will be linked to it."""
+class Item(NamedTuple):
+    """An entry to copy. A tuple, since these are pickled by the million.
+
+    `known`: as an earlier run has recorded it; `others`: how many other names will be linked to it.
+    """
 
     entry: Entry
     known: Entry | None = None
@@ -40,18 +48,20 @@ class Done:
     """The result for a batch, in its order.
 
     `results`: lines of the manifest; an entry where a hard link has still to be made. `shared`: entries by path that
-    these need, and how many need it. `stopped`: why the rest was not begun: the target has no room, or fails.
+    these need, and how many need it. `checksums`: lines of SHA256SUMS. `stopped`: why the rest was not begun: the
+    target has no room, or fails, or the run has to stop.
     """
 
     results: list[bytes | Entry] = field(default_factory=list)
     shared: dict[bytes, tuple[Entry, int]] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    checksums: bytes = b""
     stopped: str | None = None
 
 
 @dataclass(slots=True)
 class _Part:
-    """A copy under its temporary name. `fd`: None for a symbolic link."""
+    """A copy under its temporary name. `fd`: None if it need not be open to be synced."""
 
     entry: Entry
     name: bytes
@@ -62,33 +72,79 @@ class _Part:
 class Copier:
     """Copies from one tree to another. With `restoring` the entries say what the contents have to be.
 
-    Otherwise the source says it, and what has the same name in the target is replaced.
+    Otherwise the source says it, and what has the same name in the target is replaced. `rule`: of a shared target.
+    `pulse`: counts the bytes. `tick` is called after each buffer; it stays in this process.
     """
 
-    def __init__(self, source: Path, target: Path, *, restoring: bool = False) -> None:
-        self._source, self.target, self._restoring = Tree(source), Tree(target), restoring
+    def __init__(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        restoring: bool = False,
+        rule: Rule | None = None,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._source, self.target, self._restoring, self.rule = Tree(source), Tree(target), restoring, rule
+        self.pulse, self.tick, self._uncounted = pulse or Pulse(), _nothing, 0
         self._token, self._number = "", 0
+        self._root, self._at_once = -1, False
+        self._directory, self._has_acl = b"", False
+
+    def __reduce__(self) -> tuple[Callable[..., Copier], tuple[object, ...]]:
+        """Pickle without what is open in this process."""
+        return _again, (self._source.root, self.target.root, self._restoring, self.rule, self.pulse)
 
     def close(self) -> None:
         """Close the directories that are open. Idempotent."""
         self._source.close()
         self.target.close()
+        if self._root >= 0:
+            os.close(self._root)
+        self._root = -1
 
     def __call__(self, batch: list[Item]) -> Done:
         """Copy a batch. Problems of single files are in the result."""
         done, begun = Done(), list[Entry | _Part]()
+        self._open_root()  # before anything is written: else `durable.sync_all` would not see that it failed
         for item in batch:
             try:
                 begun.append(self._begin(item, done.tally))
+            except StopRequested:
+                done.stopped = "the run has to stop"
+                break
             except OSError as exc:
                 if contents.is_full(exc):
                     done.stopped = exc.strerror
                     break
                 begun.append(replace(item.entry, problem=exc.strerror or str(exc)))
+        self._tell()
         entries = self._finish(begun, done)
         for item, entry in zip(batch, entries, strict=False):
             self._record(item, entry, done)
+        done.checksums = checksums.to_lines(entries)
         return done
+
+    def _open_root(self) -> None:
+        if self._root < 0:
+            self._root = os.open(self.target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._at_once = durable.syncs_all_at_once(self._root)
+
+    def _look(self) -> None:
+        """Ask for the stop while a file is only read."""
+        self._count(0)
+
+    def _count(self, size: int) -> None:
+        """Count bytes that were moved. Raises StopRequested."""
+        self.tick()
+        self._uncounted += size
+        if self._uncounted >= COUNTED_BYTES:
+            self._tell()
+        self.pulse.require_going_on()
+
+    def _tell(self) -> None:
+        counted, self._uncounted = self._uncounted, 0
+        self.pulse.add(counted)
 
     def _record(self, item: Item, entry: Entry, done: Done) -> None:
         if item.others:
@@ -127,7 +183,7 @@ class Copier:
         at = self.target.directory(directory)
         os.symlink(target, part.name, dir_fd=at)
         try:
-            part.lost = attributes.apply_to_symlink(part.name, at, part.entry)
+            part.lost = attributes.apply_to_symlink(part.name, at, self._wanted(part.entry))
         except OSError:
             os.unlink(part.name, dir_fd=at)
             raise
@@ -137,16 +193,35 @@ class Copier:
         at, name = self.target.directory(split(entry.path)[0]), self.temporary_name()
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=at)
         try:
-            copied = self._restore_into(fd, entry) if self._restoring else self._copy_into(fd, entry)
-            contents.start_writing(fd)
-            part = _Part(copied, name, fd, attributes.apply(fd, copied))
+            part = self._fill(name, fd, entry, at)
         except BaseException:
             os.close(fd)
             os.unlink(name, dir_fd=at)
             raise
         tally.copied += 1
-        tally.copied_size += copied.size
+        tally.copied_size += part.entry.size
         return part
+
+    def _fill(self, name: bytes, fd: int, entry: Entry, at: int) -> _Part:
+        copied = self._restore_into(fd, entry) if self._restoring else self._copy_into(fd, entry)
+        wanted = self._wanted(copied)
+        plain = not wanted.xattrs and not self._inherits(split(entry.path)[0], at)
+        lost = attributes.apply(fd, wanted, plain=plain)
+        if self._at_once:
+            os.close(fd)
+            return _Part(copied, name, None, lost)
+        contents.start_writing(fd)
+        return _Part(copied, name, fd, lost)
+
+    def _wanted(self, entry: Entry) -> Entry:
+        """Return what the target is to have of an entry."""
+        return self.rule.applied(entry) if self.rule else entry
+
+    def _inherits(self, directory: bytes, fd: int) -> bool:
+        """Return whether new files in the directory get an ACL. Asked once for each directory in turn."""
+        if directory != self._directory:
+            self._directory, self._has_acl = directory, attributes.has_default_acl(fd)
+        return self._has_acl
 
     def _copy_into(self, fd: int, entry: Entry) -> Entry:
         """Copy a file and return what it was. Raises OSError, also for one that changes in each of READS reads."""
@@ -156,19 +231,21 @@ class Copier:
                 if not stat.S_ISREG(before.st_mode):
                     raise OSError("it was replaced while it was read")
                 extents = attributes.read_extents(source, before)
-                digest = contents.copy(source, fd, before.st_size, extents)
+                digest = contents.copy(source, fd, before.st_size, extents, self._count)
                 xattrs = attributes.read_xattrs(source)
                 after = os.fstat(source)
             if digest and _version(before) == _version(after):
-                copied = attributes.plan_entry(entry.path, after)
-                return replace(copied, extents=extents, xattrs=xattrs, sha256=digest)
+                changed = attributes.settled(after)
+                return attributes.plan_entry(
+                    entry.path, after, extents=extents, xattrs=xattrs, sha256=digest, ctime_ns=changed
+                )
             os.ftruncate(fd, 0)
         raise OSError(f"it changed in each of {READS} reads")
 
     def _restore_into(self, fd: int, entry: Entry) -> Entry:
         with self._source.opened(entry.path, keep_atime=not self._restoring) as source:
             info = os.fstat(source)
-            digest = contents.copy(source, fd, info.st_size, attributes.read_extents(source, info))
+            digest = contents.copy(source, fd, info.st_size, attributes.read_extents(source, info), self._count)
         if digest != entry.sha256:
             raise OSError("the copy has other contents than the manifest says")
         return entry
@@ -176,18 +253,23 @@ class Copier:
     def _reuse(self, entry: Entry, known: Entry, tally: Tally) -> Entry | None:
         """Return the entry of a file that an earlier run has copied, with what belongs to it as it is now.
 
-        None if the file in the source or in the target is another one by its size or time.
+        None if the file in the source or in the target is another one by its size or time. If the ctime in the source
+        is another too, or was not recorded, it is hashed: that finds contents with their old mtime.
         """
         if not known.held or not known.sha256 or (known.size, known.mtime_ns) != (entry.size, entry.mtime_ns):
             return None
         if (there := self._find_copy(known)) is None:
             return None
         with self._source.opened(entry.path, keep_atime=not self._restoring) as fd:
-            xattrs = attributes.read_xattrs(fd)
-        now = replace(entry, xattrs=xattrs, sha256=known.sha256, extents=known.extents)
-        if xattrs or known.xattrs or attributes.differences(now, there):
+            xattrs, info = attributes.read_xattrs(fd), os.fstat(fd)
+            if known.ctime_ns != info.st_ctime_ns and contents.sha256(fd, self._look) != known.sha256:
+                return None
+        changed = attributes.settled(info)
+        now = replace(entry, xattrs=xattrs, sha256=known.sha256, extents=known.extents, ctime_ns=changed)
+        wanted = self._wanted(now)
+        if xattrs or known.xattrs or attributes.differences(wanted, there):
             with self.target.opened(entry.path) as copy:
-                tally.lost.update(attributes.apply(copy, now))
+                tally.lost.update(attributes.apply(copy, wanted))
         tally.reused += 1
         return now
 
@@ -213,17 +295,20 @@ class Copier:
         """Sync and rename the parts, and return the entries, none if the target fails."""
         entries: list[Entry] = []
         try:
-            for one in begun:
-                if isinstance(one, _Part) and one.fd is not None:
-                    os.fsync(one.fd)
+            self._sync(begun)
             for one in begun:
                 entries.append(self._rename(one, done.tally) if isinstance(one, _Part) else one)
-            self._sync_directories(begun)
         except OSError as exc:
             done.stopped = done.stopped or exc.strerror or str(exc)
             entries = []
         self._discard(begun)
         return entries
+
+    def _sync(self, begun: list[Entry | _Part]) -> None:
+        parts = [one for one in begun if isinstance(one, _Part)]
+        if self._at_once and parts:
+            durable.sync_all(self._root)
+        durable.sync_each([part.fd for part in parts if part.fd is not None])
 
     def _rename(self, part: _Part, tally: Tally) -> Entry:
         try:
@@ -244,13 +329,6 @@ class Copier:
             raise FileExistsError("there is a new file of this name")
         os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
 
-    def _sync_directories(self, begun: list[Entry | _Part]) -> None:
-        """Sync the directories in which there is something new."""
-        paths = [one.entry.path for one in begun if isinstance(one, _Part)]
-        paths += [one.path for one in begun if isinstance(one, Entry) and one.type is Type.DIRECTORY and one.held]
-        for directory in dict.fromkeys(split(path)[0] for path in paths):
-            os.fsync(self.target.directory(directory))
-
     def _discard(self, begun: list[Entry | _Part]) -> None:
         """Close the parts, and remove those that did not get their final name."""
         for one in begun:
@@ -261,6 +339,13 @@ class Copier:
             if one.name:
                 with contextlib.suppress(OSError):
                     os.unlink(one.name, dir_fd=self.target.directory(split(one.entry.path)[0]))
+
+
+def _nothing() -> None: ...
+
+
+def _again(source: Path, target: Path, restoring: bool, rule: Rule | None, pulse: Pulse) -> Copier:
+    return Copier(source, target, restoring=restoring, rule=rule, pulse=pulse)
 
 
 def _version(info: os.stat_result) -> tuple[int, int, int]:

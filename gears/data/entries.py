@@ -20,7 +20,14 @@ Extents = tuple[tuple[int, int], ...]
 Xattrs = tuple[tuple[str, bytes], ...]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make a new encoder for each line
+_quote = json.encoder.encode_basestring_ascii
 _LEADS_OUT = re.compile(rb"\0|(^|/)\.{0,2}(/|\Z)")
+_TEXT, _NUMBER, _TIME = rb"[ !#-\[\]-~]", rb"(0|[1-9]\d*)", rb"(\d+\.\d{9})"
+_PLAIN = re.compile(  # most lines: JSON without escapes, and no rare value
+    rb'\{"path":"(%b+)","type":"(file|directory)",(?:"size":%b,)?' % (_TEXT, _NUMBER)
+    + rb'"mode":"([0-7]+)","group":"(%b*)","mtime":"%b"(?:,"ctime":"%b")?' % (_TEXT, _TIME, _TIME)
+    + rb'(?:,"sha256":"([0-9a-f]{64})")?(?:,"bundle":"(%b+)")?(?:,"offset":%b)?\}\n' % (_TEXT, _NUMBER)
+).fullmatch
 
 
 class Type(StrEnum):
@@ -62,6 +69,9 @@ class Entry:
     name, or its number if it has none. `target`: of a symbolic link. `same_as`: the first path, in the manifest's
     order, of the same file by a hard link. `extents`: offset and length of the data in a sparse file. `sha256`: of the
     contents, in hexadecimal. `problem`: why there is no copy.
+
+    `bundle`: the name of the bundle that has it, and `offset` where in it the contents begin, in bytes, those of a
+    sparse file one extent after the other. `ctime_ns`: the source's, if the file had not just been changed.
     """
 
     path: bytes
@@ -76,6 +86,16 @@ class Entry:
     xattrs: Xattrs = ()
     sha256: str | None = None
     problem: str | None = None
+    bundle: str | None = None
+    offset: int | None = None
+    ctime_ns: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by position: that of a dataclass with slots takes several times as long."""
+        return Entry, (
+            *(self.path, self.type, self.size, self.mode, self.group, self.mtime_ns, self.target, self.same_as),
+            *(self.extents, self.xattrs, self.sha256, self.problem, self.bundle, self.offset, self.ctime_ns),
+        )
 
     @property
     def held(self) -> bool:
@@ -92,7 +112,70 @@ def order(path: bytes) -> list[bytes]:
 
 
 def to_line(entry: Entry) -> bytes:
-    """Format an entry, with a newline."""
+    """Format an entry, with a newline. Most have no rare value: then no object is made first, which takes longer."""
+    rare = entry.target or entry.same_as or entry.xattrs or entry.problem
+    if rare or entry.extents is not None:
+        return dump(_to_values(entry))
+    try:
+        path = f'"path":{_quote(entry.path.decode())}'
+    except UnicodeDecodeError:
+        path = f'"path_base64":"{base64.b64encode(entry.path).decode()}"'
+    size = f'"size":{entry.size},' if entry.type is Type.FILE else ""
+    rest = f'"mode":"{entry.mode:04o}","group":{_quote(entry.group)},"mtime":"{format_time(entry.mtime_ns)}"'
+    rest += _stored(entry.ctime_ns, entry.sha256, entry.bundle, entry.offset)
+    return f'{{{path},"type":"{entry.type.value}",{size}{rest}}}\n'.encode()
+
+
+def _stored(ctime_ns: int | None, sha256: str | None, bundle: str | None, offset: int | None) -> str:
+    """Format the values that come last in a line."""
+    changed = "" if ctime_ns is None else f',"ctime":"{format_time(ctime_ns)}"'
+    digest = "" if sha256 is None else f',"sha256":"{sha256}"'
+    name = "" if bundle is None else f',"bundle":{_quote(bundle)}'
+    return changed + digest + name + ("" if offset is None else f',"offset":{offset}')
+
+
+def with_bundle(
+    line: bytes, bundle: str, *, ctime_ns: int | None = None, sha256: str | None = None, offset: int | None = None
+) -> bytes:
+    """Return the line of an entry that has none of these values, and no problem, with them."""
+    return line[:-2] + _stored(ctime_ns, sha256, bundle, offset).encode() + b"}\n"
+
+
+# Within a text of JSON each quote follows a backslash: so what begins with a comma and a quote is a key.
+
+
+def path_of(line: bytes) -> bytes:
+    """Return the beginning of a line that has its path: the same bytes for the same path."""
+    return line[: line.index(b',"type":"') + 1]
+
+
+def planned_for(line: bytes) -> str:
+    """Return the bundle of a file that is only planned yet, by its line; "" for any other."""
+    if b',"type":"file"' not in line or b',"same_as' in line or b',"sha256":' in line:
+        return ""
+    return line.partition(b',"bundle":"')[2].partition(b'"')[0].decode()
+
+
+def parse(line: bytes) -> Entry:
+    """Parse a line with its newline. Raises ValueError if it is no entry, or its path leads out of the tree."""
+    if not (found := _PLAIN(line)):
+        return from_values(load(line))
+    path, kind, size, mode, group, mtime, ctime, sha256, bundle, offset = found.groups()
+    return Entry(
+        _inside(path),
+        Type.FILE if kind == b"file" else Type.DIRECTORY,
+        int(size or 0),
+        int(mode, 8),
+        group.decode(),
+        int(mtime.replace(b".", b"")),
+        sha256=None if sha256 is None else sha256.decode(),
+        bundle=None if bundle is None else bundle.decode(),
+        offset=None if offset is None else int(offset),
+        ctime_ns=None if ctime is None else int(ctime.replace(b".", b"")),
+    )
+
+
+def _to_values(entry: Entry) -> Values:
     values: Values = {}
     put_bytes(values, "path", entry.path)
     values["type"] = entry.type.value
@@ -106,8 +189,10 @@ def to_line(entry: Entry) -> bytes:
         values["extents"] = entry.extents
     if entry.xattrs:
         values["xattrs"] = {name: base64.b64encode(value).decode() for name, value in entry.xattrs}
-    values |= {key: value for key, value in (("sha256", entry.sha256), ("problem", entry.problem)) if value is not None}
-    return dump(values)
+    if entry.ctime_ns is not None:
+        values["ctime"] = format_time(entry.ctime_ns)
+    rest = ("sha256", entry.sha256), ("bundle", entry.bundle), ("offset", entry.offset), ("problem", entry.problem)
+    return values | {key: value for key, value in rest if value is not None}
 
 
 def from_values(values: Values) -> Entry:
@@ -126,8 +211,11 @@ def from_values(values: Values) -> Entry:
             xattrs=tuple((name, base64.b64decode(text)) for name, text in values.get("xattrs", {}).items()),
             sha256=values.get("sha256"),
             problem=values.get("problem"),
+            bundle=values.get("bundle"),
+            offset=None if (offset := values.get("offset")) is None else int(offset),
+            ctime_ns=None if (changed := values.get("ctime")) is None else parse_time(changed),
         )
-    except (KeyError, TypeError, AttributeError, binascii.Error) as exc:
+    except (KeyError, TypeError, AttributeError, OverflowError, binascii.Error) as exc:
         raise ValueError(f"no entry: {exc}") from exc
 
 

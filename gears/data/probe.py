@@ -1,6 +1,6 @@
-"""Try a directory, or look for programs, and print the result as one line of JSON.
+"""Try a directory, and print the result as one line of JSON.
 
-It runs by itself (`python -I -S probe.py directory PATH`, `… programs NAME…`) in a process that can be killed, since a
+It runs by itself (`python -I -S probe.py directory PATH`) in a process that can be killed, since a
 system call on a file system whose server is down may never return. So it imports nothing of gears.
 """
 
@@ -63,18 +63,10 @@ def write_file(path: str) -> None:
         os.close(file)
 
 
-def find_programs(names: list[str]) -> dict[str, Any]:
-    """Return the path of each program, or null."""
-    import shutil
-
-    return {"programs": {name: shutil.which(name) for name in names}}
-
-
 def _reason(exc: OSError) -> str:
     return (exc.strerror or str(exc)).lower()
 
 
 if __name__ == "__main__":
     signal.alarm(LONGEST_S)
-    kind, *words = sys.argv[1:]
-    json.dump(try_directory(words[0]) if kind == "directory" else find_programs(words), sys.stdout)
+    json.dump(try_directory(sys.argv[2]), sys.stdout)

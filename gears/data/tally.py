@@ -15,10 +15,12 @@ MOST_NAMED = 1000
 class Tally:
     """The sum of what was done.
 
-    `entries`: all that were seen; `files`, `size`: regular files and their bytes; `copied`, `copied_size`: those read
-    and written now; `reused`: those that an earlier run had finished. `listed`: FIFOs, sockets and devices, which are
-    not made, by type. `lost`: what of groups, modes, times, attributes and hard links could not be kept, by its name.
-    `problems`: how many files could not be copied; `named`: the first of them, with the reason.
+    `entries`: all that were seen; `files`, `size`: regular files and their bytes, once for all names of a file;
+    `copied`, `copied_size`: those read and written now; `moved`: bytes written now, those of files under way included;
+    `reused`: those that an earlier run had finished. `listed`: FIFOs, sockets and devices, which are not made, by type.
+    `lost`: what of groups, modes, times, attributes and hard links could not be kept, by its name. `problems`: how many
+    files could not be copied; `named`: the first of them, with the reason. `bundles`: those that are sealed, of
+    `total_bundles` of the whole put; 0 without bundles.
     """
 
     entries: int = 0
@@ -26,8 +28,11 @@ class Tally:
     size: int = 0
     copied: int = 0
     copied_size: int = 0
+    moved: int = 0
     reused: int = 0
     problems: int = 0
+    bundles: int = 0
+    total_bundles: int = 0
     listed: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     named: list[tuple[bytes, str]] = field(default_factory=list)
@@ -46,7 +51,7 @@ class Tally:
             self.listed[entry.type.value] += 1
         elif entry.type is Type.FILE:
             self.files += 1
-            self.size += entry.size
+            self.size += 0 if entry.same_as else entry.size
 
     def fail(self, path: bytes, reason: str) -> None:
         """Count what could not be done, by name."""

@@ -27,6 +27,11 @@ def split(path: bytes) -> tuple[bytes, bytes]:
     return directory or b".", name
 
 
+def is_in(path: bytes, directory: bytes) -> bool:
+    """Tell whether a path is below a directory; each is below `.`."""
+    return directory == b"." or path.startswith(directory + b"/")
+
+
 class Tree:
     """A directory tree. It keeps the directory that was used last open."""
 
@@ -41,6 +46,10 @@ class Tree:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[type[Tree], tuple[Path]]:
+        """Pickle without the open directory: its descriptor is of this process."""
+        return Tree, (self.root,)
 
     def close(self) -> None:
         """Close the open directory. Idempotent."""
@@ -71,19 +80,22 @@ class Tree:
 
         `keep_atime`: do not change its atime, where that is permitted.
         """
-        fd = self._open(path, keep_atime)
+        fd = self.open(path, keep_atime=keep_atime)
         try:
             yield fd
         finally:
             os.close(fd)
 
-    def _open(self, path: bytes, keep_atime: bool) -> int:
+    def open(self, path: bytes, *, keep_atime: bool = False) -> int:
+        """Open a file or directory as `opened` does, for the caller to close. Raises OSError."""
         directory, name = (path, b".") if path == b"." else split(path)
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         at = self.directory(directory)
         if keep_atime:
-            with contextlib.suppress(PermissionError):  # only the owner may
+            try:
                 return os.open(name, flags | os.O_NOATIME, dir_fd=at)
+            except PermissionError:  # only the owner may
+                pass
         return os.open(name, flags, dir_fd=at)
 
     def ensure_directory(self, path: bytes) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gears.data import attributes, contents, manifest, workers
 from gears.data.entries import Entry, Type, order
+from gears.data.sharing import Rule
 from gears.data.tally import MOST_NAMED
 from gears.data.tree import Tree, split, walk
 from gears.errors import ContentsDiffer, UsageError
@@ -41,7 +42,7 @@ class Verified:
     """The result: how many entries and bytes were read and are as in the manifest, and what is not.
 
     `not_held`: entries that the manifest lists without a copy: problems, FIFOs, sockets, devices. `differences`: the
-    number of each kind; `named`: the first of them.
+    number of each kind; `named`: the first of them. `last`: the path up to which all was compared; b"": none yet.
     """
 
     entries: int = 0
@@ -49,6 +50,7 @@ class Verified:
     not_held: int = 0
     differences: Counter[str] = field(default_factory=Counter)
     named: list[Difference] = field(default_factory=list)
+    last: bytes = b""
 
     @property
     def whole(self) -> bool:
@@ -76,26 +78,42 @@ OnProgress = Callable[[Verified], None]
 
 
 def verify(
-    record: Path, directory: Path, *, jobs: int = 1, on_progress: OnProgress = lambda _verified: None
+    record: Path,
+    directory: Path,
+    *,
+    jobs: int = 1,
+    on_progress: OnProgress = lambda _verified: None,
+    begun: Verified | None = None,
 ) -> Verified:
     """Read the copy in `directory` again and compare it with the manifest `record`. Changes nothing but atimes.
+
+    `begun`: the result of an interrupted run by the same manifest, which is continued after its last path.
 
     Raises UsageError if one of the two is not there, BrokenSeal if the manifest is damaged, Incomplete if it has no
     seal or a worker ended.
     """
     try:
         manifest.check(record)
-        verified = Verified()
-        batches = _batches(_pairs(record, directory, verified))
-        with contextlib.closing(workers.run_ordered(Checker(directory), batches, jobs=jobs)) as results:
+        verified = begun or Verified()
+        pairs, verified.not_held = _pairs(record, directory, verified), 0
+        if verified.last:
+            pairs = _after(pairs, order(verified.last))
+        checker = Checker(directory, _rule(record))
+        with contextlib.closing(workers.run_ordered(checker, _batches(pairs), jobs=jobs)) as results:
             for checked in results:
                 verified.add(checked.differences)
                 verified.entries += checked.entries
                 verified.size += checked.size
+                verified.last = checked.last
                 on_progress(verified)
     except (FileNotFoundError, NotADirectoryError, PermissionError) as exc:
         raise UsageError(f"{exc.filename}: {exc.strerror}", next=f"ls -ld {exc.filename}") from exc
     return verified
+
+
+def _rule(record: Path) -> Rule | None:
+    header = manifest.read_header(record)
+    return Rule(header.shared, header.group) if header and header.shared else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,10 @@ def _pair(entry: Entry, there: bool, problem: str | None, verified: Verified) ->
         verified.not_held += 1
 
 
+def _after(pairs: Iterator[_Pair], last: list[bytes]) -> Iterator[_Pair]:
+    return (pair for pair in pairs if order(pair.path) > last)
+
+
 def _batches(pairs: Iterator[_Pair]) -> Iterator[list[_Pair]]:
     batch, size = list[_Pair](), 0
     for pair in pairs:
@@ -153,17 +175,19 @@ class _Checked:
     entries: int = 0
     size: int = 0
     differences: list[Difference] = field(default_factory=list)
+    last: bytes = b""
 
 
 class Checker:
-    """Compares a batch of entries with a tree."""
+    """Compares a batch of entries with a tree. `rule`: of a shared one."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, rule: Rule | None = None) -> None:
+        self._rule = rule
         self._tree, self._other = Tree(directory), Tree(directory)
 
     def __call__(self, batch: list[_Pair]) -> _Checked:
         """Compare a batch."""
-        checked = _Checked()
+        checked = _Checked(last=batch[-1].path)
         for pair in batch:
             try:
                 found = self._compare(pair)
@@ -172,7 +196,7 @@ class Checker:
             checked.differences += found
             if pair.entry and not any(one.kind in (MISSING, DIFFERENT) for one in found):
                 checked.entries += 1
-                checked.size += pair.entry.size
+                checked.size += 0 if pair.entry.same_as else pair.entry.size
         self._tree.close()
         self._other.close()
         return checked
@@ -210,7 +234,7 @@ class Checker:
         if entry.type is not Type.SYMLINK:
             with self._tree.opened(entry.path) as fd:
                 found = replace(found, xattrs=attributes.read_xattrs(fd))
-        names = attributes.differences(entry, found)
+        names = attributes.differences(self._rule.applied(entry) if self._rule else entry, found)
         if entry.same_as is not None and not self._is_linked(entry.same_as, info):
             names.append("hard link")
         return names

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
@@ -21,16 +22,25 @@ Result = TypeVar("Result")
 WAITING_PER_JOB = 16
 """Batches under way for each process: others go on while one of them has a large file."""
 
+WAIT_S = 1.0
+
 _work: Callable[[Any], Any] | None = None
 _begun: object = None
 
 
 def run_ordered(
-    work: Callable[[Batch], Result], batches: Iterable[Batch], *, jobs: int, begin: Callable[[], object] | None = None
+    work: Callable[[Batch], Result],
+    batches: Iterable[Batch],
+    *,
+    jobs: int,
+    begin: Callable[[], object] | None = None,
+    on_wait: Callable[[], None] | None = None,
+    waiting: int = WAITING_PER_JOB,
 ) -> Generator[Result, None, None]:
     """Yield `work(batch)` for each batch, in order. `work` is pickled; with one job it runs in this process.
 
-    `begin` is called once in each worker before, and what it returns is kept.
+    `begin` is called once in each worker before, and what it returns is kept. `on_wait` is called in this process every
+    WAIT_S while it waits for a worker. `waiting`: how many batches may be under way for each process.
 
     Close the iterator to stop: batches that have begun are finished first, except after Ctrl-C. Raises Incomplete if a
     worker is killed.
@@ -38,17 +48,52 @@ def run_ordered(
     if jobs <= 1:
         yield from map(work, batches)
         return
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work, begin))
     under_way: deque[Future[Result]] = deque()
-    others = set(multiprocessing.active_children())
-    try:
+    with _pool(work, jobs, begin) as pool:
         for batch in batches:
             under_way.append(pool.submit(_do, batch))
-            while under_way and (under_way[0].done() or len(under_way) >= jobs * WAITING_PER_JOB):
-                yield under_way.popleft().result()
+            while under_way and (under_way[0].done() or len(under_way) >= jobs * waiting):
+                yield _result(under_way.popleft(), on_wait)
         while under_way:
-            yield under_way.popleft().result()
+            yield _result(under_way.popleft(), on_wait)
+
+
+def run_growing(
+    work: Callable[[Batch], Result], following: Callable[[], Batch | None], *, jobs: int
+) -> Generator[Result, None, None]:
+    """Yield `work(batch)` as batches are finished, for work that finds more work.
+
+    `following` returns the next batch; None if there is none until another one is finished. Raises Incomplete if a
+    worker is killed.
+    """
+    if jobs <= 1:
+        yield from map(work, iter(following, None))
+        return
+    under_way: set[Future[Result]] = set()
+    with _pool(work, jobs, None) as pool:
+        while True:
+            while len(under_way) < 2 * jobs and (batch := following()) is not None:
+                under_way.add(pool.submit(_do, batch))
+            if not under_way:
+                return
+            finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            yield from (one.result() for one in finished)
+
+
+def _result(future: Future[Result], on_wait: Callable[[], None] | None) -> Result:
+    while on_wait and not wait([future], timeout=WAIT_S).done:
+        on_wait()
+    return future.result()
+
+
+@contextlib.contextmanager
+def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[ProcessPoolExecutor]:
+    """Start processes for `work`, which end with the block: after batches that have begun, or at once after Ctrl-C."""
+    spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
+    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work, begin))
+    others = set(multiprocessing.active_children())
+    try:
+        yield pool
     except BrokenProcessPool as exc:
         raise Incomplete("a worker process was killed, perhaps for want of memory", next="free -m") from exc
     except KeyboardInterrupt:

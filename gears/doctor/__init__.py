@@ -23,7 +23,8 @@ from gears.errors import GearsError
 from gears.lab.status.model import Status
 from gears.lab.status.status import observe
 from gears.sites.context import Context
-from gears.sites.locate import find_paths, host_role
+from gears.sites.directories import find_paths
+from gears.sites.locate import host_role
 from gears.sites.paths import RunDir, plan_local
 from gears.sites.route import Route
 from gears.system.host import this_host
@@ -62,7 +63,7 @@ def examine(route: Route) -> list[Finding]:
 
 def _examine(route: Route) -> list[Finding]:
     until = time.monotonic() + MOST_S
-    if route.role == "elsewhere" or (route.role == "front" and host_role(route) == "laptop"):
+    if host_role(route) == "laptop":
         from gears.doctor.laptop import examine_laptop
 
         remote = _probe({"login": lambda _: examine_laptop(route, until=until)}, route)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gears.doctor.finding import Finding, ok, warning
+from gears.lab.state import loop_alive
 from gears.sites.context import Context
 from gears.sites.paths import RunDir, plan_local
 from gears.system import processes
@@ -38,8 +39,7 @@ def _dead_loop(paths: RunDir) -> Iterator[str]:
 
 def _stale_sockets(paths: RunDir) -> Iterator[str]:
     """Find sockets without a listener. A live loop may have some between two turns, and removes them itself."""
-    loop = processes.read(paths.loop)
-    if loop and loop.alive():
+    if loop_alive(paths):
         return
     stale = [path for path in sorted(paths.local.glob(f"{paths.site}.*.sck")) if not connects(path)]
     if stale:

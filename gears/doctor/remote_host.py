@@ -60,7 +60,7 @@ def examine_next(context: Context, status: Status, *, until: float) -> list[Find
     gears = remote_gears(context.site, paths.home, this_gears())
     with _private_directory(Path(context.site.local)) as directory, _mark(paths) as mark:
         forward = f"-L {directory}/near.sck:{directory}/far.sck" if directory else ""
-        hop = plan_hop(context.site, paths, gears, forward=forward, control=f"{directory}/control")
+        hop = plan_hop(context.site, paths, forward=forward, control=f"{directory}/control")
         host = pin.host or hop.host
         remote = remote_command(gears, context.site, directory=directory, mark=mark)
         options = [*(f"-o{option}" for option in hop.options), *hop.forward.split()]

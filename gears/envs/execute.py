@@ -58,7 +58,7 @@ def locked(where: Place, name: str, say: Progress) -> Iterator[int]:
 
 def save_state(where: Place, environment: Environment, state: str) -> Environment:
     """Save the environment's record with a new state, and return the environment with it."""
-    maker = None if state == "ready" else processes.this_process()
+    maker = "" if state == "ready" else processes.line(processes.this_process()).strip()
     changed = replace(environment, state=state, maker=maker)
     registry.save(where, changed)
     return changed

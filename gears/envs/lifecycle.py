@@ -119,7 +119,7 @@ def adopt(prefix: Path, name: str | None, say: Progress) -> Environment:
             )
         if not found:
             tool = _made_by(prefix)
-            found = Environment(name, prefix, tool.name, tool.program, str(prefix), timestamps.utc_now(), adopted=True)
+            found = replace(_new(name, prefix, tool, str(prefix)), adopted=True)
         found = save_state(where, found, "ready")
         if registry.condition(found).state == "ready":
             _offer(found, where)
@@ -172,7 +172,12 @@ def _plan_environment(request: Request, where: Place, tool: Tool, site: Site) ->
         from gears.envs.pixi import INSIDE
 
         prefix /= INSIDE
-    return Environment(request.name, prefix, tool.name, tool.program, request.spec.words(), timestamps.utc_now())
+    return _new(request.name, prefix, tool, request.spec.words())
+
+
+def _new(name: str, prefix: Path, tool: Tool, source: str) -> Environment:
+    now = timestamps.utc_now()
+    return Environment(name=name, prefix=prefix, tool=tool.name, program=tool.program, source=source, created=now)
 
 
 def _order(environment: Environment, request: Request, tool: Tool, where: Place) -> Order:

@@ -26,23 +26,24 @@ RESERVED = (BASE, "python3", "python")
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """`tool`: conda, mamba, micromamba, pixi, uv or venv; `program`: its path. `family`: how its files are laid out.
+    """An environment, as its record `NAME.json` has it.
 
-    `source`: what it was made from, as text. `adopted`: not made by gears, and not changed by it.
-    `state`: ready, making, updating or removing; `maker`: the process that does so.
+    `tool`: conda, mamba, micromamba, pixi, uv or venv; `program`: its path. `source`: what it was made from, as text.
+    `adopted`: not made by gears, and not changed by it. `state`: ready, making, updating or removing; `maker`: the
+    process that does so, a line as `processes.parse` reads it, or "".
     """
 
     name: str
-    prefix: Path
     tool: str
     program: str = ""
     source: str = ""
     created: str = ""
     adopted: bool = False
     state: str = "ready"
-    maker: processes.Process | None = None
+    prefix: Path
+    maker: str = ""
 
     @property
     def family(self) -> str:
@@ -53,21 +54,6 @@ class Environment:
     def python(self) -> Path:
         """Return the path of its Python, which need not exist."""
         return self.prefix / "bin" / "python"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvironmentRecord:
-    """`NAME.json`: an `Environment` as JSON has it. `maker`: a line as `processes.parse` reads it, or ""."""
-
-    name: str
-    tool: str
-    program: str = ""
-    source: str = ""
-    created: str = ""
-    adopted: bool = False
-    state: str = "ready"
-    prefix: str
-    maker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +79,8 @@ def check_name(name: str) -> str:
 def find(run: Path, name: str) -> Environment:
     """Find an environment by its name. Raises UsageError if there is none."""
     if check_name(name) == BASE:
-        return Environment(BASE, Path(sys.prefix), *_installer())
+        tool, program = _installer()
+        return Environment(name=BASE, tool=tool, program=program, prefix=Path(sys.prefix))
     found = load(place(run), name)
     if found is None:
         raise UsageError(f"no such environment: {name}", next="gears env list")
@@ -102,13 +89,12 @@ def find(run: Path, name: str) -> Environment:
 
 def load(where: Place, name: str) -> Environment | None:
     """Load an environment by its record; None if there is none, or an incomplete one."""
-    record = records.load(EnvironmentRecord, where.record(name))
-    return _from_record(record) if record and record.prefix else None
+    return records.load(Environment, where.record(name))
 
 
 def save(where: Place, environment: Environment) -> None:
     """Replace the record of an environment. Raises OSError."""
-    records.save(where.record(environment.name), to_record(environment))
+    records.save(where.record(environment.name), environment)
 
 
 def every(where: Place) -> Iterator[Environment]:
@@ -120,9 +106,9 @@ def every(where: Place) -> Iterator[Environment]:
 
 def condition(environment: Environment) -> Condition:
     """Tell whether an environment can be used. Checks a few files, and runs nothing."""
-    name, busy = environment.name, environment.state != "ready"
-    if busy and environment.maker and environment.maker.alive() is not False:
-        return Condition("making", f"is being changed on {environment.maker.host} ({environment.state})")
+    name, maker = environment.name, processes.parse(environment.maker)
+    if environment.state != "ready" and maker and maker.alive() is not False:
+        return Condition("making", f"is being changed on {maker.host} ({environment.state})")
     if environment.state == "making":
         return Condition(
             "broken", "was not created completely", f"gears env create {name} …   (or: gears env remove {name})"
@@ -152,35 +138,6 @@ def has_ipykernel(prefix: Path) -> bool:
         if any(line.startswith("/") and Path(line, "ipykernel/__init__.py").exists() for line in lines):
             return True
     return "include-system-site-packages = true" in files.read_text(prefix / "pyvenv.cfg")
-
-
-def to_record(environment: Environment) -> EnvironmentRecord:
-    """Convert an environment into its record."""
-    return EnvironmentRecord(
-        name=environment.name,
-        tool=environment.tool,
-        program=environment.program,
-        source=environment.source,
-        created=environment.created,
-        adopted=environment.adopted,
-        state=environment.state,
-        prefix=str(environment.prefix),
-        maker=processes.line(environment.maker).strip() if environment.maker else "",
-    )
-
-
-def _from_record(record: EnvironmentRecord) -> Environment:
-    return Environment(
-        name=record.name,
-        prefix=Path(record.prefix),
-        tool=record.tool,
-        program=record.program,
-        source=record.source,
-        created=record.created,
-        adopted=record.adopted,
-        state=record.state,
-        maker=processes.parse(record.maker),
-    )
 
 
 def _installer() -> tuple[str, str]:

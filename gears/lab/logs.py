@@ -14,12 +14,15 @@ from gears.system.installation import gears_home
 
 TAIL_LINES = 40
 
+FOLLOW_EVERY_S = 0.5
+"""A home on NFS notifies of nothing (inotify(7)), so logs are read again."""
+
 
 def show_logs(site: str, *, follow: bool) -> Iterator[str]:
     """Read the last TAIL_LINES lines of each run/<site>/*.log, after a line with its path.
 
-    With `follow`, continue with new lines until interrupted. Raises what `load_site` raises, and NothingRunning without
-    logs.
+    With `follow`, continue with new lines, and those of new logs, until interrupted. Raises what `load_site` raises,
+    and NothingRunning without logs.
     """
     directory = gears_home() / "run" / load_site(site).name
     logs = sorted(directory.glob("*.log"))
@@ -30,10 +33,10 @@ def show_logs(site: str, *, follow: bool) -> Iterator[str]:
         yield f"==> {log}\n"
         yield from files.read_text(log).splitlines(keepends=True)[-TAIL_LINES:]
     while follow:
-        for log in logs:
-            text, seen[log] = _read_on(log, seen[log])
+        for log in sorted(directory.glob("*.log")):
+            text, seen[log] = _read_on(log, seen.get(log, 0))
             yield from text.splitlines(keepends=True)
-        time.sleep(0.5)
+        time.sleep(FOLLOW_EVERY_S)
 
 
 def _read_on(log: Path, seen: int) -> tuple[str, int]:

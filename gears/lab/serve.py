@@ -14,14 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from gears.lab.start import choose_lab, prepare
-from gears.lab.state import load_lab, save_lab
+from gears.lab.state import load_lab, loop_alive, save_lab
 from gears.lab.status.model import State
 from gears.lab.status.report import HopReport
 from gears.lab.status.status import observe
 from gears.lab.stop import stop_lab
-from gears.lab.supervisor.loop import loop_alive, start_loop
+from gears.lab.supervisor.loop import start_loop
 from gears.sites.context import Context
-from gears.sites.locate import lab_route, open_paths
+from gears.sites.directories import open_paths
+from gears.sites.locate import lab_route
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route
@@ -42,14 +43,14 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     signal.signal(signal.SIGTERM, lambda *_: os._exit(ENDED))  # later the shell's trap does this
     route = lab_route(site)
     if not requested and ended_on_purpose(route, job=job):
-        return ENDED
+        return end()
+    note_end(open_paths(route, local=local))  # before anything is seen of a start, which someone may stop
     context = prepare(route, local=local)
     left = left_behind(context)
     if requested and not job and observe(context).state == State.FAILED:
         files.write_fifo(context.paths.ask, "again")
     wanted = replace(context, route=replace(route, job=job and requested))
     context, word = choose_lab(wanted, requested=requested)
-    note_end(context.paths)
     started = start_loop(context, local=local, word=word)
     wait_for(lambda: connects(context.paths.link), timeout_s=10)
     report(context, left, started=started)
@@ -57,8 +58,18 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=0.2)
     report(context, left, started=started)
     if observe(context).state == State.STOPPED:  # on this host, since it was started
-        return ENDED
+        return end()
     return hold(context, again)
+
+
+def end() -> int:
+    """Return ENDED, whatever comes until this process has ended.
+
+    Who stops the lab signals it, and Python gives up handlers before it ends: the front would see a signal, not ENDED,
+    and dial again.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return ENDED
 
 
 def serve_stop(site: Site, local: Path, *, say: Progress) -> int:
@@ -149,5 +160,5 @@ def hold(context: Context, again: list[str]) -> int:
     try:
         noted.unlink()
     except FileNotFoundError:
-        return ENDED
+        return end()
     return os.execv("/bin/sh", ["sh", "-c", script, "gears"])

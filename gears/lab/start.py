@@ -9,21 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import GearsError, StartFailed, UsageError
-from gears.lab.state import Plan, load_lab, load_turn
+from gears.lab.state import Plan, load_lab, load_turn, loop_alive
 from gears.lab.status.model import State, Status
+from gears.lab.status.report import count_reports, read_hop
 from gears.lab.status.status import observe
-from gears.lab.stop import clear_loop, end_loop, undo_start
 from gears.lab.supervisor.keeper import start_keeper
-from gears.lab.supervisor.loop import REBIND_S, loop_alive, start_loop
-from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, check_kind
-from gears.sites.context import Context, no_progress
+from gears.lab.supervisor.loop import REBIND_S, clear_loop, end_loop, start_loop
+from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, request
+from gears.sites.context import Context, load_context, no_progress
+from gears.sites.directories import open_paths
 from gears.sites.load import from_json
-from gears.sites.locate import open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
-from gears.sites.route_record import load_route
-from gears.ssh.remote_gears import encode_profile
-from gears.ssh.report import BEGIN
 from gears.system import files
 from gears.system.commands import find_program
 from gears.system.progress import Progress, wait_for
@@ -34,35 +31,28 @@ ASKED_S = 100.0
 
 def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Requester = ANY_REQUESTER) -> Status:
     """Make sure the lab of a site is up and reachable from here. Raises LoginNeeded, NotReachable, StartFailed."""
+    check_host(route)
+    context = prepare(route, say=say)
+    status = observe(context)
+    if status.state == State.UP:
+        say(f"already up: {status.url}")
+    else:
+        context, started = ensure_loop(context, status, requester)
+        requester.begun()
+        status = await_lab(context, requester, started=started) if wait else observe(context)
+    if status.state == State.UP:
+        check_kind(context.route, status)
+    return status
+
+
+def check_host(route: Route) -> None:
+    """Raise UsageError on a laptop, where no part of a lab runs."""
     site = route.site.name
     if route.role == "elsewhere":
         raise UsageError(
             f"{site}: start its lab on {route.lab}",
             next=f"gears ssh-config {site}; ssh {site}-jupyter   (there: gears lab {site})",
         )
-    context = prepare(route, say=say)
-    status = observe(context)
-    if status.state == State.UP:
-        say(f"already up: {status.url}")
-        check_kind(route, status)
-        return status
-    word = "start"
-    if route.role == "lab":
-        check_retry(route, status)
-        context, word = choose_lab(context, requested=requester.may_ask)
-    started = start_loop(context, word=word)
-    if not started and loop_alive(context.paths):
-        start_keeper(context)  # it may have been killed together with its guard
-        ask_for_job(context, status)
-    requester.begun()
-    if not wait:
-        return observe(context)
-    try:
-        return Waiting(context, requester, ask=not started).until_up()
-    except StartFailed:
-        if started:
-            undo_start(context)
-        raise
 
 
 def prepare(route: Route, *, say: Progress = no_progress, local: Path | None = None) -> Context:
@@ -91,10 +81,26 @@ def await_token(paths: RunDir) -> None:
     Where a cleaner removed it from the home, that lab writes it again (`gears.lab.jupyter.rebind`).
     """
     lab = load_lab(paths.lab_here)
-    if paths.token.exists() or not lab or lab.login == "password":
+    if paths.token.exists() or not lab or lab.has_password:
         return
     lives = lab.process.alive
     wait_for(lambda: paths.token.exists() or not lives(), timeout_s=REBIND_S)
+
+
+def ensure_loop(context: Context, status: Status, requester: Requester) -> tuple[Context, bool]:
+    """Make sure that the loop of this host and its keeper run. Return the context of what runs; True if it is new.
+
+    Raises what `check_retry`, `start_loop` and `ask_for_job` raise.
+    """
+    word = "start"
+    if context.route.role == "lab":
+        check_retry(context.route, status)
+        context, word = choose_lab(context, requested=requester.may_ask)
+    started = start_loop(context, word=word)
+    if not started and loop_alive(context.paths):
+        start_keeper(context)  # it may have been killed together with its guard
+        ask_for_job(context, status)
+    return context, started
 
 
 def choose_lab(context: Context, *, requested: bool) -> tuple[Context, str]:
@@ -110,7 +116,8 @@ def choose_lab(context: Context, *, requested: bool) -> tuple[Context, str]:
     if existing and existing.host != route.here:
         existing = records.read_settled(paths)
     if existing and requested and load_turn(paths).plan == Plan.ASK:
-        end_loop(context)  # it waits for the user, who is here now
+        with files.locked(paths.start_lock):
+            end_loop(context)  # it waits for the user, who is here now
     if existing and (existing.live or not requested):
         site = from_json(existing.profile) if existing.profile else context.site
         return replace(context, route=replace(route, job=True, site=site)), "adopt"
@@ -127,6 +134,36 @@ def check_retry(route: Route, status: Status) -> None:
         raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
+def await_lab(context: Context, requester: Requester, *, started: bool) -> Status:
+    """Wait until the lab is up. Raises what `Waiting.until_up` raises, after undoing a start that can't come up."""
+    try:
+        status = Waiting(context, requester, ask=not started).until_up()
+    except StartFailed:
+        from gears.lab.stop import undo_start
+
+        if started:
+            undo_start(context)
+        raise
+    report_left_lab(context)
+    return status
+
+
+def check_kind(route: Route, status: Status) -> None:
+    """Raise GearsError where a job is requested, but JupyterLab is up and not a job."""
+    if route.job and status.job is None:
+        host = status.lab.host if status.lab else route.lab
+        site = route.site.name
+        raise GearsError(f"JupyterLab runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
+
+
+def report_left_lab(context: Context) -> None:
+    """Report a lab that was left on another host behind the same alias."""
+    report = read_hop(context.paths) if context.route.role == "front" else None
+    if report and report.left:
+        stop = f"ssh {report.left}, then gears stop {context.site.name}"
+        context.say(f"a lab was left on {report.left} and may still be running: {stop}")
+
+
 def ask_for_job(context: Context, status: Status) -> None:
     """Request a job from the lab host: on the front, where a hop is already up.
 
@@ -138,15 +175,12 @@ def ask_for_job(context: Context, status: Status) -> None:
     check_retry(route, status)
     if not route.job or (status.job and status.state != State.FAILED):
         return
-    reported, turn = reports(paths), status.turn
-    if status.hops[0].state == State.UP and files.write_fifo(paths.hop_in, f"job {encode_profile(context.site)}"):
+    reported, turn = count_reports(paths), status.turn
+    if status.hops[0].state == State.UP and request(context):
         context.say(f"{status.hops[0].target}: requested a job")
-        wait_for(lambda: reports(paths) > reported or observe(context).turn != turn, timeout_s=ASKED_S, every_s=0.1)
-    elif not load_route(paths.here).route.job:  # else another command has just requested one
+        wait_for(
+            lambda: count_reports(paths) > reported or observe(context).turn != turn, timeout_s=ASKED_S, every_s=0.1
+        )
+    elif not load_context(paths.here).route.job:  # else another command has just requested one
         clear_loop(context)
         start_loop(context)
-
-
-def reports(paths: RunDir) -> int:
-    """Count how often the lab host has reported in this turn of the hop."""
-    return files.read_text(paths.hop_out).count(BEGIN)

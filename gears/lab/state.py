@@ -75,14 +75,15 @@ class Turn:
         return self.plan == Plan.DIAL and self.how == "person"
 
 
-@dataclass(frozen=True, slots=True)
-class Lab:
-    """JupyterLab's record of itself. `job`: the number of its job. `ended`: when it was ended on purpose."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A JupyterLab: where it runs and listens, and how its user logs in.
+
+    `overridden`: notes on settings of the user that are not used. `unreachable`: notebooks with a lost kernel.
+    """
 
     host: str
     pid: int
-    start: str
-    site: str | None = None
     port: int | None = None
     socket: str | None = None
     version: str | None = None
@@ -90,8 +91,27 @@ class Lab:
     login: str | None = None
     overridden: tuple[str, ...] = ()
     unreachable: tuple[str, ...] = ()
+
+    @property
+    def has_password(self) -> bool:
+        """Return whether the user logs in with a password, and not with the token."""
+        return self.login == "password"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab(Server):
+    """JupyterLab's record of itself.
+
+    `start`: of its process (`processes.Process`). `job`: the number of its job. `ended`: when it was ended on purpose.
+    `idle_since`: when it was last used, once it is warned of that; `ends`: when it ends for that.
+    """
+
+    start: str
+    site: str | None = None
     job: int | None = None
     ended: str | None = None
+    idle_since: str | None = None
+    ends: str | None = None
 
     @property
     def process(self) -> processes.Process:
@@ -111,6 +131,12 @@ class Up:
     def reconnects(self) -> int:
         """Return how often the connection came up again after the first time."""
         return max(0, self.times - 1)
+
+
+def loop_alive(paths: RunDir) -> bool:
+    """Return whether the loop of this host lives, by its record: pid and start time."""
+    loop = processes.read(paths.loop)
+    return bool(loop and loop.alive())
 
 
 def load_lab(path: Path) -> Lab | None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import sys
 from dataclasses import replace
 
-from gears.errors import CommandFailed, NothingRunning, NotReachable
-from gears.lab.state import Plan, load_lab, load_turn, mark_ended
+from gears.errors import CommandFailed, NotReachable
+from gears.lab.state import Plan, load_lab, load_turn, loop_alive, mark_ended
 from gears.lab.status.model import State, Status
 from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
+from gears.lab.supervisor.cleanup import clean
+from gears.lab.supervisor.loop import clear_loop, end_loop
 from gears.sites.context import Context
-from gears.sites.locate import find_paths, open_paths
+from gears.sites.directories import find_paths, open_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import ENDED, STOPPED, WRONG_NODE, Failure, ended_before_gears, explain_failure
 from gears.ssh.hop import Hop, plan_hop
 from gears.ssh.pin import Pin, load_pin, may_retry_by_name, redial_options
-from gears.ssh.remote_gears import remote_gears
 from gears.system import files, processes
 from gears.system.commands import run, run_in_terminal
-from gears.system.installation import this_gears
 from gears.system.progress import Progress, wait_for
 
 MOST_NODES, MOST_PASSCODES = 4, 2
@@ -52,9 +50,6 @@ def stop_lab(context: Context) -> bool:
     A job is stopped by `stop_job`.
     """
     paths = context.paths
-    from gears.lab.supervisor.cleanup import clean, leave
-    from gears.system import tmux
-
     if paths.job_record.exists():
         return stop_job(context)
     ran = False
@@ -65,12 +60,10 @@ def stop_lab(context: Context) -> bool:
             lab.end(timeout_s=20)
         if loop and loop.alive():
             ran = True
-            if not wait_for(lambda: not loop.alive(), timeout_s=3 if lab else 0):  # 0: JupyterLab is still starting
-                _end_tree(loop)
-        tmux.end_session(context.site.name)
+            wait_for(lambda: not loop.alive(), timeout_s=3 if lab else 0)  # 0: JupyterLab is still starting
+        end_loop(context)
         mark_ended(paths, context.route.here)
         clean(paths)
-        leave(paths)
     return ran
 
 
@@ -81,18 +74,12 @@ def stop_job(context: Context) -> bool:
     """
     paths = context.paths
     from gears.lab.job.cancel import cancel_jobs, end_records
-    from gears.lab.supervisor.cleanup import clean, leave
-    from gears.system import tmux
 
     with files.locked(paths.start_lock, timeout_s=120):
-        loop = processes.read(paths.loop)
         ran = cancel_jobs(paths, context.say)
         end_records(paths)
-        if loop and loop.alive():
-            _end_tree(loop)
-        tmux.end_session(context.site.name)
+        end_loop(context)
         clean(paths)
-        leave(paths)
     return ran
 
 
@@ -102,14 +89,6 @@ def _lab_process(paths: RunDir) -> processes.Process | None:
     return next((lab.process for lab in labs if lab and not processes.before_boot(str(lab.started))), None)
 
 
-def _end_tree(loop: processes.Process) -> None:
-    """End a loop and what it runs: the loop first, or it would restart its command."""
-    running = processes.children(loop)
-    loop.signal(signal.SIGKILL)
-    for child in running:
-        child.end(timeout_s=10)
-
-
 def stop_hop(context: Context) -> bool:
     """Stop the lab on the lab host, and clean up this host, a front. False where nothing ran.
 
@@ -117,8 +96,7 @@ def stop_hop(context: Context) -> bool:
     """
     paths = context.paths
     status = observe(context)
-    loop = processes.read(paths.loop)
-    alive = bool(loop and loop.alive())
+    alive = loop_alive(paths)
     reached = _stop_lab_host(context, status)
     clear_loop(context)
     if not reached:
@@ -140,33 +118,6 @@ def undo_start(context: Context) -> None:
     if (report := read_hop(context.paths)) and report.started:
         _stop_lab_host(context, observe(context))
     clear_loop(context)
-
-
-def end_loop(context: Context) -> None:
-    """End the loop of this host, and keep its directories for the next one."""
-    from gears.system import tmux
-
-    with files.locked(context.paths.start_lock):
-        if (loop := processes.read(context.paths.loop)) and loop.alive():
-            _end_tree(loop)
-        tmux.end_session(context.site.name)
-
-
-def clear_loop(context: Context) -> None:
-    """End the loop of this host, and remove the site's files here. The lab behind it is not stopped."""
-    paths = context.paths
-    from gears.lab.supervisor.cleanup import clean, leave
-    from gears.system import tmux
-
-    with (
-        contextlib.suppress(NothingRunning),
-        files.locked(paths.start_lock),
-    ):  # the loop may have cleaned up itself
-        if (loop := processes.read(paths.loop)) and loop.alive():
-            _end_tree(loop)
-        tmux.end_session(context.site.name)
-        clean(paths)
-        leave(paths)
 
 
 def _has_next_turn(paths: RunDir, number: int) -> bool:
@@ -216,7 +167,7 @@ def _stop_lab_host(context: Context, status: Status) -> bool:
             return True
     elif status.state == State.STOPPED or (status.lab is None and not _has_record(paths)):
         return True
-    hop = plan_hop(context.site, paths, remote_gears(context.site, paths.home, this_gears()))
+    hop = plan_hop(context.site, paths)
     context.say(f"{hop.host}: stopping the lab over a separate ssh connection")
     return end_by_ssh(hop, load_pin(paths))
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed
 from gears.lab.state import Plan, load_turn
 from gears.lab.status.model import State, Status, StepState
-from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.sites.context import Context
-from gears.sites.route import Route
 from gears.ssh.pin import load_pin
 from gears.ssh.remote_gears import encode_profile
 from gears.system import files
@@ -52,12 +50,10 @@ class Requester:
 ANY_REQUESTER = Requester()
 
 
-def check_kind(route: Route, status: Status) -> None:
-    """Raise GearsError where a job is requested, but JupyterLab is up and not a job."""
-    if route.job and status.job is None:
-        host = status.lab.host if status.lab else route.lab
-        site = route.site.name
-        raise GearsError(f"JupyterLab runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
+def request(context: Context) -> bool:
+    """Ask the remote end of a hop that is up for a lab, or for a job. False where no hop listens."""
+    word = f"job {encode_profile(context.site)}" if context.route.job else "again"
+    return files.write_fifo(context.paths.hop_in, word)
 
 
 class Waiting:
@@ -87,8 +83,6 @@ class Waiting:
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
             if status.state == State.UP:
-                check_kind(self.route, status)
-                self._report_left_lab()
                 return status
             self._report(status)
             if status.state == State.NEEDS_LOGIN or self._at_prompt():
@@ -131,12 +125,6 @@ class Waiting:
         if status.state == State.UNKNOWN and elsewhere:  # it was requested on another login node meanwhile
             raise GearsError(status.reason or "the job is monitored from another host", next=status.next)
 
-    def _report_left_lab(self) -> None:
-        report = read_hop(self.paths) if self.route.role == "front" else None
-        if report and report.left:
-            left = report.left
-            self.say(f"a lab was left on {left} and may still be running: ssh {left}, then gears stop {self.site}")
-
     def _retry(self, status: Status) -> None:
         """Retry what had failed, on request of the user: on this host, or behind a hop that is up."""
 
@@ -162,10 +150,9 @@ class Waiting:
         """
         astray = status.state == State.UNKNOWN and self.route.role == "front" and status.hops[0].state == State.UP
         self.astray_since = min(self.astray_since, time.monotonic()) if astray else math.inf
-        if self.wake and time.monotonic() - self.astray_since > REQUEST_AFTER_S:
-            word = f"job {encode_profile(self.route.site)}" if self.route.job else "again"
-            if self.route.job or status.job is None:  # a job must not be replaced by a lab on the login node
-                self.wake = not files.write_fifo(self.paths.hop_in, word)
+        may_replace = self.route.job or status.job is None  # no job by a lab on the login node
+        if self.wake and may_replace and time.monotonic() - self.astray_since > REQUEST_AFTER_S:
+            self.wake = not request(self.context)
 
     def _wake(self, word: str) -> bool:
         """Wake the loop that waits for the user, and let the new turn begin before looking again."""

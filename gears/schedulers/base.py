@@ -11,6 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, cast
 
+from gears.errors import UsageError
+from gears.sites import validators
+
 
 class JobState(StrEnum):
     """SUBMITTING exists in gears' records only: no scheduler has accepted the job yet."""
@@ -93,6 +96,9 @@ class Scheduler(Protocol):
         `clusters`: where the jobs can be, see `environment.clusters`.
         """
 
+    def other_nodes(self) -> str:
+        """Return the shell command that starts a program once on each node of its job but the first; "": unknown."""
+
     def cancel(self, job: str) -> None:
         """Cancel a job, pending or running. No error if it has ended. Raises CommandFailed, CommandTimeout."""
 
@@ -100,6 +106,16 @@ class Scheduler(Protocol):
 def scheduler(kind: str) -> Scheduler:
     """Return the module for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
     return cast(Scheduler, importlib.import_module(f"gears.schedulers.{kind}"))
+
+
+def check_output(path: Path) -> Path:
+    """Return the path of a job's output, for a directive. Raises UsageError for one that would need quoting."""
+    try:
+        validators.path(str(path))
+    except ValueError as exc:
+        fix = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
+        raise UsageError(f"{path}: {exc}", next=fix) from exc
+    return path
 
 
 def directive_lines(prefix: str, directives: tuple[str, ...]) -> list[str]:

@@ -96,3 +96,12 @@ def run(
 ) -> str:
     """Run a program of the scheduler, in `env` or a clean environment. Raises what `commands.run` raises."""
     return commands.run(argv, timeout_s=timeout_s, env=clean(os.environ) if env is None else env, input=input)
+
+
+JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""Variables in which a job has its id. Grid Engine's is last: others use the name too."""
+
+
+def current_job() -> str:
+    """Return the scheduler's id of the job that this process is in; "" outside of jobs."""
+    return next((os.environ[name] for name in JOB_IDS if os.environ.get(name)), "")

@@ -107,6 +107,11 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
         return None
 
 
+def other_nodes() -> str:
+    """Return no command: how a job starts one process on each node was not tried here."""
+    return ""
+
+
 def cancel(job: str) -> None:
     """Cancel the job by bkill. No error if it has ended or is unknown. Raises CommandFailed, CommandTimeout."""
     try:

@@ -94,6 +94,11 @@ def find(name: str, _clusters: str = "") -> list[str] | None:
     return None if listed is None else [job["JB_job_number"] for job in listed if job.get("full_job_name") == name]
 
 
+def other_nodes() -> str:
+    """Return no command: how a job starts one process on each node was not tried here."""
+    return ""
+
+
 def cancel(job: str) -> None:
     """Cancel the job by qdel. No error if it is gone or being deleted. Raises CommandFailed, CommandTimeout."""
     try:

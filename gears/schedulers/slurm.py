@@ -157,6 +157,19 @@ def find(name: str, clusters: str = "") -> list[str] | None:
     return found if found or all_seen else None
 
 
+def other_nodes() -> str:
+    """Return the command that starts a program once on each node of its job but the first, with all processors there.
+
+    srun(1): the step uses the nodes from number 1 on. One task that ends does not end the others. Fails in a job of one
+    node.
+    """
+    nodes = '"$((SLURM_JOB_NUM_NODES - 1))"'
+    return (
+        f"srun --relative=1 --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=0"
+        " --input=none --quiet"
+    )
+
+
 def cancel(job: str) -> None:
     """Cancel the job. Raises CommandFailed, CommandTimeout.
 

@@ -9,7 +9,20 @@ from pathlib import Path
 
 from gears.errors import UnsafePath
 from gears.sites.paths import RunDir, check_lengths, plan_local
+from gears.sites.route import Route
 from gears.system.files import check_private, ensure_link, ensure_private, write_private
+from gears.system.host import this_host
+from gears.system.installation import gears_home
+
+
+def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
+    """Create and check the directories of a route's site for this user (`open_rundir`). Raises UnsafePath."""
+    return open_rundir(gears_home(), route.site.name, route.site.local, this_host().user, local=local)
+
+
+def find_paths(route: Route) -> RunDir | None:
+    """Return the paths of a route's site; None if no site was ever started from this home. Creates nothing."""
+    return find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
 def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | None = None) -> RunDir:
@@ -18,9 +31,7 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
     `local`: the host-local directory chosen by the front, if it and this host share no home. Raises UnsafePath, before
     anything of the site is created, if a path is too long, writable by others or another user's.
     """
-    run = home / "run"
-    ensure_private(run, first_use=not (run / "id").exists())
-    paths = RunDir(home, site, plan_local(base, user, _identifier(run)))
+    paths = _open_run(home, site, base, user)
     check_lengths(paths)
     fronts = () if local in (None, paths.local) else (local,)
     directories = (paths.local, *fronts, paths.here, paths.runtime, paths.remote_ends, paths.records)
@@ -36,18 +47,14 @@ def open_rundir(home: Path, site: str, base: str, user: str, *, local: Path | No
 
 def open_records(home: Path, site: str, base: str, user: str) -> RunDir:
     """Create and check the site's directory for records. Does not create the one on local disk. Idempotent."""
-    run = home / "run"
-    ensure_private(run, first_use=not (run / "id").exists())
-    paths = RunDir(home, site, plan_local(base, user, _identifier(run)))
+    paths = _open_run(home, site, base, user)
     ensure_private(paths.records)
     return paths
 
 
 def open_laptop(home: Path, site: str, user: str) -> RunDir:
     """Create and check the directories of `gears open` on a laptop, where no lab runs. Idempotent."""
-    run = home / "run"
-    ensure_private(run, first_use=not (run / "id").exists())
-    paths = RunDir(home, site, plan_local("/tmp", user, _identifier(run)))
+    paths = _open_run(home, site, "/tmp", user)
     for directory in (paths.local, paths.records):
         ensure_private(directory)
     return paths
@@ -65,6 +72,13 @@ def find_rundir(home: Path, site: str, base: str, user: str) -> RunDir | None:
     except OSError:
         return None
     return RunDir(home, site, plan_local(base, user, identifier)) if identifier else None
+
+
+def _open_run(home: Path, site: str, base: str, user: str) -> RunDir:
+    """Create and check the directory of all sites, and choose the name of the host-local one. Return a site's paths."""
+    run = home / "run"
+    ensure_private(run, first_use=not (run / "id").exists())
+    return RunDir(home, site, plan_local(base, user, _identifier(run)))
 
 
 def _identifier(run: Path) -> str:

@@ -1,48 +1,26 @@
-"""The route to a site as seen from this host, the host's role on it, and the paths of the site."""
+"""The route to a site as seen from this host, and the host's role on it."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
-from gears.errors import UsageError
-from gears.sites import directories, validators
+from gears.sites import directories
+from gears.sites.context import load_record
 from gears.sites.load import load_site
-from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route, matches_lab_host, plan_route
-from gears.sites.route_record import load_route_record
 from gears.system.host import Host, is_this_host, this_host
 from gears.system.installation import gears_home
 
 
-def locate(name: str, *, directory: str | None = None, env: str | None = None) -> Route:
+def locate(name: str) -> Route:
     """Load the site's profile and find the route as seen from this host. Can query the resolver, for 3 s at most.
 
-    `directory`: where the lab starts; `env`: the environment of new notebooks; both override the profile. Raises
-    UsageError, ProfileError.
+    Raises UsageError, ProfileError.
     """
-    site = load_site(name)
-    site = with_directory(site, directory) if directory else site
-    return route_of(with_env(site, env) if env else site)
-
-
-def with_directory(site: Site, directory: str) -> Site:
-    """Return the site with another directory for its lab. Raises UsageError for an invalid path."""
-    try:
-        return replace(site, lab=replace(site.lab, directory=validators.path(directory)))
-    except ValueError as exc:
-        raise UsageError(f"--dir {directory}: {exc}", next=f"gears lab {site.name} --dir ~/…") from exc
-
-
-def with_env(site: Site, env: str) -> Site:
-    """Return the site with another environment for new notebooks. Raises UsageError for an invalid name."""
-    try:
-        return replace(site, envs=replace(site.envs, default=validators.setting_name(env)))
-    except ValueError as exc:
-        raise UsageError(f"--env {env}: {exc}", next="gears env list") from exc
+    return route_of(load_site(name))
 
 
 def route_of(site: Site) -> Route:
@@ -62,7 +40,7 @@ def _recorded_role(site: Site, host: Host) -> str | None:
     Avoids the resolver, which can be slow.
     """
     paths = directories.find_rundir(gears_home(), site.name, site.local, host.user)
-    record = load_route_record(paths) if paths else None
+    record = load_record(paths) if paths else None
     same = record and record.here == host.hostname and record.lab_host == site.lab.host
     return record.role if record and same else None
 
@@ -71,16 +49,6 @@ def lab_route(site: Site) -> Route:
     """Return the route for a hop's remote command: this host is the lab host, whatever its names are."""
     route = route_of(site)
     return replace(route, role="lab", lab=route.here)
-
-
-def open_paths(route: Route, *, local: Path | None = None) -> RunDir:
-    """Create and check the site's directories. Raises UnsafePath."""
-    return directories.open_rundir(gears_home(), route.site.name, route.site.local, this_host().user, local=local)
-
-
-def find_paths(route: Route) -> RunDir | None:
-    """Return the site's paths; None if no site was ever started from this home. Creates nothing."""
-    return directories.find_rundir(gears_home(), route.site.name, route.site.local, this_host().user)
 
 
 def shares_front_path(site: Site, host: Host) -> bool:
@@ -113,7 +81,10 @@ HostRole = Literal["lab", "front", "laptop"]
 
 
 def host_role(route: Route) -> HostRole:
-    """Return the role of this host: it runs the lab, is the front, or is a laptop."""
+    """Return where the user of a command is: on the lab host, the front of a relay, or a laptop.
+
+    Unlike `Route.role`, by which any host but the lab host can be a relay's front. Can query the resolver.
+    """
     if route.role == "lab":
         return "lab"
     return "front" if route.kind == "relay" and is_front(route.site) else "laptop"

@@ -43,6 +43,16 @@ class RunDir:
         return self.home / "run"
 
     @property
+    def pages(self) -> Path:
+        """Return the directory for compressed copies of the files that JupyterLab's page loads, for all sites."""
+        return self.run / "pages"
+
+    @property
+    def globus_tokens(self) -> Path:
+        """Return the file of the user's tokens for Globus, 0600, for all sites."""
+        return self.run / "globus.json"
+
+    @property
     def fixed(self) -> Path:
         """Return the fixed path, to which the laptop's stanza forwards."""
         return self.run / f"{self.site}.sck"
@@ -83,6 +93,11 @@ class RunDir:
         """
         return self.records / "cookie-secret"
 
+    @property
+    def places(self) -> Path:
+        """Return the file with the places of the site, for notebooks (`known_places`)."""
+        return self.records / "places.json"
+
     def log(self, what: str) -> Path:
         """Return a log in the home. `what`: lab, hop, job (its loop) or keeper."""
         return self.records / f"{what}.log"
@@ -115,6 +130,15 @@ class RunDir:
     def job_meet(self, number: int) -> Path:
         """Return the file that names the host to which the job's reverse tunnel connects."""
         return self.records / f"job.{number}.meet"
+
+    @property
+    def transfers(self) -> Path:
+        """Return the directory with a directory for each transfer of data."""
+        return self.records / "data"
+
+    def transfer(self, name: str) -> Path:
+        """Return the directory of a transfer: its records, manifest, log and job script (`gears.data.records`)."""
+        return self.transfers / name
 
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
@@ -249,7 +273,7 @@ class RunDir:
 
     @property
     def route(self) -> Path:
-        """Return the record of the profile and the route of the loop on this host (`route_record`)."""
+        """Return the record of the profile and the route of the loop on this host (`context.RouteRecord`)."""
         return self.here / "route.json"
 
     @property

@@ -33,6 +33,7 @@ class Lab:
     home: Literal["shared", "separate"] = "shared"
     root: str | None = None  # None: at the same path as here
     port: int = 0  # of JupyterLab on the lab host; 0: any
+    idle_timeout: str = ""  # [D-]HH:MM:SS without use, after which it ends; "": never
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class Place:
     hosts: tuple[str, ...] = ()  # which hosts mount it; (): any may
     bundle_size: str = ""  # of the archives in which many files are stored; "": not documented
     bundle_maximum: str = ""
+    collection: str = ""  # of Globus, that is this directory; with :PATH if that has another path there
 
     def filled(self, text: str, *, user: str, project: str) -> str:
         """Return `path` or `quota` with the account and the project filled in; empty if it needs one that is empty."""
@@ -106,8 +108,9 @@ class Transfer:
     host: str | None = None  # None: the lab host
     queue: str = ""
     nodes: int = 1  # at most, in a job
-    walltime: str = ""  # at most; "": the queue's own limit
+    walltime: str = ""  # at most; "": that of [scheduler]
     jobs: int = 1  # at most, at once
+    globus_client: str = ""  # the id of the application registered with Globus
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ CHECKS: dict[str, validators.Check] = {
     "lab.directory": validators.path,
     "lab.home": validators.one_of("shared", "separate"),
     "lab.root": validators.optional(validators.path),
+    "lab.idle_timeout": validators.or_empty(validators.walltime),
     "laptop.port": validators.port,
     "scheduler.kind": validators.one_of("slurm", "pbs", "lsf", "sge"),
     "scheduler.account": validators.or_empty(validators.job_word),
@@ -166,6 +170,7 @@ CHECKS: dict[str, validators.Check] = {
     "transfer.nodes": validators.number(1, 100_000),
     "transfer.walltime": validators.or_empty(validators.walltime),
     "transfer.jobs": validators.number(1, 1000),
+    "transfer.globus_client": validators.or_empty(validators.uuid),
 }
 PLACE_CHECKS: dict[str, validators.Check] = {
     "path": validators.or_empty(validators.place_path),
@@ -177,6 +182,7 @@ PLACE_CHECKS: dict[str, validators.Check] = {
     "hosts": validators.many(validators.pattern),
     "bundle_size": validators.or_empty(validators.size),
     "bundle_maximum": validators.or_empty(validators.size),
+    "collection": validators.or_empty(validators.collection),
 }
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # the value only: plans import no effects
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A site and the role of this host: "lab", "front", or "elsewhere" (a laptop, which keeps nothing)."""
+    """A site, and what `gears lab` runs on this host: "lab", "front" (a hop), or "elsewhere" (nothing).
+
+    Where a command's user is, on the front of a relay or at a laptop, is `locate.host_role`.
+    """
 
     site: Site
     kind: Literal["local", "relay", "proxy"]

@@ -18,6 +18,7 @@ _HOST = r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9_-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9]
 _PATH = r"(?:~|~?(?:/[A-Za-z0-9._+@,=-]+)+|/)/?"
 _TEMPLATE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\})+)+|/)/?"
 _PLACE_PATH = r"(?:~|~?(?:/(?:[A-Za-z0-9._+@,=-]|\{user\}|\{project\})+)+|/)/?"
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _REMOTE_PATH = r"[A-Za-z0-9_][A-Za-z0-9_.+@-]*:(?:[A-Za-z0-9._+@,=/~-]|\{user\}|\{project\})*"
 _SIZE = r"(\d{1,6}(?:\.\d{1,3})?) ?([kKMGTP]i?)?B"
 _LONGEST_TEXT = 500
@@ -150,6 +151,17 @@ def place_path(value: object) -> str:
     """Check a place's path, like `template_path` with {project} too, or NAME:PATH, as rclone and Globus have it."""
     meaning = "an absolute path, one from ~, or NAME:PATH, of letters, digits, ._+@,=-, {user} and {project}"
     return _without_parent(word(f"{_PLACE_PATH}|{_REMOTE_PATH}", meaning)(value))
+
+
+def uuid(value: object) -> str:
+    """Check an identifier of Globus."""
+    return str(word(_UUID, "an identifier such as 6c54cade-bde5-45c1-bdea-f4bd71dba2cc")(value))
+
+
+def collection(value: object) -> str:
+    """Check the identifier of a collection of Globus, alone or followed by `:` and a path in it."""
+    meaning = "the identifier of a collection, or IDENTIFIER:PATH"
+    return _without_parent(word(rf"{_UUID}(?::(?:/[A-Za-z0-9._+@,=~-]+)*/?)?", meaning)(value))
 
 
 def command(value: object) -> str:

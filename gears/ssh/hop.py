@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.ssh.options import effective_options, has_forwards, host_key_alias, ssh_options
-from gears.ssh.remote_gears import encode_profile
+from gears.ssh.remote_gears import serve_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Hop:
     remote: str
 
 
-def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forward: str = "", control: str = "") -> Hop:
+def plan_hop(site: Site, paths: RunDir, *, job: bool = False, forward: str = "", control: str = "") -> Hop:
     """Plan the hop from this host to the site's lab host.
 
-    `gears`: the command on the lab host. `job`: request a job. `forward`, `control`: see `control_socket_forward`.
+    `job`: request a job. `forward`, `control`: see `control_socket_forward`.
 
     Runs `ssh -G` for the user's configuration. Raises CommandFailed with ssh's message if that is invalid,
     MissingProgram without ssh.
@@ -46,20 +46,5 @@ def plan_hop(site: Site, paths: RunDir, gears: str, *, job: bool = False, forwar
             effective.get("ciphers", ""), forward=deferred, control=control, clear=not forward or bool(deferred)
         ),
         forward="" if deferred else forward,
-        remote=remote_command(site, paths, gears, job=job),
+        remote=serve_command(site, paths, job=job),
     )
-
-
-def remote_command(site: Site, paths: RunDir, gears: str, *, job: bool = False) -> str:
-    """Return the command that the lab host runs.
-
-    It includes the resolved profile if the lab host does not share this home, and always with a job, since the command
-    line can override the profile. Every word is safe in any login shell. None is secret: all users of a host can read
-    the arguments of its processes.
-    """
-    command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
-    if site.envs.default:
-        command += f" --env {site.envs.default}"
-    if job:
-        return f"{command} --job --profile {encode_profile(site)}"
-    return command if site.lab.home == "shared" else f"{command} --profile {encode_profile(site)}"

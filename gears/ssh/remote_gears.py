@@ -10,6 +10,7 @@ from pathlib import Path
 from gears.errors import UsageError
 from gears.sites.load import from_json, to_json
 from gears.sites.locate import HostRole
+from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.ssh.stanza import in_path
 from gears.system.host import this_host
@@ -32,6 +33,22 @@ def remote_gears(site: Site, home: Path, executable: str) -> str:
     return f"{prefix}{shlex.quote(executable)}"
 
 
+def serve_command(site: Site, paths: RunDir, *, job: bool = False) -> str:
+    """Return the command of a hop, which the lab host runs.
+
+    It includes the resolved profile if the lab host does not share this home, and always with a job, since the command
+    line can override the profile. Every word is safe in any login shell. None is secret: all users of a host can read
+    the arguments of its processes.
+    """
+    gears = remote_gears(site, paths.home, this_gears())
+    command = f"{gears} _serve {site.name} --local {paths.local} --dir {site.lab.directory}"
+    if site.envs.default:
+        command += f" --env {site.envs.default}"
+    if job:
+        return f"{command} --job --profile {encode_profile(site)}"
+    return command if site.lab.home == "shared" else f"{command} --profile {encode_profile(site)}"
+
+
 def next_gears(site: Site, role: HostRole) -> str:
     """Return the gears command on the next host, as a word for its shell, which expands a leading ~."""
     if role != "laptop":
@@ -52,7 +69,7 @@ def assumed_root(site: Site, user: str) -> str:
 
 
 def decode_profile(word: str) -> Site:
-    """Decode the profile that the front passed (`hop.remote_command`). Raises UsageError if it is invalid."""
+    """Decode the profile that the front passed (`serve_command`). Raises UsageError if it is invalid."""
     try:
         return from_json(base64.urlsafe_b64decode(word).decode())
     except ValueError as exc:

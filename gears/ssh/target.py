@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 
 from gears.errors import CommandFailed, NotReachable, UsageError
 from gears.sites import validators
+from gears.sites.directories import find_paths
 from gears.sites.load import load_site, site_names
-from gears.sites.locate import find_paths, host_role, route_of
+from gears.sites.locate import host_role, route_of
 from gears.sites.profile import Site
 from gears.sites.route import Route
 from gears.ssh.options import address_options, effective_options, host_key_alias, ssh_options

@@ -51,14 +51,8 @@ def write_stanza(stanza: str, site_name: str, config: Path | None = None) -> Wri
     unchanged, if ssh rejects it, another line overrides the block, the marks are damaged, or it can't be written.
     """
     config = config or Path("~/.ssh/config").expanduser()
-    try:
-        with _locked(config.parent):
-            return _write(stanza, site_name, config)
-    except OSError as exc:
-        raise GearsError(
-            f"{exc.filename or config}: {exc.strerror or exc}; the file is unchanged",
-            next=f"gears ssh-config {site_name}   (and paste what it prints)",
-        ) from exc
+    with _changing(config, site_name):
+        return _write_lines(config, lambda text: _with_block(text, stanza, site_name, config), stanza)
 
 
 def write_include(stanzas: str, site_names: list[str], config: Path | None = None) -> Written:
@@ -68,13 +62,20 @@ def write_include(stanzas: str, site_names: list[str], config: Path | None = Non
     `write_stanza` does.
     """
     config = config or Path("~/.ssh/config").expanduser()
+    with _changing(config, "--all"):
+        return _write_include(stanzas, site_names, config)
+
+
+@contextmanager
+def _changing(config: Path, what: str) -> Iterator[None]:
+    """Hold the lock, and translate errors of the file system. `what`: the argument of `gears ssh-config`."""
     try:
         with _locked(config.parent):
-            return _write_include(stanzas, site_names, config)
+            yield
     except OSError as exc:
         raise GearsError(
             f"{exc.filename or config}: {exc.strerror or exc}; the file is unchanged",
-            next="gears ssh-config --all   (and paste what it prints)",
+            next=f"gears ssh-config {what}   (and paste what it prints)",
         ) from exc
 
 
@@ -119,10 +120,6 @@ def _included(config: Path) -> str:
     """Return the included file as `config` names it: a shared home can have a different path on each machine."""
     usual = config == Path("~/.ssh/config").expanduser()
     return f"~/.ssh/{INCLUDED}" if usual else f'"{config.with_name(INCLUDED)}"'
-
-
-def _write(stanza: str, site_name: str, config: Path) -> Written:
-    return _write_lines(config, lambda text: _with_block(text, stanza, site_name, config), stanza)
 
 
 def _write_lines(config: Path, change: Callable[[str], str], stanza: str) -> Written:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from subprocess import PIPE
 from threading import Thread
@@ -181,13 +181,31 @@ def run_logged(
         end_program(program, timeout_s=10)
 
 
-def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None) -> int:
+@contextlib.contextmanager
+def output_of(argv: Sequence[str], *, errors: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `argv` for its standard output to be read as it comes; its standard error goes to a descriptor.
+
+    There is no time limit. It is killed at the end of the `with` block if it is still running. Raises MissingProgram.
+    """
+    try:
+        program = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=PIPE, stderr=errors, bufsize=0)
+    except FileNotFoundError as exc:
+        raise missing_program(argv[0]) from exc
+    with program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def run_in_terminal(argv: Sequence[str], *, timeout_s: float | None, env: Mapping[str, str] | None = None) -> int:
     """Run `argv` in the user's terminal, where it can prompt, and return its exit status; 255 after `timeout_s`.
 
     None: no time limit. Raises MissingProgram.
     """
     try:
-        return subprocess.run(argv, check=False, timeout=timeout_s).returncode
+        environment = None if env is None else dict(env)
+        return subprocess.run(argv, check=False, timeout=timeout_s, env=environment).returncode
     except FileNotFoundError as exc:
         raise missing_program(argv[0]) from exc
     except subprocess.TimeoutExpired:
@@ -214,6 +232,34 @@ def end_program(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def start_piped(argv: Sequence[str], *, takes_input: bool) -> subprocess.Popen[bytes]:
+    """Start `argv` in a session of its own, with pipes for its outputs and, if `takes_input`, its input.
+
+    `end_group` ends it. Raises MissingProgram.
+    """
+    given = PIPE if takes_input else subprocess.DEVNULL
+    try:
+        return subprocess.Popen(argv, stdin=given, stdout=PIPE, stderr=PIPE, bufsize=0, start_new_session=True)
+    except FileNotFoundError as exc:
+        raise missing_program(argv[0]) from exc
+
+
+def wait_for_end(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
+    """Return the exit status of a program; None if it is still running after `timeout_s`."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(timeout_s)
+    return None
+
+
+def end_group(process: subprocess.Popen[bytes], *, timeout_s: float) -> None:
+    """Send SIGTERM to the program's group unless it was waited for, SIGKILL after `timeout_s`. Idempotent."""
+    if process.returncode is None:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGTERM)
+        wait_for_end(process, timeout_s=timeout_s)
+        _kill_group(process, wait_s=timeout_s)
 
 
 class Conversation:

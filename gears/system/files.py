@@ -55,11 +55,16 @@ def check_private(directory: Path, *, refused: int = 0o022, fix: str) -> int:
 
 def write_private(path: Path, text: str) -> None:
     """Replace `path` atomically, 0600: a reader sees the old text or the new one."""
+    write_bytes(path, text.encode(), 0o600)
+
+
+def write_bytes(path: Path, content: bytes, mode: int) -> None:
+    """Replace `path` atomically, with `mode` as the umask allows: a reader sees the old content or the new one."""
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}"
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
         os.replace(temporary, path)
     except OSError as exc:
         temporary.unlink(missing_ok=True)

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-COMMANDS = "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask|env|data"
+COMMANDS = (
+    "lab|stop|status|open|ssh-config|password|url|logs|attach|doctor|sites|forward|shell|run|dask|env|data|workspace"
+)
 
 
 def with_gears_path(text: str) -> str:

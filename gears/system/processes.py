@@ -24,10 +24,10 @@ class Process:
     start: str
 
     def alive(self) -> bool | None:
-        """Tell whether it is alive; None for a process of another host."""
+        """Tell whether it is alive; None for a process of another host. Without a start time the pid alone counts."""
         if self.host != socket.gethostname():
             return None
-        return start_time(self.pid) == self.start
+        return start_time(self.pid) == self.start if self.start else _exists(self.pid)
 
     def signal(self, number: int) -> bool:
         """Send signal `number` if the process still is the same and the user's. False if it is gone. Idempotent."""
@@ -56,6 +56,46 @@ class Process:
             while self.alive() and time.monotonic() < deadline:
                 time.sleep(0.02)
         return not self.alive()
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedProcess(Process):
+    """A process that other hosts know of by a record.
+
+    `boot`: the id of its kernel's boot; `namespace`: of its process ids, since hosts of one name can be containers on
+    several. Both are empty where there is no /proc.
+    """
+
+    boot: str = ""
+    namespace: str = ""
+
+    def is_over(self) -> bool | None:
+        """Tell whether it is proven to have ended; None if this host, or this container of it, can't tell."""
+        here = this_located_process()
+        if (self.host, self.namespace) != (here.host, here.namespace):
+            return None
+        return self.boot != here.boot or self.alive() is False
+
+
+def this_located_process() -> LocatedProcess:
+    """Return the current process, for a record that other hosts read."""
+    me = this_process()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        boot = namespace = ""
+    return LocatedProcess(me.host, me.pid, me.start, boot, namespace)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
 
 
 def this_process() -> Process:

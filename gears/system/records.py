@@ -49,7 +49,7 @@ def as_values(record: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
+    return value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
@@ -82,6 +82,8 @@ def _as_class(kind: type[Any], value: Any) -> Any:
         return _checked(found is not None, found)
     if issubclass(kind, Enum):
         return kind(value)
+    if kind is Path:
+        return Path(_checked(isinstance(value, str) and value != "", value))
     whole = isinstance(value, int) and not isinstance(value, bool)
     if kind is float and whole:
         return float(value)

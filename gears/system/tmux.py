@@ -15,12 +15,16 @@ from pathlib import Path
 
 from gears.errors import CommandFailed, MissingProgram
 from gears.system.commands import find_program, run
+from gears.system.progress import wait_for
 
 SERVER = "gears"
 CONFIG = Path(__file__).with_name("tmux.conf")
 
 OLDEST = (3, 2)
 """The oldest version that libtmux supports (3.2a)."""
+
+EXITING = "server exited unexpectedly"
+"""What a client says whose server ended before it took the command: the last session has just ended (client.c)."""
 
 
 def check_tmux() -> str:
@@ -47,14 +51,21 @@ def start_session(site: str, window: str, script: Path) -> None:
 
     end_session(site)
     _use_known_terminal()
-    try:  # Server.new_session would leave 130 format names in the argv of the tmux server, readable by all
-        done = libtmux.Server(socket_name=SERVER, config_file=str(CONFIG)).cmd(
-            "new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script)
-        )
+    server = libtmux.Server(socket_name=SERVER, config_file=str(CONFIG))
+    stderr = ""
+
+    def start() -> bool:
+        nonlocal stderr  # Server.new_session would leave 130 format names in the argv of the server, readable by all
+        done = server.cmd("new-session", "-d", "-s", site, "-n", window, "-c", "/", "--", "/bin/sh", str(script))
+        stderr = " ".join(done.stderr)
+        return EXITING not in stderr
+
+    try:
+        wait_for(start, timeout_s=5)
     except LibTmuxException as exc:
         raise CommandFailed(f"tmux could not create session {site}: {exc}", next="gears doctor") from exc
-    if done.stderr:
-        raise _no_session(site, " ".join(done.stderr))
+    if stderr:
+        raise _no_session(site, stderr)
 
 
 def _no_session(site: str, stderr: str) -> CommandFailed:

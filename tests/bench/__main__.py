@@ -1,10 +1,10 @@
-"""python -m tests.bench [NAME]… [--rounds N]: prints a Markdown table. Takes some five minutes in all."""
+"""python -m tests.bench [NAME]… [--rounds N]: prints a Markdown table. Takes some ten minutes in all."""
 
 import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, environments, job, notebooks, peers, redial, start, traffic
+from tests.bench import commands, environments, growth, job, notebooks, pages, peers, redial, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
@@ -16,11 +16,13 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "commands": commands.measure,
     "notebooks": notebooks.measure,
     "environments": environments.measure,
+    "pages": pages.measure,
     "peers": peers.measure,
+    "growth": growth.measure,
 }
 
 
-OPTIONS = {"job": job.CENTRE, "peers": peers.CENTRE}
+OPTIONS = {"job": job.CENTRE, "peers": peers.CENTRE, "growth": growth.CENTRE}
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Stand-ins for programs that can't be had for tests: PBS, LSF, micromamba.
+"""Stand-ins for programs that can't be had for tests: PBS, LSF, micromamba, hsi.
 
 They are programs of their own, run by /usr/bin/python3, that know nothing of gears. What `programs` gives belongs side
 by side into a directory of PATH, on the hosts where jobs are submitted and on those where they run. `standin_engine`
@@ -27,6 +27,13 @@ def install(kind: str, directory: Path, **settings: Any) -> None:
     for name, text in programs(kind, **settings).items():
         (directory / name).write_text(text)
         (directory / name).chmod(0o755)
+
+
+def install_hsi(directory: Path, **settings: Any) -> None:
+    """`settings`: see `hpss.py`, which also tells of the faults in `faults.json` beside it."""
+    (directory / "hsi").write_text((HERE / "hpss.py").read_text())
+    (directory / "hsi").chmod(0o755)
+    (directory / "standin.json").write_text(json.dumps(settings))
 
 
 def install_micromamba(directory: Path) -> Path:

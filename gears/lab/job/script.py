@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gears.envs import archive, registry
-from gears.errors import UsageError
 from gears.lab.job.options import check_scheduler
 from gears.lab.job.records import JobRecord
 from gears.lab.jupyter.command_line import plan_environment, plan_job_command
-from gears.schedulers.base import JobSpec, scheduler
+from gears.schedulers.base import JobSpec, check_output, scheduler
 from gears.sites import validators
 from gears.sites.context import Context
 from gears.ssh.options import has_forwards, ssh_options
@@ -42,12 +41,7 @@ def plan_job(context: Context, number: int, name: str, *, after: JobRecord | Non
     Raises UsageError where the path of gears is not valid in a job script, or the profile has no scheduler.
     """
     wanted = check_scheduler(context.site)
-    out = context.paths.job_out(number)
-    try:
-        validators.path(str(out))
-    except ValueError as exc:
-        fix = "move gears to a path of letters, digits, ., _ and -, or set GEARS_HOME to one"
-        raise UsageError(f"{out}: {exc}", next=fix) from exc
+    out = check_output(context.paths.job_out(number))
     return JobSpec(
         name=name,
         log=out,

@@ -11,6 +11,7 @@ from gears.dask.settings import fixed_ports
 from gears.envs.paths import place
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
+from gears.sites.validators import walltime_s
 
 CONFIG = Path(__file__).parents[1] / "etc"
 """A Jupyter configuration directory that enables the extension of gears, beside the user's own."""
@@ -76,4 +77,10 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
         "DASK_CONFIG": str(paths.dask_config),
         "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
         **fixed_ports(site),
+        **_idle_timeout(site),
     }
+
+
+def _idle_timeout(site: Site) -> dict[str, str]:
+    timeout = site.lab.idle_timeout
+    return {"GEARS_IDLE_TIMEOUT_S": str(walltime_s(timeout))} if timeout else {}

@@ -86,13 +86,15 @@ def load_noted(serverapp: Any, token: Path) -> None:
 async def _load(serverapp: Any, token: Path, names: list[str], wanted: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(wanted.wait(), QUIET_S)
-    from gears.lab.jupyter import dask_panes, proxy_guard
+    from gears.lab.jupyter import dask_panes, idle, proxy_guard
 
     try:
         for slow in sorted({slow for name in names for slow in SLOW[name]}):
             await asyncio.to_thread(importlib.import_module, slow)
         own = proxy_guard.Own(files.read_text(token).strip(), token.parent.parent)
-        proxy_guard.guard(importlib.import_module("jupyter_server_proxy.handlers"), own)
+        proxies = importlib.import_module("jupyter_server_proxy.handlers")
+        proxy_guard.guard(proxies, own)
+        idle.count_messages(proxies.ProxyHandler, serverapp.web_app)
         for name in names:
             extension = _real(name)
             if name == "dask_labextension":

@@ -16,10 +16,11 @@ from typing import Any
 
 from gears.lab.jupyter import deferred_extensions, rebind
 from gears.lab.state import Lab, save_lab
+from gears.sites.paths import RunDir
 from gears.system import processes, timestamps
 from gears.system.files import read_text
 
-OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB")
+OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB", "GEARS_IDLE_TIMEOUT_S")
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -37,7 +38,7 @@ def _load_jupyter_server_extension(_serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Listen on the socket in addition to the port, once the server is bound, then write the record."""
-    path, records, token, job = (os.environ.pop(name, "") for name in OWN_VARIABLES)
+    path, records, token, job, timeout_s = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
     if not serverapp.sock:
@@ -52,7 +53,12 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
     files = [Path(name) for name in records.split(":") if name]
     for file in files:
         save_lab(file, lab)
-    rebind.watch(rebind.Places(serverapp, Path(path), files, Path(token), lab))
+    places = rebind.Places(serverapp, Path(path), files, Path(token), lab)
+    rebind.watch(places)
+    if timeout_s:
+        from gears.lab.jupyter import idle
+
+        idle.watch(places, RunDir(Path(token).parents[2], str(lab.site), Path(path).parent), float(timeout_s))
     deferred_extensions.load_noted(serverapp, Path(token))
 
 

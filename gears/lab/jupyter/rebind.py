@@ -35,13 +35,25 @@ class Places:
             return
         try:
             self._make()
-            self.lost, self.lab = lost, replace(self.lab, unreachable=tuple(await self._names(lost)))
-            for file in self.records:
-                save_lab(file, self.lab)
+            names = tuple(await self._names(lost))
+            self.lost, self.lab = lost, replace(self.lab, unreachable=names)
+            self._save()
             if self.secret and not self.token.exists():
                 files.write_private(self.token, self.secret)
         except (GearsError, OSError) as exc:
             self.serverapp.log.warning("gears: the sockets were removed and can't be recreated: %s", exc)
+
+    def note_idle(self, since: str | None, ends: str | None) -> None:
+        """Record since when the lab is idle, and when it ends for that; None: it is in use. A failure is logged."""
+        self.lab = replace(self.lab, idle_since=since, ends=ends)
+        try:
+            self._save()
+        except (GearsError, OSError) as exc:
+            self.serverapp.log.warning("gears: the lab's record can't be written: %s", exc)
+
+    def _save(self) -> None:
+        for file in self.records:
+            save_lab(file, self.lab)
 
     def _is_whole(self) -> bool:
         there = (self._link(), *self.records, Path(self.serverapp.runtime_dir), *([self.token] if self.secret else []))

@@ -21,7 +21,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import JupyterServerAuthWarning
 from traitlets import TraitError
 
-from gears.lab.jupyter import closed, settings
+from gears.lab.jupyter import closed, pages, settings
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
 from gears.system.files import read_text
 
@@ -82,8 +82,9 @@ class Server(ServerApp):
             self.cookie_secret = cast("bytes", self.trait_defaults("cookie_secret"))
 
     def init_webapp(self) -> None:
-        """Make the application, and let it answer paths without the base URL (`answer_without_base`)."""
+        """Make the application, let it compress, and answer paths without the base URL (`answer_without_base`)."""
         super().init_webapp()
+        pages.install(self, Path(os.environ["JUPYTER_TOKEN_FILE"]).parents[1] / "pages")
         answer_without_base(self.web_app, self.base_url)
 
     def _bind_http_server(self) -> None:

@@ -5,21 +5,22 @@ A process is checked by its pid and start time, a socket by a request. `lab.stat
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up
-from gears.lab.status.probe import Answer, probe
+from gears.lab.state import Lab, Plan, Turn, Up, load_lab, load_turn, load_up, loop_alive
+from gears.lab.status.model import Status, parse_status
 from gears.lab.status.report import HopReport, read_hop
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.system import files, processes
+from gears.system import files
 from gears.system.records import as_values
-from gears.system.unix_http import connects, get_json
+from gears.system.unix_http import TIMEOUT_S, connects, get_json
 
 if TYPE_CHECKING:  # read only where there is a job
     from gears.lab.job.records import JobRecord
@@ -29,6 +30,19 @@ BEGINNING_S = 5.0
 
 STARTING_UP_S = 5.0
 """After this time the status reports that the user's start-up files are still running, or blocking."""
+
+
+Kind = Literal["jupyter", "waiting", "refused", "closed", "silent", "other"]
+"""What was found behind a socket: a lab; a waiting page; no such socket, or nothing listens; accepted, then closed
+without an answer, as ssh does where the far end can't be reached; no answer in time; any other answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found behind a socket. `page`: what a waiting page shows; None where that can't be read."""
+
+    kind: Kind
+    page: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,6 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     `answer`: what was found behind the fixed path's socket; None: probe it.
     """
     paths = context.paths
-    loop = processes.read(paths.loop)
     turn = load_turn(paths)
     dialled = context.route.role == "front" and turn.plan == Plan.DIAL
     report = read_hop(paths) if dialled else None
@@ -69,19 +82,36 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     answer = answer or probe(paths.link)
     shared = context.site.lab.home == "shared" or context.route.role == "lab"
     return Facts(
-        loop_alive=bool(loop and loop.alive()),
+        loop_alive=loop_alive(paths),
         loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
         turn=turn,
         up=load_up(paths),
-        leads_to=leads_to(paths),
         answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
         starting_up=silent and connects(paths.socket("hop", turn.number)),
         lab=lab,
         lab_alive=lab.process.alive() if lab else False,
+        leads_to=leads_to(paths),
         job=_job(paths, report, answer, shared=shared),
     )
+
+
+def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
+    """Ask what is behind a socket, or a port of 127.0.0.1. Never raises, whatever the other end does."""
+    try:
+        status, content = get_json(where, "/api", timeout_s=timeout_s)
+    except TimeoutError:
+        return Answer("silent")
+    except (ConnectionRefusedError, FileNotFoundError):
+        return Answer("refused")
+    except (OSError, http.client.HTTPException):
+        return Answer("closed")
+    if status == 200 and "version" in content:
+        return Answer("jupyter")
+    if status == 503 and "gears" in content:
+        return Answer("waiting", parse_status(content["gears"]))
+    return Answer("other")
 
 
 def _job(paths: RunDir, report: HopReport | None, answer: Answer, *, shared: bool) -> JobRecord | None:

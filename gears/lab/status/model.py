@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gears.lab.state import Server
 from gears.schedulers.base import OVER, JobState
 from gears.system.files import Record
 from gears.system.records import as_values, parse
@@ -69,24 +70,10 @@ HOP_KEYS = {"source": "from", "target": "to"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShownLab:
-    """What is shown of a JupyterLab (`gears.lab.state.Lab`). `kernels`: None where they could not be counted."""
+class ShownLab(Server):
+    """What is shown of a JupyterLab. `kernels`: None where they could not be counted."""
 
-    host: str
-    pid: int
-    port: int | None = None
-    socket: str | None = None
-    version: str | None = None
-    started: str | None = None
-    login: str | None = None
-    overridden: tuple[str, ...] = ()
-    unreachable: tuple[str, ...] = ()
     kernels: int | None = None
-
-    @property
-    def has_password(self) -> bool:
-        """Tell whether the user logs in with a password, and not with the token."""
-        return self.login == "password"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gears.lab.state import Lab
 from gears.lab.status.model import ShownJob, State
 from gears.sites.paths import RunDir
-from gears.ssh.report import read
+from gears.ssh.report import BEGIN, read
 from gears.system import files, records
 
 
@@ -41,3 +41,8 @@ class HopReport:
 def read_hop(paths: RunDir) -> HopReport | None:
     """Read the lab host's newest report of this turn of the hop; None before the first."""
     return records.parse(HopReport, read(files.read_text(paths.hop_out)))
+
+
+def count_reports(paths: RunDir) -> int:
+    """Count how often the lab host has reported in this turn of the hop."""
+    return files.read_text(paths.hop_out).count(BEGIN)

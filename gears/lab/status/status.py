@@ -5,20 +5,20 @@ What can't be seen from this host is `unknown`, never `stopped`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gears.lab.state import Lab, Plan
-from gears.lab.status.facts import Facts, count_kernels, gather
+from gears.lab.state import Lab, Plan, Server
+from gears.lab.status.facts import Answer, Facts, count_kernels, gather
 from gears.lab.status.model import Front, Hop, ShownJob, ShownLab, State, Status, Step, StepState
-from gears.lab.status.probe import Answer
 from gears.lab.status.report import HopReport
 from gears.sites.context import Context
-from gears.sites.locate import find_paths
+from gears.sites.directories import find_paths
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
 from gears.ssh.failures import FORBIDDING, Failure
+from gears.system import files
 from gears.system.installation import gears_home, with_gears_path
 
 if TYPE_CHECKING:  # read only where there is a job
@@ -37,7 +37,7 @@ def observe(context: Context, *, answer: Answer | None = None) -> Status:
 def conclude(context: Context, facts: Facts) -> Status:
     """Conclude the status from the facts, without looking at the site again."""
     route = context.route
-    state, reason, following = _conclusion(route, facts)
+    state, reason, following = with_idle(facts.lab, _conclusion(route, facts))
     return Status(
         site=context.site.name,
         state=state,
@@ -66,7 +66,26 @@ def address(route: Route, lab: Lab | None) -> str:
     return f"http://localhost:{own_port or route.site.laptop.port}/lab"
 
 
+def with_token(site: str, url: str, *, password: bool) -> str:
+    """Return the address with the token in it, for the user's own screen; without one where a password is set."""
+    if password:
+        return url
+    token = files.read_text(gears_home() / "run" / site / "token").strip()
+    return f"{url}?token={token}" if token else url
+
+
 Verdict = tuple[State, str | None, str | None]
+
+
+def with_idle(lab: Lab | None, verdict: Verdict) -> Verdict:
+    """Add to a verdict without a reason that the lab is idle, and ends for that or has ended."""
+    state, reason, following = verdict
+    if reason or not (lab and lab.idle_since):
+        return verdict
+    if state == State.UP:
+        return state, f"idle since {lab.idle_since}: it ends {lab.ends}, unless it is used", following
+    ended = state == State.STOPPED and (lab.ended or "") >= (lab.ends or "")  # else stopped otherwise, once warned
+    return (state, f"idle since {lab.idle_since}", following) if ended else verdict
 
 
 def _conclusion(route: Route, facts: Facts) -> Verdict:
@@ -253,18 +272,7 @@ def _lab(facts: Facts) -> ShownLab | None:
         return None
     if facts.job and not (facts.job.on_node and facts.lab.host == facts.job.node):
         return None
-    lab = facts.lab
-    return ShownLab(
-        host=lab.host,
-        pid=lab.pid,
-        port=lab.port,
-        socket=lab.socket,
-        version=lab.version,
-        started=lab.started,
-        login=lab.login,
-        overridden=lab.overridden,
-        unreachable=lab.unreachable,
-    )
+    return ShownLab(**{field.name: getattr(facts.lab, field.name) for field in fields(Server)})
 
 
 def _steps(route: Route, facts: Facts, state: State) -> tuple[Step, ...]:

@@ -9,23 +9,24 @@ import socket
 from pathlib import Path
 
 from gears.lab.state import load_lab, mark_ended
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.ssh.pin import load_pin
 from gears.system import files, processes
 
 
-def finish(paths: RunDir, what: str, *, moved: bool = False) -> None:
+def finish(context: Context, what: str, *, moved: bool = False) -> None:
     """Clean up after the last turn: signal the fronts, and leave no socket, link or file on this host.
 
     `moved`: another login node monitors the job now; its records stay, and fronts dial again.
     """
+    paths = context.paths
     if not moved:
-        _close_records(paths, what)
+        _close_records(context, what)
     signal_fronts(paths, signal.SIGHUP if moved else signal.SIGTERM)
     with contextlib.suppress(FileNotFoundError):
         if (lock := files.try_lock(paths.start_lock)) is not None:  # else a stop or a start waits for us, and cleans up
             clean(paths)
-            leave(paths)
             os.close(lock)
 
 
@@ -45,7 +46,8 @@ def signal_fronts(paths: RunDir, number: int = signal.SIGTERM) -> None:
     _remove_tree(renamed)
 
 
-def _close_records(paths: RunDir, what: str) -> None:
+def _close_records(context: Context, what: str) -> None:
+    paths = context.paths
     if what == "job":
         from gears.lab.job.cancel import end_records
 
@@ -53,21 +55,15 @@ def _close_records(paths: RunDir, what: str) -> None:
         return
     host = socket.gethostname() if what == "lab" else load_pin(paths).host
     mark_ended(paths, host)
-    if what == "hop" and not shares_home(paths):
+    if what == "hop" and context.site.lab.home == "separate":  # only a copy
         paths.job_record.unlink(missing_ok=True)
-
-
-def shares_home(paths: RunDir) -> bool:
-    """Return whether the records in this home are the lab host's own, and not copies."""
-    from gears.sites.route_record import load_route
-
-    return load_route(paths.here).site.lab.home == "shared"
 
 
 def clean(paths: RunDir) -> None:
     """Remove what a site has on this host, and signal fronts. Call it only when nothing of the site runs here.
 
-    The fixed link is removed too, unless a lab on another host of the same home may be using it.
+    The fixed link is removed too, unless a lab on another host of the same home may be using it; the host-local
+    directory, unless another site uses it; and the start lock, which the caller holds.
     """
     lab = load_lab(paths.lab_record)
     if lab is None or lab.ended or lab.host == socket.gethostname():
@@ -79,6 +75,9 @@ def clean(paths: RunDir) -> None:
         path.unlink(missing_ok=True)
     _remove_tree(paths.here)
     _remove_aliases(paths)
+    paths.start_lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        paths.local.rmdir()
 
 
 def _remove_aliases(paths: RunDir) -> None:
@@ -89,13 +88,6 @@ def _remove_aliases(paths: RunDir) -> None:
             if os.readlink(link) == str(paths.link):
                 link.unlink()
                 directory.rmdir()
-
-
-def leave(paths: RunDir) -> None:
-    """Remove the start lock, which the caller holds, and the host-local directory if no other site uses it."""
-    paths.start_lock.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        paths.local.rmdir()
 
 
 def _remove_tree(directory: Path) -> None:

@@ -16,16 +16,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import GearsError
-from gears.lab.state import Plan, Turn, load_turn, note_up, save_given_up, save_lab
+from gears.lab.state import Plan, Turn, load_turn, loop_alive, note_up, save_given_up, save_lab
+from gears.lab.status.facts import BEGINNING_S, Answer, probe
 from gears.lab.status.model import ShownJob, State, Status
-from gears.lab.status.probe import Answer, probe
 from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.held_socket import HELD_FD
-from gears.lab.supervisor.page_server import WaitingServer
+from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
-from gears.sites.route import Route
 from gears.ssh.failures import Failure
 from gears.ssh.pin import Pin, load_pin, redial_method, save_pin
 from gears.system import files, processes, records
@@ -104,7 +103,7 @@ def _guard(context: Context, listener: socket.socket | None) -> int:
         if os.waitstatus_to_exitcode(status) in (0, -signal.SIGTERM, -signal.SIGHUP):
             return 0
         time.sleep(0.2)
-        if not _loop_alive(context.paths, patient=False):
+        if not loop_alive(context.paths):
             return 1
 
 
@@ -139,28 +138,72 @@ def _keep_turn(context: Context, listener: socket.socket | None) -> int | None:
 
 
 def _watch(context: Context, server: WaitingServer[Status]) -> int | None:
-    paths = context.paths
-    born = began = time.monotonic()
-    number, closed_since = -1, math.inf
-    while _loop_alive(paths, patient=time.monotonic() - born < 5):
+    paths, times = context.paths, Times()
+    while loop_alive(paths) or (times.age_s < BEGINNING_S and paths.here.exists()):
         turn = load_turn(paths)
-        if turn.number != number:
-            began, number = time.monotonic(), turn.number
-        candidate = paths.socket(turn.what, turn.socket or number)
+        candidate = paths.socket(turn.what, turn.socket or turn.number)
         answer = probe(candidate)
-        if answer.kind == "jupyter" and _switch_over(context, candidate, number):
-            return number
+        if answer.kind == "jupyter" and _switch_over(context, candidate, turn.number):
+            return turn.number
         files.ensure_link(paths.link, server.path)
         _show(context, server, answer)
+        times.note(turn, answer)
         if turn.plan == Plan.QUEUE:
             _notify_loop(paths, turn, tunnel=answer.kind != "refused")
-        closed_since = min(closed_since, time.monotonic()) if answer.kind == "closed" else math.inf
-        if turn.how == "person" and answer.kind == "refused" and time.monotonic() - began > prompt_s():
-            _give_up(paths, _unanswered(context.route))
-        if server.page.state == State.FAILED and time.monotonic() - closed_since > CLOSED_S:
-            _give_up(paths, Failure("forward", server.page.reason or "", server.page.next))
-        pause_s = _pause_s(time.monotonic() - born, time.monotonic() - began, listening=answer.kind != "refused")
-        time.sleep(min(pause_s, NEWS_EVERY_S) if turn.what == "job" else pause_s)
+        if why := _is_hopeless(context, turn, answer, server.page, times):
+            _give_up(paths, why)
+        time.sleep(times.pause_s(turn, answer))
+    return None
+
+
+class Times:
+    """When a keeper began, and its turn, and since when a connection that is up leads nowhere. In seconds."""
+
+    def __init__(self) -> None:
+        self.born = self.turn_began = time.monotonic()
+        self.number = -1
+        self.closed_since = math.inf
+
+    def note(self, turn: Turn, answer: Answer) -> None:
+        """Note what was found behind the turn's socket."""
+        now = time.monotonic()
+        if turn.number != self.number:
+            self.number, self.turn_began = turn.number, now
+        self.closed_since = min(self.closed_since, now) if answer.kind == "closed" else math.inf
+
+    @property
+    def age_s(self) -> float:
+        """Return for how long the keeper has lived."""
+        return time.monotonic() - self.born
+
+    @property
+    def turn_s(self) -> float:
+        """Return for how long the turn has lasted."""
+        return time.monotonic() - self.turn_began
+
+    @property
+    def closed_s(self) -> float:
+        """Return for how long every probe has been cut off; below 0 where the last one was not."""
+        return time.monotonic() - self.closed_since
+
+    def pause_s(self, turn: Turn, answer: Answer) -> float:
+        """Return the pause before the next probe: short where a lab is about to answer, longer while nothing changes.
+
+        At most NEWS_EVERY_S for a job, whose file is read as often.
+        """
+        pause_s = 0.5 if self.turn_s < 600 else 2.0
+        if self.age_s < 15 or (answer.kind != "refused" and self.turn_s < 60):
+            pause_s = 0.1
+        return min(pause_s, NEWS_EVERY_S) if turn.what == "job" else pause_s
+
+
+def _is_hopeless(context: Context, turn: Turn, answer: Answer, page: Status, times: Times) -> Failure | None:
+    """Explain why this turn's ssh can't reach the lab: nobody answers its prompt, or its forwards are refused."""
+    site, lab = context.site.name, context.route.lab
+    if turn.how == "person" and answer.kind == "refused" and times.turn_s > prompt_s():
+        return Failure("login", f"nobody typed the passcode for {lab} in time", f"gears lab {site}   (in a terminal)")
+    if page.state == State.FAILED and times.closed_s > CLOSED_S:
+        return Failure("forward", page.reason or "", page.next)
     return None
 
 
@@ -168,19 +211,6 @@ def _notify_loop(paths: RunDir, turn: Turn, *, tunnel: bool) -> None:
     """Wake the loop that waits for a job, once that has written something (`records.Life`) or its tunnel is up."""
     if tunnel or files.read_text(paths.job_life(turn.job or 0)).count("\n") != turn.lines:
         files.write_fifo(paths.ask, "news")
-
-
-def _pause_s(age_s: float, turn_s: float, *, listening: bool) -> float:
-    """Return the seconds between two probes: short where a lab is about to answer, longer while nothing changes."""
-    if age_s < 15 or (listening and turn_s < 60):
-        return 0.1
-    return 0.5 if turn_s < 600 else 2.0
-
-
-def _loop_alive(paths: RunDir, *, patient: bool) -> bool:
-    """Return whether the loop lives. `patient`: it was just started, and may not have written its record yet."""
-    loop = processes.read(paths.loop)
-    return bool(loop and loop.alive()) or (patient and paths.here.exists())
 
 
 def _switch_over(context: Context, candidate: Path, number: int) -> bool:
@@ -205,17 +235,11 @@ def _show(context: Context, server: WaitingServer[Status], answer: Answer) -> No
 
 
 def _note_state(context: Context, status: Status) -> None:
+    """Write the status: the home has the front's; a relay's lab host keeps its own beside its sockets."""
+    behind_front = context.route.kind == "relay" and context.route.role == "lab"
+    file = context.paths.here / "state.json" if behind_front else context.paths.state
     with contextlib.suppress(OSError):
-        files.write_record(_state_file(context), status.as_values())
-
-
-def _state_file(context: Context) -> Path:
-    """Return the file for the status: the home has the front's; a relay's lab host keeps its own beside its sockets."""
-    return (
-        context.paths.here / "state.json"
-        if context.route.kind == "relay" and context.route.role == "lab"
-        else context.paths.state
-    )
+        files.write_record(file, status.as_values())
 
 
 def _note_report(context: Context) -> None:
@@ -267,11 +291,6 @@ def prompt_s() -> float:
         return min(PROMPT_S, float(os.environ.get("GEARS_PROMPT_S", PROMPT_S)))
     except ValueError:
         return PROMPT_S
-
-
-def _unanswered(route: Route) -> Failure:
-    site = route.site.name
-    return Failure("login", f"nobody typed the passcode for {route.lab} in time", f"gears lab {site}   (in a terminal)")
 
 
 def _give_up(paths: RunDir, ended: Failure) -> None:

@@ -47,17 +47,32 @@ def check_loop(paths: RunDir, pid: int) -> None:
 
 
 def next_turn(context: Context, what: str, word: str) -> str:
-    """Decide after `word`: `start` (a new loop), `again` or `person` (a user's command), or an exit status.
+    """Decide after `word`, prepare that turn, start the keeper, and return the line for the loop.
 
-    A job's loop has other words (`job_step`).
-
-    Writes the turn's record before the keeper starts, so that every reader sees the coming turn.
+    `word`: `start` (a new loop), `again` or `person` (a user's command), or an exit status; a job's loop has other
+    words (`job_step`). After the last turn clean up.
     """
-    paths = context.paths
+    turn = decide(context, what, word)
+    if turn.plan == Plan.STOP:
+        finish(context, what, moved=turn.why == "moved")
+        return "stop"
+    from gears.lab.supervisor.keeper import start_keeper
+
+    make_ready(context, turn)
+    start_keeper(context)
+    return format_line(context, turn)
+
+
+# --- deciding --------------------------------------------------------------------------------
+
+
+def decide(context: Context, what: str, word: str) -> Turn:
+    """Plan the next turn, and write its record, so that every reader sees the coming turn."""
     if what == "job":
         from gears.lab.supervisor.job_step import next_job_turn
 
-        return _carry_out(context, what, next_job_turn(context, word))
+        return next_job_turn(context, word)
+    paths = context.paths
     last = load_turn(paths)
     ended = None if word in USER_WORDS else _explain_end(context, what, int(word), last)
     up = was_up(paths, last)
@@ -66,7 +81,7 @@ def next_turn(context: Context, what: str, word: str) -> str:
     else:
         turn = plan_lab_turn(last, ended, up, now=time.time())
     save_turn(paths, turn)
-    return _carry_out(context, what, turn)
+    return turn
 
 
 def _choose_target(context: Context, turn: Turn, last: Turn) -> Turn:
@@ -90,16 +105,11 @@ def _explain_end(context: Context, what: str, status: int, last: Turn) -> Failur
     if given_up := load_given_up(paths):
         return given_up
     interactive = last.how == "person"
-    if status == 0:
-        return why_session_ended(host, site, answered=read_hop(paths) is not None)
-    return explain_failure(status, files.read_text(paths.hop_err), site=site, host=host, interactive=interactive)
-
-
-def why_session_ended(host: str, site: str, *, answered: bool) -> Failure:
-    """Explain why ssh ended with 0. If gears had answered, the hop is dialled again, as after a network failure."""
-    if answered:
+    if status == 0 and read_hop(paths):  # dialled again, as after a network failure
         return Failure("network", f"{host}: the session was closed", f"gears lab {site}")
-    return ended_before_gears(host, "the session ended")
+    if status == 0:
+        return ended_before_gears(host, "the session ended")
+    return explain_failure(status, files.read_text(paths.hop_err), site=site, host=host, interactive=interactive)
 
 
 def why_lab_ended(status: int, paths: RunDir, site: str) -> Failure:
@@ -124,25 +134,19 @@ def why_refused(words: str, site: str) -> Failure:
     return Failure("refused", reason, f"gears lab {site}   (after fixing that file; details: gears logs {site})")
 
 
-def _carry_out(context: Context, what: str, turn: Turn) -> str:
-    paths = context.paths
-    if turn.plan == Plan.STOP:
-        finish(paths, what, moved=turn.why == "moved")
-        return "stop"
+# --- carrying out ----------------------------------------------------------------------------
+
+
+def make_ready(context: Context, turn: Turn) -> None:
+    """Make the fifos at which the loop waits; if it is to run something, remove what the last turn left, and begin the
+    log.
+    """
+    paths, what = context.paths, turn.what
     paths.given_up.unlink(missing_ok=True)
     for fifo in (paths.ask, paths.hop_in):
         files.ensure_fifo(fifo)
-    from gears.lab.supervisor.keeper import start_keeper
-
-    if turn.plan != Plan.ASK:
-        _make_ready(context, what, turn)
-    start_keeper(context)
-    return "ask" if turn.plan == Plan.ASK else _line(context, what, turn)
-
-
-def _make_ready(context: Context, what: str, turn: Turn) -> None:
-    """Remove what the last turn left, and begin the log."""
-    paths = context.paths
+    if turn.plan == Plan.ASK:
+        return
     if what == "job":
         from gears.lab.supervisor.job_step import clear_sockets
 
@@ -156,12 +160,15 @@ def _make_ready(context: Context, what: str, turn: Turn) -> None:
     begin_log(paths.log(what), f"{LOG_MARK}, {timestamps.utc_now()}\n" if what == "lab" else "")
 
 
-def _line(context: Context, what: str, turn: Turn) -> str:
-    if what == "job":
+def format_line(context: Context, turn: Turn) -> str:
+    """Format the turn as the line that the loop reads."""
+    if turn.plan == Plan.ASK:
+        return "ask"
+    if turn.what == "job":
         from gears.lab.supervisor.job_step import line
 
         return line(turn)
-    if what == "lab":
+    if turn.what == "lab":
         return f"run {turn.number} {turn.pause_s} {context.site.lab.port or choose_port(context.paths)}"
     pin, by = load_pin(context.paths), turn.by
     target = f"{pin.address if by == 'address' else '-'} {pin.host if by == 'name' else '-'}"

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from gears.errors import CommandFailed, GearsError, Interrupted, UsageError
-from gears.lab.address import with_token
 from gears.lab.start import bring_up
 from gears.lab.status.model import State
+from gears.lab.status.status import with_token
 from gears.laptop.open import desktop
 from gears.laptop.open.desktop import Desk
 from gears.laptop.open.dial import choose_user, end_command

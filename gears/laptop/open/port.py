@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from gears.errors import GearsError
 from gears.lab.status.model import Page
-from gears.lab.supervisor.page_server import WaitingServer
+from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.system.ports import free_port, ipv6_port_is_free, taken_by
 
 QUEUE = 128

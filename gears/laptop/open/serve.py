@@ -17,7 +17,7 @@ from gears.lab.start import bring_up
 from gears.lab.status.model import ShownLab, State
 from gears.lab.status.status import look
 from gears.laptop.open.report import FrontFailed, LabUp, Listening, LoginRequired, Progress, Prompt, Report
-from gears.sites.locate import find_paths
+from gears.sites.directories import find_paths
 from gears.sites.route import Route
 from gears.ssh.failures import ENDED
 from gears.ssh.report import send

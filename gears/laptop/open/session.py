@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from gears.errors import CommandFailed, GearsError, LoginNeeded
+from gears.lab.status.facts import probe
 from gears.lab.status.model import Page, State
-from gears.lab.status.probe import probe
 from gears.lab.supervisor.keeper import prompt_s
 from gears.lab.supervisor.policy import NETWORK_PAUSES_S
 from gears.laptop.open import desktop

@@ -1,0 +1,19 @@
+"""`gears workspace`: one module for each group of verbs."""
+
+from __future__ import annotations
+
+from gears.cli.options import Commands
+from gears.cli.workspace import creation, running, status, updating
+
+
+def add(commands: Commands) -> None:
+    """Add the command and its verbs."""
+    from gears.cli.registry import COMMANDS
+
+    summary = COMMANDS["workspace"][1]
+    workspace = commands.add_parser("workspace", help=summary, description=summary)
+    verbs = workspace.add_subparsers(metavar="VERB", required=True)
+    creation.add(verbs)
+    updating.add(verbs)
+    running.add(verbs)
+    status.add(verbs)

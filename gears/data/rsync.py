@@ -1,0 +1,81 @@
+"""The user's rsync: what the one installed can do, its command line, and what its exit statuses mean (rsync(1)).
+
+FIFOs, sockets and devices are listed, and not made. rsync 3 keeps hard links, holes, ACLs and extended attributes.
+macOS has 2.6.9, and from 15.4 on openrsync, which calls itself compatible to it: without ACLs and extended attributes,
+and the paths of the far end are read by its shell.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gears.errors import CommandFailed, GearsError, Incomplete, MissingProgram
+from gears.system import commands
+
+INSTALL = "brew install rsync   (Debian: sudo apt install rsync; Windows: in WSL)"
+PARTIAL = ".gears-partial"
+"""Directory, beside each file, of what an interrupted transfer has of it; the next run goes on with that."""
+
+UNSUPPORTED = (1, 2, 4)
+INCOMPLETE_LIST = (23, 24)
+"""Some files could not be read, or have vanished: the comparison names them."""
+CUT = (10, 12, 20, 30, 35, 255)
+WITHOUT = 127
+"""The far end's shell has found no rsync."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rsync:
+    """An rsync, with its path. `full`: version 3 or newer."""
+
+    path: str
+    full: bool
+
+    def command(self, ssh: Sequence[str], source: str, target: str, *, attributes: bool, checksum: bool) -> list[str]:
+        """Return the command line. `source` or `target` is `HOST:PATH`; `ssh`: up to and without the host. Pure.
+
+        `attributes`: with ACLs and extended attributes; `checksum`: compare contents, not size and time.
+        """
+        keep = ["-AX"] if self.full and attributes else []
+        quote = ["-s"] if self.full else []
+        again = ["--checksum"] if checksum else []
+        options = ["-rlptgHS", *keep, *quote, *again, f"--partial-dir={PARTIAL}", "--out-format=%l"]
+        return [self.path, *options, "-e", shlex.join(ssh), source, target]
+
+    def far_path(self, host: str, path: str) -> str:
+        """Return `HOST:PATH/`, a directory whose contents are meant. The home is where rsync starts there. Pure."""
+        path = f"./{path[1:].strip('/')}" if path == "~" or path.startswith("~/") else path
+        path = f"{path.rstrip('/')}/"
+        return f"{host}:{path if self.full else shlex.quote(path)}"
+
+
+def find_rsync() -> Rsync:
+    """Find this host's rsync. Raises MissingProgram."""
+    try:
+        path = commands.find_program("rsync")
+    except MissingProgram as exc:
+        raise MissingProgram("rsync is not installed on this machine", next=INSTALL) from exc
+    return Rsync(path, is_full(commands.run([path, "--version"], timeout_s=10, check=False)))
+
+
+def is_full(version: str) -> bool:
+    """Tell whether a version text is of rsync 3 or newer, and not of openrsync. Pure."""
+    found = re.search(r"^rsync +version v?(\d+)", version, re.MULTILINE)
+    return "openrsync" not in version and found is not None and int(found[1]) >= 3
+
+
+def failure(status: int, said: str, host: str, again: str) -> GearsError | None:
+    """Return the error for an exit status; None if the comparison has to tell what is there. Pure."""
+    if status == 0 or status in INCOMPLETE_LIST:
+        return None
+    last = (said.strip().splitlines() or [f"exit status {status}"])[-1]
+    if status == WITHOUT:
+        return MissingProgram(f"{host} has no rsync: {last}", next=f"ssh {host} command -v rsync")
+    if status in CUT:
+        return Incomplete(f"{host}: the connection was cut; what has arrived stays: {last}", next=again)
+    if status == 11:
+        return Incomplete(f"{host}: rsync could not read or write files: {last}", next=f"df -h   (then: {again})")
+    return CommandFailed(f"rsync: {last}", stderr=said, status=status)

@@ -1,0 +1,118 @@
+"""Run stages of a workspace with DVC, each once at a time, by whomever and on whatever host.
+
+DVC keeps two runs apart in one clone on one host. Between clones there is a file for each stage, in the team's
+directory or, without one, in the clone. It names DVC's own process: the lock lasts as long as that, whatever becomes of
+gears.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import quote, unquote
+
+from gears.data import holders
+from gears.data.holders import Holder
+from gears.errors import GearsError
+from gears.system import records, timestamps
+from gears.system.processes import this_located_process
+from gears.workspace.dvc import Dvc, find_dvc
+from gears.workspace.git import git
+from gears.workspace.settings import Settings
+
+if TYPE_CHECKING:
+    from gears.sites.profile import Site
+    from gears.system.host import Host
+
+FOR_ALL = 0o644
+"""Of a lock. Its directory keeps out who is not in the team."""
+
+
+def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Host) -> int:
+    """Run `dvc repro` in the workspace's environment, and return its exit status. No stages: all.
+
+    Raises MissingProgram without DVC, CommandFailed for an unknown stage, NotReachable if another process runs one of
+    the stages, or may do so.
+    """
+    dvc = find_dvc(top, found)
+    directory = ensure_locks(locks_directory(top, dvc.get_local("cache.dir")))
+    locks = [directory / quote(stage, safe="") for stage in sorted(needed(dvc, stages))]
+    argv = [*in_environment(found), *dvc.argv, "--cd", str(top), "repro", *stages]
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        become(argv, locks, site, host)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the child's
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    for lock in locks:
+        holder = records.load(Holder, lock)
+        if holder and (holder.process.host, holder.process.pid) == (this_located_process().host, child):
+            holders.release(lock, holder)
+    return status if status >= 0 else 128 - status
+
+
+def become(argv: list[str], locks: list[Path], site: Site, host: Host) -> NoReturn:
+    """Take the locks, then replace this process by the command. Raises NotReachable, and then holds none."""
+    from gears.schedulers.environment import current_job
+
+    job = current_job()
+    kind = site.scheduler.kind if site.scheduler and job else ""
+    process, now = this_located_process(), timestamps.utc_now()
+    me = Holder(user=host.user, process=process, job=job if kind else "", scheduler=kind, since=now)
+    taken: list[Path] = []
+    try:
+        for lock in locks:
+            holders.take(lock, me, what=f"the stage {unquote(lock.name)}", mode=FOR_ALL)
+            taken.append(lock)
+        os.execvpe(argv[0], argv, {**os.environ, "DVC_NO_ANALYTICS": "1"})
+    except BaseException:
+        for lock in taken:
+            holders.release(lock, me)
+        raise
+
+
+def needed(dvc: Dvc, stages: Sequence[str]) -> set[str]:
+    """Return the names of the stages, and of those that they depend on. Raises CommandFailed for an unknown one."""
+    targets: list[tuple[str, ...]] = [(stage,) for stage in stages] or [
+        ()
+    ]  # `dvc dag` takes one; without one it shows all
+    return {name for target in targets for name in re.findall(r'"([^"]+)"', dvc.run("dag", "--dot", *target))}
+
+
+def in_environment(found: Settings) -> list[str]:
+    """Return the words that run a command in the workspace's environment; none without a usable one."""
+    from gears.envs import activate
+
+    try:
+        return ["/bin/sh", activate.usable(found.environment)] if found.environment else []
+    except GearsError:
+        return []
+
+
+def locks_directory(top: Path, cache: str) -> Path:
+    """Return where the locks are: beside the team's cache, else in the clone. `cache`: DVC's own setting, or ""."""
+    common = Path(git(top, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+    return Path(cache).parent / "locks" if cache else common / "gears-locks"
+
+
+def ensure_locks(directory: Path) -> Path:
+    """Create the directory of the locks, as open as the one that it is in, and return it. Raises OSError."""
+    try:
+        directory.mkdir()
+        directory.chmod(directory.parent.stat().st_mode & 0o7777)
+    except FileExistsError:
+        pass
+    return directory
+
+
+def running(top: Path, cache: str) -> tuple[str, ...]:
+    """Return who runs which stage, in words, as far as this host can tell."""
+    directory = locks_directory(top, cache)
+    files = sorted(directory.iterdir()) if directory.is_dir() else []
+    found = [(unquote(file.name), records.load(Holder, file)) for file in files if not file.name.startswith(".")]
+    return tuple(f"{stage}: {holder}" for stage, holder in found if holder and not holder.process.is_over())

@@ -1,0 +1,81 @@
+"""What is done once in each clone of a workspace: git's hooks, and the team's cache of DVC. Idempotent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gears.errors import GearsError, MissingProgram
+from gears.sites.profile import Place, Site
+from gears.system.host import Host
+from gears.system.installation import this_gears
+from gears.workspace.dvc import Dvc, find_dvc, other_keeper, uses_dvc
+from gears.workspace.git import git
+from gears.workspace.settings import Settings
+
+Say = Callable[[str], None]
+
+HOOKS = "hooks"
+
+
+def set_up(top: Path, settings: Settings, site: Site, host: Host, say: Say) -> None:
+    """Set up a clone. What can't be done, since a program or a place is missing, is said with the next command."""
+    git(top, "config", "gears.command", this_gears())  # for the Makefile and jobs, which have no path
+    if (top / HOOKS / "pre-commit").is_file():
+        git(top, "config", "core.hooksPath", HOOKS)
+    if other := other_keeper(top):
+        say(f"{top}: its data is kept by {other}, which is left as it is")
+    elif uses_dvc(top):
+        try:
+            set_up_dvc(find_dvc(top, settings), settings, site, host, say)
+        except MissingProgram as exc:
+            say(str(exc))
+
+
+def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -> None:
+    """Write the clone's own configuration of DVC: its cache, and the directory of its indexes."""
+    indexes = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gears" / "dvc"
+    indexes.mkdir(mode=0o700, parents=True, exist_ok=True)
+    dvc.set_local("core.site_cache_dir", str(indexes))
+    if not settings.team:
+        return
+    try:
+        cache = team_directory(settings, site, host) / "dvc-cache"
+        ensure_shared(cache, site.filesystem[settings.team], place_path(settings, site, host))
+    except (GearsError, OSError) as exc:
+        say(f"the team's cache is not used, and data stays in this clone: {exc}")
+        return
+    dvc.set_local("cache.dir", str(cache))
+
+
+def place_path(settings: Settings, site: Site, host: Host) -> Path:
+    """Return the path of the team's place on this host. Raises GearsError if this site has none, or it is not there."""
+    to_see = f"gears data places {site.name}"
+    place = site.filesystem.get(settings.team)
+    if place is None or not place.path or place.kind != "posix":
+        raise GearsError(f"{site.name} has no directory as place {settings.team!r}", next=to_see)
+    filled = place.filled(place.path, user=site.front.user or host.user, project=site.project or settings.project)
+    if not filled:
+        raise GearsError(f"the place {settings.team} of {site.name} needs a project", next="set it in gears.toml")
+    path = Path(filled).expanduser()
+    if not path.is_dir():
+        raise GearsError(f"the place {settings.team} is not on this host: {path}", next=to_see)
+    return path
+
+
+def team_directory(settings: Settings, site: Site, host: Host) -> Path:
+    """Return where the team keeps what is not in git: PLACE/workspaces/NAME. Raises what `place_path` raises."""
+    return place_path(settings, site, host) / "workspaces" / settings.name
+
+
+def ensure_shared(directory: Path, place: Place, top: Path) -> None:
+    """Create a directory below a place, for the place's group whatever the umask. Raises GearsError, OSError."""
+    from gears.data.sharing import share
+
+    if place.shared == "no":
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    else:
+        share(directory / "any", top, place.shared)
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        raise GearsError(f"{directory} is not writable for you", next=f"ls -ld {directory}; id")

@@ -1,0 +1,134 @@
+"""What of a workspace is only here: not committed, not pushed, not in the cache; and what else needs attention.
+
+Everything is asked of this host: no remote, no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gears.errors import GearsError
+from gears.workspace import settings
+from gears.workspace.dvc import find_dvc, other_keeper, uses_dvc
+from gears.workspace.git import branch, changed, try_git, unmerged
+from gears.workspace.running import running
+from gears.workspace.settings import Settings
+from gears.workspace.template import SHIPPED, answers_of, shipped_version
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """`unpushed`: commits that no remote is known to have; `behind`: of the upstream, as of the last fetch."""
+
+    branch: str
+    uncommitted: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    unpushed: int = 0
+    behind: int = 0
+    remote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DataState:
+    """`keeper`: dvc, another program, or "". `problem`: why it could not be looked at."""
+
+    keeper: str = ""
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    cache: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A workspace, seen from this host. `environment_state`: as in `gears env list`, or missing; "": none is named."""
+
+    top: str
+    name: str
+    code: Code
+    data: DataState
+    environment: str
+    environment_state: str
+    template: str  # its version; "": made from none
+    newer_template: str  # that of this gears, if it is newer
+    running: tuple[str, ...] = ()  # stages, and by whom, as far as this host can tell
+    next: tuple[str, ...] = ()
+
+
+def find_status(directory: Path) -> Status:
+    """Look at the workspace around a directory. Changes nothing. Raises UsageError if there is none."""
+    top, found = settings.find(directory)
+    code, data = code_of(top), data_of(top, found)
+    state = environment_state(found.environment)
+    template, newer = template_of(top)
+    to_do = next_steps(top, code, data, state, newer)
+    runs = running(top, data.cache) if data.keeper == "dvc" else ()
+    return Status(str(top), found.name, code, data, found.environment, state, template, newer, runs, tuple(to_do))
+
+
+def code_of(top: Path) -> Code:
+    """Ask git."""
+    ahead = try_git(top, "rev-list", "--count", "HEAD", "--not", "--remotes")
+    behind = try_git(top, "rev-list", "--count", "HEAD..@{upstream}")
+    return Code(
+        branch=branch(top),
+        uncommitted=tuple(line[3:] for line in changed(top)),
+        conflicts=tuple(unmerged(top)),
+        unpushed=int(ahead or 0),
+        behind=int(behind or 0),
+        remote=try_git(top, "remote").partition("\n")[0],
+    )
+
+
+def data_of(top: Path, found: Settings) -> DataState:
+    """Ask DVC, if it keeps the data here."""
+    if other := other_keeper(top):
+        return DataState(other)
+    if not uses_dvc(top):
+        return DataState()
+    try:
+        dvc = find_dvc(top, found)
+        data = dvc.data()
+    except GearsError as exc:
+        return DataState("dvc", problem=str(exc))
+    return DataState("dvc", data.changed, data.missing, dvc.get_local("cache.dir"))
+
+
+def environment_state(name: str) -> str:
+    """Return the condition of an environment of gears; "" without a name."""
+    from gears.envs import registry
+    from gears.envs.paths import place
+    from gears.system.installation import gears_home
+
+    if not name:
+        return ""
+    environment = registry.load(place(gears_home() / "run"), name)
+    return registry.condition(environment).state if environment else "missing"
+
+
+def template_of(top: Path) -> tuple[str, str]:
+    """Return the template's version here, and that of gears if it is newer. An own template is not asked for."""
+    try:
+        answers = answers_of(top)
+    except GearsError:
+        return "", ""
+    current = str(answers["_commit"]).removeprefix("v")
+    return current, shipped_version(newer_than=current) if answers["_src_path"] == SHIPPED else ""
+
+
+def next_steps(top: Path, code: Code, data: DataState, environment: str, newer: str) -> list[str]:
+    """Return the commands that what was found asks for, the most urgent first. Pure."""
+    steps = [
+        (code.conflicts, f"git -C {top} status   (resolve the conflicts)"),
+        (code.uncommitted and not code.conflicts, f"git -C {top} add -A; git -C {top} commit"),
+        (not code.remote, f"git -C {top} remote add origin URL"),
+        (code.behind, f"git -C {top} pull"),
+        (code.unpushed, f"git -C {top} push -u {code.remote or 'origin'} HEAD"),
+        (data.missing, f"cd {top} && dvc pull   (or: dvc repro)"),
+        (data.changed, f"cd {top} && dvc status"),
+        (environment == "missing", f"gears workspace join {top}"),
+        (environment == "broken", "gears env list"),
+        (newer, f"gears workspace update {top}"),
+    ]
+    return [command for needed, command in steps if needed]
