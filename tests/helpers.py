@@ -25,6 +25,9 @@ T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 """setns(2)"""
 
+CELL_TIMEOUT_S = 120
+"""For each message of a cell: one that waits for a job prints nothing meanwhile."""
+
 
 def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
     """What `condition` says, once that is true; fails the test, with what it said last, after `timeout_s`."""
@@ -172,6 +175,7 @@ class Kernel:
     def run(self, code: str) -> str:
         """What a cell prints. Raises RuntimeError where it fails."""
         channels = self.lab.open_channels(self.id)
+        channels.settimeout(CELL_TIMEOUT_S)
         message = uuid.uuid4().hex
         header = {
             "msg_id": message,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -351,7 +352,7 @@ def test_the_listing_in_a_terminal(own: Path, capsys: pytest.CaptureFixture[str]
     assert lines[0].split() == ["place", "shared", "purge", "path", "from", "here"]
     assert [line.split()[0] for line in lines[1:4]] == ["home", "tmp", "scratch"]
     assert len({line.index("/") for line in lines[1:4]}) == 1
-    assert lines[3].split("  ")[-1] == "no such file or directory"
+    assert re.split(" {2,}", lines[3])[-1] == "no such file or directory"
     assert f"purge rule: {own / 'x.toml'}   [scratch]" in lines
     assert lines[-1] == "transfers: on dtn.example.org; at most: jobs 1, nodes of a job 1"
 
