@@ -21,7 +21,7 @@ LEFT_BAR = '.jp-SideBar [data-id="dask-dashboard-launcher"]'
 
 def open_page(page: Page, url: str) -> Page:
     tab = page.context.new_page()
-    tab.set_default_timeout(30_000)
+    tab.set_default_timeout(90_000)
     answer = tab.goto(url)
     assert answer
     assert answer.status == 200, f"{url}: {answer.status}"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
 
 
-def until(happened: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+def until(happened: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not happened():
         assert time.monotonic() < deadline, what

@@ -44,7 +44,7 @@ def test_notebook_and_waiting_page_while_the_hop_is_cut(centre: Centre, token: s
 
         centre.login1.heal()
         began = time.monotonic()
-        expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=30_000)
+        expect(page.locator("#jp-main-dock-panel")).to_be_visible()
         took("hop healed, the waiting page is JupyterLab", began)
         assert page.evaluate("window.opened"), "JupyterLab's page is not asked for twice"
         unscripted.wait_for_url("**/login*")
@@ -62,11 +62,11 @@ def test_waiting_page_outlives_the_laptops_ssh(centre: Centre, token: str) -> No
         page = open_waiting_page(browser.page)
         expect(page.locator("#closed")).to_be_hidden()
         centre.laptop.kill(*[p.pid for p in centre.laptop.processes("alice") if p.comm == "ssh"], check=True)
-        expect(page.locator("#closed")).to_contain_text("ssh andes-jupyter", timeout=10_000)
-        expect(page.locator("#closed")).to_be_visible(timeout=10_000)
+        expect(page.locator("#closed")).to_contain_text("ssh andes-jupyter")
+        expect(page.locator("#closed")).to_be_visible()
         centre.login1.heal()
         dial(centre)
-        page.wait_for_url("**/login*", timeout=30_000)
+        page.wait_for_url("**/login*")
 
 
 def start_notebook(browser: Browser, token: str) -> tuple[Notebook, str]:

@@ -311,13 +311,13 @@ def test_the_page_in_a_browser(server: Running) -> None:
         requests: list[Request] = []
         page.on("request", lambda request: requests.append(request))
         page.goto(f"http://localhost:{server.port}/lab/workspaces/first?token={TOKEN}")
-        page.wait_for_selector(".jp-LauncherCard", timeout=60_000)
+        page.wait_for_selector(".jp-LauncherCard", timeout=120_000)
         before = list(takewhile(lambda request: request.method == "GET", requests))
         asked = [re.sub(r"[?&]\d{12,}$", "", request.url.partition(f":{server.port}")[2]) for request in before]
         assert not set(KNOWN["scripts"]) & {url.rpartition("/")[2].partition("?")[0] for url in asked}
         for path in ("/lab/api/settings", "/lab/api/workspaces/first", "/api/me", "/api/kernelspecs"):
             assert asked.count(path) == 1, path
         page.goto(f"http://localhost:{server.port}/lab/workspaces/second/tree/one.txt")
-        page.wait_for_selector(".jp-FileEditor", timeout=60_000)
+        page.wait_for_selector(".jp-FileEditor", timeout=120_000)
         assert page.locator(".jp-Launcher").count() == 0
         chromium.close()

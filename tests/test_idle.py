@@ -149,9 +149,9 @@ def test_page_warns_and_a_key_keeps_the_lab(page: Page, running: Running) -> Non
         running.lab.request("POST", "/gears/use", {"used": True})
         page.wait_for_timeout(200)
     notice = page.get_by_text("Nobody uses this lab")
-    notice.first.wait_for(timeout=30_000)
+    notice.first.wait_for(timeout=90_000)
     page.keyboard.press("Shift")
-    notice.first.wait_for(state="detached", timeout=10_000)
+    notice.first.wait_for(state="detached", timeout=90_000)
     running.await_use()
     running.await_end()
 

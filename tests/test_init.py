@@ -222,7 +222,7 @@ class Run:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_second_run_waits_for_the_first(
     second.wait_for(lambda: "waiting" in second.output.read_text())
     make_current(checkout)
     first.kill()
-    assert second.process.wait(timeout=20) == 0
+    assert second.process.wait(timeout=60) == 0
     assert "the environment is current" in second.output.read_text()
     assert "making" not in second.output.read_text()
 

@@ -49,10 +49,10 @@ def test_page_shows_the_queue_and_turns_into_jupyterlab(site: JobLab, tmp_path: 
         open_page(browser.page, "queued")
         reason = browser.page.locator(".reason")
         expect(reason).to_contain_text("Resources")
-        expect(reason).to_contain_text("expected to start", timeout=40_000)
+        expect(reason).to_contain_text("expected to start")
         browser.screenshot(tmp_path / "queued.png")
         cancel(centre, *theirs)
-        browser.page.wait_for_url("**/login*", timeout=60_000)
+        browser.page.wait_for_url("**/login*")
 
 
 @pytest.mark.parametrize("reach", ["ssh", "reverse"])

@@ -36,7 +36,7 @@ def test_a_notebook_goes_on_after_the_way_was_down(centre: Centre, opened: Opene
         time.sleep(max(0, healed - time.monotonic()))
         centre.laptop.heal()
         began = time.monotonic()
-        expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=60_000)
+        expect(page.locator("#jp-main-dock-panel")).to_be_visible()
         took("healed, the waiting page is JupyterLab", began)
         assert notebook.wait_output(cell, timeout_s=90) == "kept on"
         took("healed, the cell typed meanwhile ran", began)

@@ -52,7 +52,7 @@ def test_the_port_is_never_closed_for_long(centre: Centre, opened: Opened, took:
     """Somebody connects without a break while ssh dies and comes back: the page, or JupyterLab, or a moment nobody."""
     centre.laptop.kill(*masters(centre.laptop), check=True)
     refused, longest, waited = 0.0, 0.0, False
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (waited and opened.lab.answers()):
         assert time.monotonic() < deadline
         began = time.monotonic()
@@ -61,7 +61,7 @@ def test_the_port_is_never_closed_for_long(centre: Centre, opened: Opened, took:
         refused = time.monotonic() - began
         longest, waited = max(longest, refused), waited or opened.lab.waits()
     took(f"longest without an answer {1000 * longest:.0f} ms, of all", began)
-    assert longest < 2
+    assert longest < 10
 
 
 def test_asleep(centre: Centre, opened: Opened, kernel: Kernel) -> None:

@@ -27,7 +27,7 @@ def test_a_process_is_alive_until_it_is_gone_corpses_are_not(sleeper: subprocess
     process = identity(sleeper)
     assert process.alive()
     sleeper.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while process.alive() and time.monotonic() < deadline:  # not waited for: it stays as a zombie
         time.sleep(0.01)
     assert process.alive() is False
@@ -54,13 +54,13 @@ def test_end_is_patient_then_firm() -> None:
         assert child.stdout is not None
         child.stdout.readline()
         assert identity(child).end(timeout_s=0.2)
-        assert child.wait(timeout=5) == -signal.SIGKILL
+        assert child.wait(timeout=60) == -signal.SIGKILL
 
 
 def test_what_a_shell_loop_writes_is_read(tmp_path: Path) -> None:
     script = 'read -r stat </proc/$$/stat; set -- $stat; echo "$(uname -n) $$ ${22}" >f; exec sleep 1000'
     with subprocess.Popen(["/bin/sh", "-c", script], cwd=tmp_path) as child:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not (found := read(tmp_path / "f")) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert found == identity(child)

@@ -127,7 +127,7 @@ def kill_start(hub: Host, lines: int, site: str = "andes") -> bool:
     assert start.stderr
     said = [start.stderr.readline() for _ in range(lines)]
     hub.kill(*(process.pid for process in hub.processes("alice") if process.argv[-2:] == ("lab", site)))
-    start.communicate(timeout=20)
+    start.communicate(timeout=60)
     return all(said)
 
 
@@ -177,7 +177,7 @@ def test_a_stop_on_the_login_node_during_the_start(centre: Centre) -> None:
         lambda: gears(centre.login1, "status andes").stdout.startswith("andes: starting"), 20, "JupyterLab starts"
     )
     gears(centre.login1, "stop andes", check=True)
-    said = start.communicate(timeout=30)[1]
+    said = start.communicate(timeout=60)[1]
     assert (start.returncode, "ended before it was up" in said) == (1, True), said
     assert status(centre.hub)["state"] == "stopped"
     for host in (centre.hub, centre.login1):

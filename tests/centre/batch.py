@@ -53,7 +53,7 @@ class BatchSystem(ABC):
             self._controller.kill(*self._pids(), signal="STOP", check=True)
         else:
             self._controller.kill(*self._pids(), signal=self.end_signal)  # one may end by another's end
-            await_condition(lambda: not self._pids(), 30, "the controller has ended")
+            await_condition(lambda: not self._pids(), 90, "the controller has ended")
 
     def mend(self) -> None:
         """Start the controller again, or let it go on; returns once it answers."""
@@ -61,7 +61,7 @@ class BatchSystem(ABC):
             self._controller.kill(*pids, signal="CONT", check=True)
         else:
             self._controller.start_service(self.service)
-        await_condition(self.is_answering, 30, "the controller answers again")
+        await_condition(self.is_answering, 90, "the controller answers again")
 
     def _pids(self) -> list[int]:
         return [process.pid for process in self._controller.processes() if process.comm in self.daemons]

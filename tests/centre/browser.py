@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.centre.accounts import ACCOUNTS
@@ -26,6 +26,9 @@ QUIET = [
     *("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
+LIMIT_MS = 90_000
+"""For what a page shows, on a slow machine that does other things as well."""
+expect.set_options(timeout=LIMIT_MS)
 NEWS = "/lab/api/settings/@jupyterlab/apputils-extension:notification"
 FETCH = """async ([method, path, body, token]) => {
     const xsrf = /\\b_xsrf=([^;]*)/.exec(document.cookie);
@@ -55,6 +58,7 @@ class Browser:
                 env=dict(login_environment(self._account)),
             )
             context = self._chromium.new_context(viewport={"width": 1280, "height": 900})  # for more tabs than one
+            context.set_default_timeout(LIMIT_MS)
             self.page = context.new_page()
         except BaseException:
             self._close()
@@ -79,7 +83,7 @@ class Browser:
         url: str = "http://localhost:38888",
         name: str = "test.ipynb",
         token: str | None = None,
-        timeout_s: float = 60,
+        timeout_s: float = 180,
     ) -> "Notebook":
         """Make a new notebook and open it; returns once its kernel is connected and idle."""
         self.page.goto(f"{url}/no-such-page")  # of the same origin, and free to ask: API pages may not
@@ -158,7 +162,7 @@ class Notebook:
         kernel: dict[str, Any] = (self.session() or {}).get("kernel", {})
         return kernel
 
-    def run_cell(self, code: str, timeout_s: float = 30) -> str:
+    def run_cell(self, code: str, timeout_s: float = 90) -> str:
         """Type into the last cell, run it, and return what it printed."""
         return self.wait_output(self.type_cell(code), timeout_s)
 
@@ -174,7 +178,7 @@ class Notebook:
         self._page.keyboard.press("Shift+Enter")
         return number
 
-    def wait_output(self, number: int, timeout_s: float = 30) -> str:
+    def wait_output(self, number: int, timeout_s: float = 90) -> str:
         """What a cell printed, once its prompt carries a number."""
         prompt = self._page.locator(f"{_cell(number)} .jp-InputPrompt").filter(has_text=re.compile(r"\[\d+\]"))
         prompt.wait_for(timeout=timeout_s * 1000)

@@ -158,7 +158,7 @@ class Centre:
             self._batch.prepare()
         self._boot()
         if self._batch:
-            await_condition(self._batch.is_ready, 60, "the scheduler and both its nodes are ready")
+            await_condition(self._batch.is_ready, 180, "the scheduler and both its nodes are ready")
         self.__dict__.update(self.hosts)
 
     def _boot(self) -> None:

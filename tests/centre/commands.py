@@ -39,7 +39,7 @@ class Commands:
         command: Argv,
         user: str = "alice",
         *,
-        timeout_s: float = 60,
+        timeout_s: float = 120,
         input: str | None = None,
         check: bool = False,
         cwd: str | None = None,
@@ -102,7 +102,7 @@ class Commands:
         command: Argv,
         user: str = "alice",
         *,
-        timeout_s: float = 30,
+        timeout_s: float = 60,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> "pexpect.spawn[str]":
@@ -148,7 +148,7 @@ class Commands:
 
     def connect_unix(self, path: str, user: str = "alice") -> bool:
         """Whether that user, here, can connect to the socket at `path`."""
-        return self.run(["/usr/bin/python3", "-c", CONNECT, path], user, timeout_s=10).returncode == 0
+        return self.run(["/usr/bin/python3", "-c", CONNECT, path], user).returncode == 0
 
     def path(self, inside: str) -> Path:
         """A path of this host as seen from outside, by root. Sockets and links with absolute targets do not follow."""

@@ -106,7 +106,7 @@ class Host(Commands):
         if not clean:
             self.cut()
         os.kill(self.pid, signal.SIGKILL)
-        self._init.communicate(timeout=10)
+        self._init.communicate(timeout=60)
         self._room.remove_links(f"{self.name}-{network}" for network in self.networks)
         self.pid = self._init = None
 
@@ -114,7 +114,7 @@ class Host(Commands):
         """Reap what is left of the host, and of commands still open, once its room is closed."""
         self._end_commands()
         if self._init is not None:
-            self._init.communicate(timeout=10)
+            self._init.communicate(timeout=60)
             self.pid = self._init = None
 
     # Links
@@ -154,7 +154,7 @@ class Host(Commands):
     def _reload_sshd(self) -> None:
         before = len(self._sshd_log())
         self.run("kill -HUP $(cat /run/sshd.pid)", "root", check=True)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while "Server listening" not in self._sshd_log()[before:]:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"sshd on {self.name} did not come back:\n{self._sshd_log()[before:]}")

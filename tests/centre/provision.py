@@ -1,8 +1,9 @@
 """The users' home directories with a clone of this checkout and its environment, made once and kept.
 
-Making an environment takes a minute and needs the network, which a centre does not have. So each user runs `make init`
-outside, at the path it will have inside, and the result is kept (`room.cache_directory`) under a hash of
-what it was made from. A centre never writes there: it lays its own layer over it.
+Making an environment takes a minute and needs the network, which a centre does not have. So the first user runs
+`make init` outside, at the path it will have inside; the others get a copy, and `make init` finds it current. The result
+is kept (`room.cache_directory`) under a hash of what it was made from. A centre never writes there: it lays its own
+layer over it.
 """
 
 import fcntl
@@ -38,6 +39,8 @@ mount --bind "$2" "$HOME/.cache"
 cd "$HOME/gears"
 exec setpriv --reuid="$USER" --regid="$USER" --init-groups make init
 """
+MOVE = 'grep -rlIZF "$1" "$3" | xargs -0r sed -i "s|$1|$2|g"'
+"""Scripts and records of an environment name the directory it is in."""
 
 
 class Template:
@@ -97,12 +100,21 @@ def _make_template(directory: Path, downloads: Path, similar: Path | None) -> No
         for name in ("gears", ".cache"):
             (home / name).mkdir()
         refresh_clone(home, user, [])
-        if similar:
-            _run("cp", "-a", similar / "home" / user.name / "gears/.venv", home / "gears")
+        _copy_environment(directory / "home", user, similar)
         for tree in (home, downloads):
             _run("chown", "-Rh", f"{user.uid}:{user.uid}", tree)
         home.chmod(0o700)
         _make_init(directory, user, downloads)
+
+
+def _copy_environment(homes: Path, user: Account, similar: Path | None) -> None:
+    """Give a user something to start from: the environment of the first user, who has that of a similar template."""
+    first, target = USERS[0], homes / user.name / "gears"
+    if user is not first:
+        _run("cp", "-a", homes / first.name / "gears/.venv", target)
+        _run("sh", "-euc", MOVE, "move", f"{first.home}/gears", f"{user.home}/gears", target / ".venv")
+    elif similar:
+        _run("cp", "-a", similar / "home" / user.name / "gears/.venv", target)
 
 
 def _find_similar(cache: Path) -> Path | None:

@@ -41,7 +41,7 @@ def check_requirements(more: Mapping[str, str] | None = None) -> None:
         ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "mount", "-t", "tmpfs", "trial", "/mnt"],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
     )
     if trial.returncode != 0:
         raise CentreUnavailable(f"the test centre may not make namespaces here: {trial.stderr.strip()}")

@@ -88,7 +88,7 @@ def cache_directory() -> Path:
 def enter_namespaces(pid: int, namespaces: Sequence[str], argv: Sequence[str], text: str = "") -> None:
     """Run `argv` as root in some namespaces of `pid`; raise RuntimeError with its own words if it fails."""
     command = ["nsenter", "--target", str(pid), *namespaces, "--", *argv]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, cwd="/")
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, cwd="/")
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip()}\n{text}")
 
@@ -105,7 +105,7 @@ def expect_line(process: subprocess.Popen[str], line: str) -> None:
 def end_process(process: subprocess.Popen[str]) -> None:
     """Kill, reap and close the pipes; what it started is left to itself."""
     process.kill()
-    process.wait(10)
+    process.wait(60)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
