@@ -4,12 +4,13 @@ import os
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from tests.centre import Centre, CentreUnavailable
+from tests.centre.provision import ensure_template
 from tests.centre.requirements import check_requirements
 from tests.scheduler_says import in_denver, says  # noqa: F401  fixtures
 
@@ -38,8 +39,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@contextmanager
+def _without_time_limit() -> Iterator[None]:
+    """For what one test does for all, and takes longer than any of them: pytest-timeout's timer stands still."""
+    left_s, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left_s)
+
+
 def _enter(stack: ExitStack, **options: Any) -> Centre:
     try:
+        check_requirements()
+        with _without_time_limit():
+            ensure_template().release()
         return stack.enter_context(Centre(**options))
     except CentreUnavailable as unavailable:
         skip_or_fail(str(unavailable))

@@ -21,7 +21,7 @@ LISTEN = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sy
 QUICK = "ssh -o ConnectTimeout=2 -o BatchMode=yes"
 
 
-def until(condition: Callable[[], object], limit_s: float = 10) -> None:
+def until(condition: Callable[[], object], limit_s: float = 60) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "not in time"

@@ -1,7 +1,6 @@
 """The test centre's schedulers: that they are what other tests take them for."""
 
 import re
-import time
 
 import pytest
 

@@ -12,7 +12,7 @@ from tests.conftest import Took
 from tests.helpers import Kernel, gears, home, listening_ports, wait_until
 from tests.opening import PORT, Opened, await_nothing_left, await_up, end, masters, type_open
 
-ASLEEP_S = 60
+ASLEEP_S = 40
 NEW = "10.77.1.99"
 
 

@@ -1,9 +1,9 @@
 """The users' home directories with a clone of this checkout and its environment, made once and kept.
 
 Making an environment takes a minute and needs the network, which a centre does not have. So the first user runs
-`make init` outside, at the path it will have inside; the others get a copy, and `make init` finds it current. The result
-is kept (`room.cache_directory`) under a hash of what it was made from. A centre never writes there: it lays its own
-layer over it.
+`make init` outside, at the path it will have inside; the others get a copy, which their `make init` finds current. The
+result is kept (`room.cache_directory`) under a hash of what it was made from. A centre never writes there: it lays its
+own layer over it.
 """
 
 import fcntl
