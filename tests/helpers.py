@@ -36,10 +36,13 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
     what a machine needs that has nothing else to do, and PATIENCE."""
     limit_s = PATIENCE * timeout_s
     deadline = time.monotonic() + limit_s
-    while not (said := condition()):
-        assert time.monotonic() < deadline, f"not within {limit_s:g} s: {what} (last: {said!r})"
-        time.sleep(0.05)
-    return said
+    while True:
+        asked = time.monotonic()
+        if said := condition():
+            return said
+        now = time.monotonic()
+        assert now < deadline, f"not within {limit_s:g} s: {what} (last: {said!r})"
+        time.sleep(max(0.05, min(now - asked, 1)))  # to ask may start a program: half of the time is for others
 
 
 # --- commands --------------------------------------------------------------------------------

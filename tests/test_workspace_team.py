@@ -3,10 +3,12 @@
 Run by root they are two accounts; by an ordinary user, one.
 """
 
+import contextlib
 import getpass
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,13 +46,19 @@ class Team:
         return done.stdout + done.stderr
 
 
-@pytest.fixture
-def team() -> Iterator[Team]:
+@contextlib.contextmanager
+def root_of_a_team() -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="gears-team-", dir="/var/tmp"))  # where others can enter
     try:
-        yield make_team(root)
+        yield root
     finally:
         shutil.rmtree(root)
+
+
+@pytest.fixture
+def team() -> Iterator[Team]:
+    with root_of_a_team() as root:
+        yield make_team(root)
 
 
 def make_team(root: Path) -> Team:
@@ -67,16 +75,30 @@ def make_team(root: Path) -> Team:
     return Team(*people, place)
 
 
+@pytest.fixture(scope="module")
+def begun() -> Iterator[tuple[Team, Path]]:
+    """Ada has made a workspace with data, and pushed it to where her team finds it; and a copy of all that."""
+    with root_of_a_team() as root, root_of_a_team() as copy:
+        team = make_team(root)
+        ada, top = team.ada, team.ada.home / "climate"
+        ada.gears("new", "climate", "--defaults")
+        ada.dvc(top, "repro")
+        ada.commit(top, "Run")
+        ada.git(ada.home, "init", "-q", "--bare", "--shared=group", "--initial-branch=main", team.origin)
+        ada.git(top, "remote", "add", "origin", team.origin)
+        ada.git(top, "push", "-q", "-u", "origin", "main")
+        subprocess.run(["cp", "-a", f"{root}/.", copy], check=True)
+        yield team, copy
+
+
 @pytest.fixture
-def shared(team: Team) -> Team:
-    """Ada has made a workspace with data, and pushed it to where her team finds it."""
-    ada, top = team.ada, team.ada.home / "climate"
-    ada.gears("new", "climate", "--defaults")
-    ada.dvc(top, "repro")
-    ada.commit(top, "Run")
-    ada.git(ada.home, "init", "-q", "--bare", "--shared=group", "--initial-branch=main", team.origin)
-    ada.git(top, "remote", "add", "origin", team.origin)
-    ada.git(top, "push", "-q", "-u", "origin", "main")
+def shared(begun: tuple[Team, Path]) -> Team:
+    """What was begun, at the same path, and as it was."""
+    team, copy = begun
+    root = team.place.parent
+    for path in root.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    subprocess.run(["cp", "-a", f"{copy}/.", root], check=True)
     return team
 
 

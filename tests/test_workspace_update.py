@@ -1,5 +1,6 @@
 """`gears workspace update`: three versions of a template, two people: no edit is lost, no marker is committed."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,19 +70,32 @@ class Team:
         who.git(top, "merge", "-q", name)
 
 
-@pytest.fixture
-def team(tmp_path: Path) -> Team:
-    ada, bob = person(tmp_path, "ada"), person(tmp_path, "bob")
-    team = Team(ada, bob, ada.home / "template", tmp_path / "origin.git")
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[Team, Path]:
+    """A team, and a copy of all that it has: an answer of the workspace is where its template is."""
+    root = tmp_path_factory.mktemp("team")
+    ada, bob = person(root, "ada"), person(root, "bob")
+    team = Team(ada, bob, ada.home / "template", root / "origin.git")
     team.template.mkdir()
     ada.git(team.template, "init", "-q", "-b", "main")
     team.release("v1.0.0", {**FIRST})
     ada.gears("new", "work", "--defaults", "--template", team.template)
-    ada.git(tmp_path, "clone", "-q", "--bare", ada.home / "work", team.origin)
+    ada.git(root, "clone", "-q", "--bare", ada.home / "work", team.origin)
     ada.git(team.mine(ada), "remote", "add", "origin", team.origin)
     ada.git(team.mine(ada), "fetch", "-q")
     ada.git(team.mine(ada), "branch", "-q", "--set-upstream-to", "origin/main")
-    bob.git(tmp_path, "clone", "-q", team.origin, team.mine(bob))
+    bob.git(root, "clone", "-q", team.origin, team.mine(bob))
+    copy = root.with_name(f"{root.name}-copy")
+    shutil.copytree(root, copy, symlinks=True)
+    return team, copy
+
+
+@pytest.fixture
+def team(begun: tuple[Team, Path]) -> Team:
+    team, copy = begun
+    root = team.origin.parent
+    shutil.rmtree(root)
+    shutil.copytree(copy, root, symlinks=True)
     return team
 
 
