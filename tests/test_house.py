@@ -7,6 +7,7 @@ import pytest
 
 from gears.cli.registry import COMMANDS
 from tests import house
+from tests.conftest import LONGEST
 
 
 def test_a_start_is_read_in_few_files() -> None:
@@ -20,6 +21,10 @@ def test_so_it_is_with_all_that_it_refers_to() -> None:
     way = house.plain_start()
     assert len(way.files) <= 50, way.files
     assert way.climbs <= 40, way
+
+
+def test_the_longest_files_are_there() -> None:
+    assert [name for name in LONGEST if not (house.ROOT / f"tests/test_{name}.py").exists()] == []
 
 
 WITH_THE_LAB = ("stop", "url", "logs", "attach", "password")
