@@ -69,7 +69,7 @@ class Person:
             cwd=cwd or self.home,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             stdin=subprocess.DEVNULL,
         )
         assert status is None or done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"

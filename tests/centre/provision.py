@@ -111,7 +111,7 @@ def _copy_environment(homes: Path, user: Account, similar: Path | None) -> None:
     """Give a user something to start from: the environment of the first user, who has that of a similar template."""
     first, target = USERS[0], homes / user.name / "gears"
     if user is not first:
-        _run("cp", "-a", homes / first.name / "gears/.venv", target)
+        _run("cp", "-a", homes / first.name / "gears/.venv", homes / first.name / "gears/gears", target)  # compiled
         _run("sh", "-euc", MOVE, "move", f"{first.home}/gears", f"{user.home}/gears", target / ".venv")
     elif similar:
         _run("cp", "-a", similar / "home" / user.name / "gears/.venv", target)
