@@ -1,7 +1,7 @@
 """Write the modules that a start needs into one file (`gears.bytecode`): `python -m gears.lab.collect`.
 
-For `make init`. Which modules these are depends on the versions of the packages. So JupyterLab is initialized as for a start, with an
-empty home and without serving anything, and all modules that this has loaded are written.
+For `make init`. Which modules these are depends on the versions of the packages. So JupyterLab is initialized as for a
+start, with an empty home and without serving anything, and all modules that this has loaded are written.
 """
 
 from __future__ import annotations
