@@ -22,7 +22,7 @@ die() { printf 'gears: %s\n' "$@" >&2; exit 1; }
 
 # The settings of tools, at the end of pyproject.toml, do not affect an environment.
 # `recipe` counts changes of this script that older environments need too.
-recipe=2
+recipe=3
 checksum_of() { sed '/^\[tool/,$d' "$root/pyproject.toml" | (echo "$recipe" && cat "$root/envs/$1.lock.txt" -) | cksum; }
 
 # A stamp is four lines: checksum, checkout, interpreter, host.
@@ -215,6 +215,21 @@ compile_packages() {
     "$venv/bin/python" -m compileall -q -j 4 "$venv/lib" "$root/gears" >>"$log" 2>&1 </dev/null || :
 }
 
+# A start then reads one file instead of thousands (gears/bytecode.py). Without it, or with an empty one, Python imports
+# as usual.
+collect_modules() {
+    say "collecting the modules of a start (a few seconds)"
+    "$venv/bin/python" -EsP -m gears.lab.collect >>"$log" 2>&1 </dev/null || : >"$venv/gears-modules"
+}
+
+# After a package was installed or removed by hand the file is not used any more, so it is written again.
+recollect_modules() {
+    for packages in "$venv"/lib/python3*/site-packages; do
+        [ -n "$(find "$packages" -prune -newer "$venv/gears-modules" 2>/dev/null)" ] || continue
+        [ ! -w "$venv/gears-modules" ] || [ ! -w "$log" ] || collect_modules
+    done
+}
+
 # For browsers far away. What can't be compressed now, JupyterLab compresses when it is asked for.
 compress_pages() {
     say "compressing JupyterLab's pages (some ten seconds)"
@@ -236,6 +251,7 @@ make_current() {
     isolate_command
     compile_packages
     compress_pages
+    collect_modules
     write_stamp base
     [ "$kind" = base ] || write_stamp "$kind"
     say "the environment is ready in $venv ($(($(date +%s) - began)) s)"
@@ -251,7 +267,7 @@ note_missing_tmux() {
 say_current() { [ -n "$quiet" ] || say "the environment is current: $venv"; }
 
 command_init() {
-    if is_current "$kind"; then say_current; return; fi
+    if is_current "$kind"; then recollect_modules; say_current; return; fi
     check_directory
     note_missing_tmux
     choose_maker

@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gears.cli.console import say
-from gears.cli.registry import build_parser
+from gears import __version__
+from gears.cli.console import say, show_now
 from gears.errors import GearsError, Interrupted
 
 
@@ -21,7 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Report GearsError and Ctrl-C on standard error. `argv`: the arguments; None for those of the process.
     """
-    words = sys.argv[1:] if argv is None else argv
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:  # without a parser, half of whose cost would be for nothing
+        show_now(f"gears {__version__}")
+        return 0
+    from gears.cli.registry import build_parser
+
     args = build_parser(words).parse_args(words)
     try:
         status: int = args.run(args)

@@ -39,14 +39,8 @@ def _real(name: str) -> ModuleType:
 
 
 def main() -> None:
-    """Defer slow imports, remove VARIABLES from the environment, then start JupyterLab under its usual name."""
-    put_off(SLOW)
-    for name in VARIABLES:
-        os.environ.pop(name, None)  # before jupyter_core reads them at its import
-    if "GEARS_LAB_SOCKET" in os.environ:  # else nothing would load them later
-        from gears.lab.jupyter.deferred_extensions import put_off_extensions
-
-        put_off_extensions()
+    """Start JupyterLab under its usual name, with slow imports deferred."""
+    prepare()
     try:
         Path("/proc/self/comm").write_text("jupyter-lab")  # what ps and top show
     except OSError:
@@ -55,6 +49,17 @@ def main() -> None:
 
     sys.argv[0] = "jupyter-lab"
     start()
+
+
+def prepare() -> None:
+    """Defer slow imports, and remove VARIABLES from the environment."""
+    put_off(SLOW)
+    for name in VARIABLES:
+        os.environ.pop(name, None)  # before jupyter_core reads them at its import
+    if "GEARS_LAB_SOCKET" in os.environ:  # else nothing would load them later
+        from gears.lab.jupyter.deferred_extensions import put_off_extensions
+
+        put_off_extensions()
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, environments, growth, job, notebooks, pages, peers, redial, start, traffic
+from tests.bench import commands, environments, growth, job, notebooks, pages, peers, redial, slow_home, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
 MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "start": start.measure,
+    "slow_home": slow_home.measure,
     "job": job.measure,
     "traffic": traffic.measure,
     "redial": redial.measure,

@@ -199,6 +199,11 @@ def end(refused: Refused) -> NoReturn:
 
 def start() -> None:
     """Start JupyterLab with this server. Exits, naming the line, where a configuration file can't be read."""
+    initialize(sys.argv[1:]).start()
+
+
+def initialize(options: list[str]) -> Any:
+    """Make the server as `start` does, without serving yet."""
     from jupyterlab.labapp import LabApp
 
     warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers require a login nevertheless
@@ -206,14 +211,13 @@ def start() -> None:
     for app in (LabApp, Server):
         app.raise_config_file_errors = True
     try:
-        server = LabApp.initialize_server(argv=sys.argv[1:])
+        return LabApp.initialize_server(argv=options)
     except Refused as refused:
         end(refused)
     except (Exception, SystemExit) as exc:
         if where := failed_file(exc):
             end(Refused(f"{type(exc).__name__}: {exc}", where))
         raise
-    server.start()
 
 
 def failed_file(exc: BaseException) -> str:
