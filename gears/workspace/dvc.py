@@ -52,6 +52,10 @@ class Dvc:
         except CommandFailed:
             return ""
 
+    def cache(self) -> Path:
+        """Return the directory of the cache, which may not exist."""
+        return Path(self.run("cache", "dir").strip())
+
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.
 
