@@ -74,6 +74,11 @@ class ObjectStore:
             return False
 
 
+def read_first(stores: Sequence[ObjectStore], name: str) -> bytes | None:
+    """Read an object from the first store that has it whole; None if none has."""
+    return next((store.path(name).read_bytes() for store in stores if store.is_whole(name)), None)
+
+
 @dataclass(slots=True)
 class Copied:
     """What came of a copy. `damaged`: objects of a source that are not what they are called, with their paths.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from gears.data.objects import Copied, ObjectStore, copy_objects
+from gears.data.objects import Copied, ObjectStore, copy_objects, read_first
 from gears.errors import CommandFailed, ContentsDiffer, GearsError, Incomplete, NotReachable, UsageError
 from gears.sites.profile import Site
 from gears.system.host import Host
@@ -65,14 +65,7 @@ class Here:
 
     def tracked(self, stores: Sequence[ObjectStore]) -> Tracked:
         """Return what the commit has in DVC; lists are read from the first store that has them whole."""
-
-        def read_list(name: str) -> bytes | None:
-            for store in stores:
-                if store.is_whole(name):
-                    return store.path(name).read_bytes()
-            return None
-
-        return find_tracked(self.top, read_list)
+        return find_tracked(self.top, lambda name: read_first(stores, name))
 
 
 @dataclass(slots=True)
@@ -141,7 +134,8 @@ def push_data(here: Here, *, verify: bool) -> Moved:
     far = [remote.store] if remote and remote.store else []
     tracked = here.tracked([cache, *far])
     moved = Moved(remote.place if remote else "", len(tracked.paths))
-    held = {name for shipment in ledger.load_all(here.top) for name in shipment.objects}
+    shipments = ledger.load_all(here.top)
+    held = {name for shipment in shipments for name in shipment.objects}
     lost = {name for name in tracked.paths if cache.size(name) is None}
     if remote and remote.store:
         ensure_remote(remote, here.found, here.site, here.host)
@@ -149,7 +143,8 @@ def push_data(here: Here, *, verify: bool) -> Moved:
         note(moved, copy_objects(wanted, [cache], remote.store), tracked)
         held |= {name for name in lost if remote.store.size(name) is not None}
     elif remote:
-        note(moved, shipping.ship([name for name in tracked.paths if name not in lost | held], here, remote), tracked)
+        there = {name for one in shipments if one.is_at(here.site.name, remote.place) for name in one.objects}
+        note(moved, shipping.ship([name for name in tracked.paths if name not in lost | there], here, remote), tracked)
     moved.missing = sorted({*moved.missing, *(tracked.paths[name] for name in lost - held)})
     return moved
 

@@ -32,6 +32,10 @@ class Shipment:
     objects: tuple[str, ...]
     size: int
 
+    def is_at(self, site: str, place: str) -> bool:
+        """Tell whether it is in a place of a site."""
+        return self.site == site and self.address.startswith(f"{place}:")
+
 
 def load_all(top: Path) -> list[Shipment]:
     """Return the shipments that this clone knows of, the newest first."""

@@ -7,9 +7,11 @@ again finds the transfer that is under way, or goes on with it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +44,10 @@ OUT, BACK = ".gears-push", ".gears-pull"
 MOST_PATTERNS = 200
 """Of more objects all of a shipment is brought back: each pattern is compared with each file."""
 
+FORGET_S = 60.0
+ABANDONED_S = 7 * 86_400.0
+"""When what was staged for a push that never came to its end is removed."""
+
 ON_STDERR = ["/bin/sh", "-c", 'exec "$@" >&2', "sh"]
 ERRORS: tuple[type[GearsError], ...] = (
     UsageError,
@@ -62,6 +68,7 @@ def ship(names: Collection[str], here: Here, remote: Remote) -> Copied:
         return Copied()
     name = name_of(names, f"{here.host.user}@{here.site.name}:{remote.place}", here.found.name)
     staged = here.cache.root / OUT / name
+    remove_abandoned(staged)
     copied = stage(names, here.cache, staged)
     if copied.damaged or copied.missing:
         return copied
@@ -81,6 +88,14 @@ def ship(names: Collection[str], here: Here, remote: Remote) -> Copied:
     ledger.save(here.top, shipment)
     shutil.rmtree(staged, ignore_errors=True)
     return copied
+
+
+def remove_abandoned(staged: Path) -> None:
+    """Remove what was staged long ago for other pushes of this user."""
+    for other in staged.parent.glob("*"):
+        info = other.lstat()
+        if other != staged and info.st_uid == os.getuid() and time.time() - info.st_mtime > ABANDONED_S:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def name_of(names: Iterable[str], who: str, workspace: str) -> str:
@@ -123,18 +138,24 @@ def _link(name: str, cache: ObjectStore, staged: ObjectStore) -> int | None:
 def fetch(names: Collection[str], here: Here, shipments: Sequence[Shipment]) -> Copied:
     """Bring objects back from the shipments of this site, the newest first. Returns as `copy_objects`.
 
-    Raises what `gears data get` ends with.
+    Raises what `gears data get` ends with, if no other shipment has the objects.
     """
-    left, copied = {*names}, Copied()
+    left, copied, failed = {*names}, Copied(), None
     for shipment in shipments:
         wanted = sorted(left.intersection(shipment.objects))
         if shipment.site != here.site.name or not wanted:
             continue
-        one = _fetch(wanted, here, shipment)
+        try:
+            one = _fetch(wanted, here, shipment)
+        except (CommandFailed, ContentsDiffer, Incomplete, NotReachable, UsageError) as exc:
+            failed = failed or exc
+            continue
         left -= {*wanted} - {*one.missing}
         copied.files += one.files
         copied.size += one.size
         copied.damaged += one.damaged
+    if failed and left:
+        raise failed
     elsewhere = {one.site for one in shipments if left.intersection(one.objects)} - {here.site.name}
     for site in sorted(elsewhere):
         here.say(f"the place is one of the site {site}: gears workspace pull --site {site}, there")
@@ -152,7 +173,8 @@ def _fetch(wanted: list[str], here: Here, shipment: Shipment) -> Copied:
     transfer(words, here)
     copied = copy_objects(wanted, [ObjectStore(back / shipment.name)], here.cache)
     shutil.rmtree(back, ignore_errors=True)
-    transfer(["forget", name], here)
+    with contextlib.suppress(GearsError):
+        commands.run([*gears_argv(), "data", "forget", name, "--site", here.site.name], timeout_s=FORGET_S)
     return copied
 
 
