@@ -7,10 +7,13 @@ group`, committed with the template; where the cache is differs from site to sit
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import sys
+from configparser import ConfigParser
+from configparser import Error as ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +54,14 @@ class Dvc:
             return self.run("config", "--local", key).strip()
         except CommandFailed:
             return ""
+
+    def local_directories(self) -> tuple[Path, ...]:
+        """Return the directories that the clone's own configuration names, without running DVC."""
+        config = ConfigParser(interpolation=None, strict=False)
+        with contextlib.suppress(OSError, ParsingError):
+            config.read_string((self.top / ".dvc" / "config.local").read_text(encoding="utf-8"))
+        found = (config.get(*key, fallback="") for key in (("cache", "dir"), ("core", "site_cache_dir")))
+        return tuple(self.top / ".dvc" / path for path in found if path)
 
     def cache(self) -> Path:
         """Return the directory of the cache, which may not exist."""

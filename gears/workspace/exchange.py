@@ -45,12 +45,18 @@ class Here:
 
     @cached_property
     def cache(self) -> ObjectStore:
-        """Return the cache, which is made if it is not there."""
-        directory = self.dvc.cache()
-        if not directory.is_dir():
+        """Return the cache. A clone that is set up for what is gone, such as a place that has moved, is set up again.
+
+        Raises NotReachable if the cache is not there, and can't be.
+        """
+        if not all(path.is_dir() for path in self.dvc.local_directories()):
             set_up_dvc(self.dvc, self.found, self.site, self.host, self.say)
-            directory = self.dvc.cache()
+        directory = self.dvc.cache()
+        if directory.is_relative_to(self.top):
             directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            said = f"the cache {directory} is not there"
+            raise NotReachable(said, next=f"gears workspace join {self.top}   (sets the clone up again)")
         return ObjectStore(directory)
 
     def remote(self) -> Remote | None:

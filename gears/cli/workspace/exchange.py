@@ -85,9 +85,12 @@ def as_text(done: Exchanged, word: str) -> str:
     if data := done.data:
         from gears.cli.data.places import size
 
-        where = f"to {data.place}" if word == "pushed" else "into the cache"
-        counted = f"{data.copied:,} of {data.objects:,} objects copied {where}, {size(data.size)}"
-        lines.append(f"data: {counted if data.copied else f'all {data.objects:,} objects are there'}")
+        where = "the cache" if word == "pulled" else data.place
+        done_now = f"{data.copied:,} of {data.objects:,} objects copied to {where}, {size(data.size)}"
+        whole = not data.missing and not data.damaged
+        has_all = f"{where} has all {data.objects:,} objects"
+        nothing = has_all if whole and where else f"{data.objects:,} objects, none copied"
+        lines.append(f"data: {done_now if data.copied else nothing}")
     if done.code and done.remote:
         lines.append(f"code: {done.branch or 'HEAD'} {done.commit[:10]} {word}, {done.remote}")
     return "\n".join(lines) or f"nothing was {word}"

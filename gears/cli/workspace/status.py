@@ -93,7 +93,7 @@ def holding_parts(holding: Holding) -> list[str]:
     if holding.unpushed:
         parts.append(f"not pushed to {holding.remote}: {holding.unpushed} of {holding.objects} objects")
     if dying := holding.dying:
-        parts.append(f"the purge of {dying.place} takes {dying.files} objects of it, the first on {dying.day}")
+        parts.append(f"the purge of {dying.place} takes {dying.files} of its objects, the first on {dying.day}")
     return parts + ([f"the remote place is not known: {holding.problem}"] if holding.problem else [])
 
 
