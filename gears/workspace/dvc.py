@@ -7,7 +7,6 @@ group`, committed with the template; where the cache is differs from site to sit
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -17,11 +16,14 @@ from configparser import Error as ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears.errors import CommandFailed, MissingProgram
+from gears.errors import MissingProgram
 from gears.system import commands
 from gears.workspace.settings import Settings
 
 TIMEOUT_S = 600.0
+CACHE, INDEXES = "cache.dir", "core.site_cache_dir"
+DIRECTORIES = (CACHE, INDEXES)
+"""Keys of the clone's own configuration with directories. A path is relative to `.dvc`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +51,27 @@ class Dvc:
         self.run("config", "--local", key, value)
 
     def get_local(self, key: str) -> str:
-        """Return a key of the clone's own configuration; empty if it is not set."""
+        """Return a key of the clone's own configuration; empty if it is not set. Does not run DVC."""
+        section, _, name = key.partition(".")
+        config = ConfigParser(interpolation=None, strict=False)
         try:
-            return self.run("config", "--local", key).strip()
-        except CommandFailed:
+            config.read_string((self.top / ".dvc" / "config.local").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ParsingError):
             return ""
+        return config.get(section, name, fallback="").strip("'\"")
 
     def local_directories(self) -> tuple[Path, ...]:
-        """Return the directories that the clone's own configuration names, without running DVC."""
-        config = ConfigParser(interpolation=None, strict=False)
-        with contextlib.suppress(OSError, ParsingError):
-            config.read_string((self.top / ".dvc" / "config.local").read_text(encoding="utf-8"))
-        found = (config.get(*key, fallback="") for key in (("cache", "dir"), ("core", "site_cache_dir")))
-        return tuple(self.top / ".dvc" / path for path in found if path)
+        """Return the directories that the clone's own configuration names."""
+        return tuple(self.top / ".dvc" / path for key in DIRECTORIES if (path := self.get_local(key)))
 
     def cache(self) -> Path:
         """Return the directory of the cache, which may not exist."""
-        return Path(self.run("cache", "dir").strip())
+        own = self.get_local(CACHE)
+        return Path(os.path.normpath(self.top / ".dvc" / own) if own else self.run("cache", "dir").strip())
+
+    def link(self) -> None:
+        """Link the committed data, all of which is in the cache, into the clone. Raises CommandFailed."""
+        self.run("checkout", "--quiet")
 
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.

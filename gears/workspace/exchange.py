@@ -278,8 +278,12 @@ def bring(
 
 def check_out(here: Here, moved: Moved) -> GearsError | None:
     """Link the data into the clone; returns why that failed."""
+    lost: tuple[str, ...] = ()
     try:
-        lost = here.dvc.check_out()
+        if moved.missing:
+            lost = here.dvc.check_out()
+        else:
+            here.dvc.link()
     except CommandFailed as exc:
         said = f"the data is in the cache, and could not be linked: {exc.message}"
         return GearsError(said, next=f"cd {here.top} && dvc status")

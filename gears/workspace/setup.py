@@ -10,7 +10,7 @@ from gears.errors import GearsError, MissingProgram
 from gears.sites.profile import Place, Site
 from gears.system.host import Host
 from gears.system.installation import this_gears
-from gears.workspace.dvc import Dvc, find_dvc, other_keeper, uses_dvc
+from gears.workspace.dvc import CACHE, INDEXES, Dvc, find_dvc, other_keeper, uses_dvc
 from gears.workspace.git import git
 from gears.workspace.settings import Settings
 
@@ -39,7 +39,7 @@ def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -
     """Write the clone's own configuration of DVC: its cache, and the directory of its indexes."""
     indexes = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gears" / "dvc"
     indexes.mkdir(mode=0o700, parents=True, exist_ok=True)
-    dvc.set_local("core.site_cache_dir", str(indexes))
+    dvc.set_local(INDEXES, str(indexes))
     if not settings.team:
         return
     try:
@@ -48,7 +48,7 @@ def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -
     except (GearsError, OSError) as exc:
         say(f"the team's cache is not used, and data stays in this clone: {exc}")
         return
-    dvc.set_local("cache.dir", str(cache))
+    dvc.set_local(CACHE, str(cache))
 
 
 def place_path(name: str, settings: Settings, site: Site, host: Host, *, look: bool = True) -> Path:

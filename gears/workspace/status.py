@@ -12,7 +12,7 @@ from gears.errors import GearsError
 from gears.sites.profile import Site
 from gears.system.host import Host
 from gears.workspace import settings
-from gears.workspace.dvc import find_dvc, other_keeper, uses_dvc
+from gears.workspace.dvc import CACHE, Data, find_dvc, other_keeper, uses_dvc
 from gears.workspace.git import branch, changed, try_git, unmerged
 from gears.workspace.holding import Holding, find_holding
 from gears.workspace.running import running
@@ -36,7 +36,7 @@ class Code:
 class DataState:
     """`keeper`: dvc, another program, or "". `problem`: why it could not be looked at.
 
-    `cache_lost`: the directory of the cache is gone; `holding`: where the data of the commit is.
+    `gone`: directories that the clone is set up for, and that are gone; `holding`: where the data of the commit is.
     """
 
     keeper: str = ""
@@ -44,7 +44,7 @@ class DataState:
     missing: tuple[str, ...] = ()
     cache: str = ""
     problem: str = ""
-    cache_lost: bool = False
+    gone: tuple[str, ...] = ()
     holding: Holding = field(default_factory=Holding)
 
 
@@ -97,13 +97,14 @@ def data_of(top: Path, found: Settings, site: Site, host: Host) -> DataState:
         return DataState()
     try:
         dvc = find_dvc(top, found)
-        data, cache = dvc.data(), dvc.get_local("cache.dir")
-        directory = Path(cache) if cache else top / ".dvc" / "cache"
+        cache = dvc.get_local(CACHE)
+        gone = tuple(str(path) for path in dvc.local_directories() if not path.is_dir())
+        data = Data() if gone else dvc.data()  # DVC fails without them
+        directory = top / ".dvc" / (cache or "cache")
         holding = find_holding(top, found, site, host, directory) if has_commit(top) else Holding()
     except GearsError as exc:
         return DataState("dvc", problem=str(exc))
-    gone = bool(cache) and not directory.is_dir()
-    return DataState("dvc", data.changed, data.missing, cache, cache_lost=gone, holding=holding)
+    return DataState("dvc", data.changed, data.missing, cache, gone=gone, holding=holding)
 
 
 def has_commit(top: Path) -> bool:
@@ -141,7 +142,7 @@ def next_steps(top: Path, code: Code, data: DataState, environment: str, newer: 
         (code.uncommitted and not code.conflicts, f"git -C {top} add -A; git -C {top} commit"),
         (not code.remote, f"git -C {top} remote add origin URL"),
         (code.behind, f"git -C {top} pull"),
-        (data.cache_lost, f"gears workspace join {top}   (sets the clone up again)"),
+        (data.gone, f"gears workspace join {top}   (sets the clone up again)"),
         (any(one.held for one in lost), f"gears workspace pull {top}"),
         (not all(one.held for one in lost) or (data.missing and not lost), f"cd {top} && dvc pull   (or: dvc repro)"),
         (code.remote and (code.unpushed or data.holding.unpushed), f"gears workspace push {top}"),

@@ -77,7 +77,7 @@ def data_line(data: DataState) -> str:
     if data.keeper != "dvc":
         return f"kept by {data.keeper}" if data.keeper else "none in DVC"
     parts = [f"cache {data.cache or 'in this clone'}"]
-    parts += ["which is not there any more"] * data.cache_lost
+    parts += [f"not there any more: {few(data.gone)}"] * bool(data.gone)
     parts += [f"not in the cache: {few(data.missing)}"] * bool(data.missing)
     parts += [f"changed: {few(data.changed)}"] * bool(data.changed)
     return "; ".join([*parts, *holding_parts(data.holding)])
