@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
-import secrets
 import shutil
 import stat
 import time
@@ -24,9 +24,9 @@ from pathlib import Path
 
 from gears.data import durable
 from gears.data.contents import is_full
+from gears.data.tree import TEMPORARY
 from gears.errors import Incomplete, NotReachable
-from gears.system import records
-from gears.system.processes import LocatedProcess, this_located_process
+from gears.system.processes import LocatedProcess, start_time, this_located_process
 
 LAYOUT = Path("files", "md5")
 LIST = ".dir"
@@ -36,10 +36,6 @@ READ_ONLY = 0o444
 """Of objects, as DVC makes them. Who is to read them is up to the store's directories."""
 
 DRAFTS = ".gears-part-"
-OWNER = "owner"
-FOR_ALL = 0o644
-"""Of a file that says whose drafts they are. The store keeps out who is not to read it."""
-
 ABANDONED_S = 7 * 86_400.0
 """When the drafts of a process are removed that this host can't ask for."""
 
@@ -156,7 +152,8 @@ def _jobs() -> int:
 def _translated(exc: OSError, root: Path) -> Incomplete | NotReachable:
     if is_full(exc):
         return Incomplete(f"{root}: {exc.strerror}; what was copied is kept", next=f"df -h {root}")
-    return NotReachable(f"{exc.filename or root}: {exc.strerror}", next=f"ls -ld {exc.filename or root}; id")
+    path = exc.filename2 or exc.filename or root
+    return NotReachable(f"{path}: {exc.strerror}", next=f"ls -ld {path}; id")
 
 
 def _batches(names: Iterable[str], sources: Sequence[ObjectStore]) -> Iterator[list[str]]:
@@ -289,7 +286,7 @@ def ensure_like(path: Path, root: Path) -> None:
     if path == root or path.is_dir():
         return
     ensure_like(path.parent, root)
-    draft = path.parent / f"{DRAFTS}{secrets.token_hex(8)}-0"
+    draft = path.parent / _new_name()
     draft.mkdir(0o700)
     try:
         draft.chmod(stat.S_IMODE(root.stat().st_mode))  # the group comes from the set-group-ID bit of the one above
@@ -307,22 +304,45 @@ def ensure_like(path: Path, root: Path) -> None:
 def _drafts(root: Path) -> Iterator[Path]:
     """Give a directory for objects on their way, which is removed at the end; remove what others have left."""
     _remove_abandoned(root)
-    me = this_located_process()
-    directory = root / f"{DRAFTS}{secrets.token_hex(8)}-{me.pid}"
+    directory = root / _new_name()
     ensure_like(directory, root)
     try:
-        records.save(directory / OWNER, me)
-        (directory / OWNER).chmod(FOR_ALL)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def _new_name() -> str:
+    """Return a name (`tree.TEMPORARY`) that says whose it is: the host, the start and the id of this process."""
+    me = this_located_process()
+    return f"{DRAFTS}{_host_of(me)}{_start_of(me.start)}-{me.pid}{next(_numbers) % 10**6:06d}"
+
+
+def _host_of(process: LocatedProcess) -> str:
+    return hashlib.sha256(f"{process.host}/{process.namespace}".encode()).hexdigest()[:8]
+
+
+def _start_of(start: str | None) -> str:
+    return f"{int(start or 0) & 0xFFFFFFFF:08x}"
+
+
+_numbers = itertools.count()
+
+
+def _is_over(name: str) -> bool | None:
+    """Tell whether the process of a draft has ended; None if it is not one of this host."""
+    words, _, number = name.removeprefix(DRAFTS).partition("-")
+    if words[:8] != _host_of(this_located_process()):
+        return None
+    return _start_of(start_time(int(number[:-6] or 0))) != words[8:]
+
+
 def _remove_abandoned(root: Path) -> None:
     """Remove the drafts of processes that are over; those of unknown ones once nothing was written for long."""
-    for directory in root.glob(f"{DRAFTS}*"):
-        with contextlib.suppress(OSError):
-            old = time.time() - directory.stat().st_mtime > ABANDONED_S
-            owner = records.load(LocatedProcess, directory / OWNER)
-            if (owner and owner.is_over()) or (old and not (owner and owner.is_over() is False)):
-                shutil.rmtree(directory, ignore_errors=True)
+    for above in (root, root / LAYOUT.parent, root / LAYOUT):
+        for directory in above.glob(f"{DRAFTS}*"):
+            with contextlib.suppress(OSError):
+                old = time.time() - directory.stat().st_mtime > ABANDONED_S
+                over = _is_over(directory.name) if TEMPORARY.fullmatch(os.fsencode(directory.name)) else False
+                if over or (over is None and old):
+                    shutil.rmtree(directory, ignore_errors=True)
