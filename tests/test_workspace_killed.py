@@ -44,7 +44,7 @@ def test_a_push_or_a_pull_that_is_killed(tmp_path: Path) -> None:
     ada = person(tmp_path)
     top = make(ada, tmp_path / "places")
     remote = tmp_path / "places/archive/workspaces/climate/dvc-remote"
-    words = [ada.python, "-m", "tests.workspace_killer", top, remote, str(POINTS)]
+    words: list[str | Path] = [ada.python, "-m", "tests.workspace_killer", top, remote, str(POINTS)]
     killer = subprocess.run(words, env=ada.environ, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert killer.returncode == 0, killer.stderr
     said = killer.stdout

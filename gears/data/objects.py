@@ -18,15 +18,15 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gears.data import durable
-from gears.data.contents import is_full
-from gears.data.tree import TEMPORARY
 from gears.errors import Incomplete, NotReachable
 from gears.system.processes import LocatedProcess, start_time, this_located_process
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 LAYOUT = Path("files", "md5")
 LIST = ".dir"
@@ -132,6 +132,8 @@ def copy_objects(
     Lists come last: where one is, its files are. Raises Incomplete if there is no room, NotReachable if the target
     can't be written.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     copied = Copied()
     if not names:
         return copied
@@ -150,6 +152,8 @@ def _jobs() -> int:
 
 
 def _translated(exc: OSError, root: Path) -> Incomplete | NotReachable:
+    from gears.data.contents import is_full
+
     if is_full(exc):
         return Incomplete(f"{root}: {exc.strerror}; what was copied is kept", next=f"df -h {root}")
     path = exc.filename2 or exc.filename or root
@@ -178,6 +182,8 @@ def _copy_batch(
     threads: ThreadPoolExecutor,
     copied: Copied,
 ) -> None:
+    from gears.data import durable
+
     root = os.open(target.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # before anything is written
     try:
         drafts = list(threads.map(lambda name: _draft(name, sources, directory), batch))
@@ -267,6 +273,8 @@ def _publish(draft: _Draft, target: ObjectStore) -> Path:
 
 
 def _sync_directories(root: int, parents: set[Path], at_once: bool) -> None:
+    from gears.data import durable
+
     if at_once:
         durable.sync_all(root)
         return
@@ -339,6 +347,8 @@ def _is_over(name: str) -> bool | None:
 
 def _remove_abandoned(root: Path) -> None:
     """Remove the drafts of processes that are over; those of unknown ones once nothing was written for long."""
+    from gears.data.tree import TEMPORARY
+
     for above in (root, root / LAYOUT.parent, root / LAYOUT):
         for directory in above.glob(f"{DRAFTS}*"):
             with contextlib.suppress(OSError):

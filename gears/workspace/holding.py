@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from gears.data.listing import DAY_NS, TIMES
 from gears.data.objects import ObjectStore, read_first
 from gears.errors import GearsError
 from gears.sites.profile import Site
@@ -109,6 +108,8 @@ def find_dying(
         return None
     if not place or not place.purge_days or not store.root.is_relative_to(top):
         return None
+    from gears.data.listing import DAY_NS, TIMES
+
     until, times, sizes = time.time_ns() + within * DAY_NS, list[int](), list[int]()
     for name in names:
         try:

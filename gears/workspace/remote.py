@@ -13,7 +13,6 @@ from pathlib import Path
 from gears.data.addresses import Address, place_of
 from gears.data.objects import ObjectStore
 from gears.data.places import declared, is_mounted
-from gears.data.planning import holds_bundles
 from gears.errors import GearsError, NotReachable
 from gears.sites.profile import Site
 from gears.system import commands
@@ -44,6 +43,8 @@ def find_remote(found: Settings, site: Site, host: Host) -> Remote | None:
     place = declared(site).get(found.remote)
     if place is None:
         raise GearsError(f"{site.name} has no place {found.remote!r}", next=f"gears data places {site.name}")
+    from gears.data.planning import holds_bundles
+
     bundles = holds_bundles(place)
     if bundles or (place.hosts and not is_mounted(place, host)):
         return Remote(found.remote, bundles)
