@@ -11,16 +11,17 @@ from functools import partial
 from pathlib import Path
 
 from gears.data import batch, bundles, copying, records, verification
-from gears.data.addresses import parse, place_of
+from gears.data.addresses import Address, full_path, parse, place_of
 from gears.data.bundles import ownership
 from gears.data.records import Method, Task, Transfer, Verb
 from gears.data.reporter import Reporter
 from gears.data.resumption import Resumption
+from gears.data.sharing import share
 from gears.data.stores import near_end, open_store
 from gears.data.stores.base import Store
 from gears.data.tally import Tally
 from gears.data.verification import Verified
-from gears.errors import Paused
+from gears.errors import NotReachable, Paused
 from gears.sites.context import Context
 from gears.system.host import this_host
 
@@ -178,7 +179,17 @@ def _store(work: Work) -> Store:
     )
     place = place_of(parse(text, site), site)
     near = near_end(site, this_host(), work.context.paths) if place.kind == "globus" else None
+    if place.kind == "posix" and place.shared != "no" and transfer.verb is Verb.PUT:
+        _share(path, full_path(Address(parse(text, site).place, ""), site, this_host()), place.shared)
     return open_store(place.kind, path, near=near)
+
+
+def _share(directory: str, top: str, shared: str) -> None:
+    """Create a directory in a shared place, for those who share it."""
+    try:
+        share(Path(directory) / "any", Path(top), shared)
+    except OSError as exc:
+        raise NotReachable(f"{exc.filename or top}: {exc.strerror}", next=f"ls -ld {top}; id") from exc
 
 
 # --- both ------------------------------------------------------------------------------------

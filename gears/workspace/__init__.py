@@ -8,5 +8,10 @@ setup.py        what is done once in each clone
 creation.py     a new workspace
 joining.py      a colleague's clone
 updating.py     the newer template, on a branch
+tracked.py      what a commit has in DVC
+remote.py       the place to which it is pushed
+shipping.py     … as transfers of `gears data`, with their records in git (ledger.py)
+exchange.py     push and pull
+holding.py      where the data of a commit is
 status.py       what is not committed, not pushed, not in the cache
 """

@@ -11,14 +11,19 @@ import json
 import os
 import shutil
 import sys
+from configparser import ConfigParser
+from configparser import Error as ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears.errors import CommandFailed, MissingProgram
+from gears.errors import MissingProgram
 from gears.system import commands
 from gears.workspace.settings import Settings
 
 TIMEOUT_S = 600.0
+CACHE, INDEXES = "cache.dir", "core.site_cache_dir"
+DIRECTORIES = (CACHE, INDEXES)
+"""Keys of the clone's own configuration with directories. A path is relative to `.dvc`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,27 @@ class Dvc:
         self.run("config", "--local", key, value)
 
     def get_local(self, key: str) -> str:
-        """Return a key of the clone's own configuration; empty if it is not set."""
+        """Return a key of the clone's own configuration; empty if it is not set. Does not run DVC."""
+        section, _, name = key.partition(".")
+        config = ConfigParser(interpolation=None, strict=False)
         try:
-            return self.run("config", "--local", key).strip()
-        except CommandFailed:
+            config.read_string((self.top / ".dvc" / "config.local").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ParsingError):
             return ""
+        return config.get(section, name, fallback="").strip("'\"")
+
+    def local_directories(self) -> tuple[Path, ...]:
+        """Return the directories that the clone's own configuration names."""
+        return tuple(self.top / ".dvc" / path for key in DIRECTORIES if (path := self.get_local(key)))
+
+    def cache(self) -> Path:
+        """Return the directory of the cache, which may not exist."""
+        own = self.get_local(CACHE)
+        return Path(os.path.normpath(self.top / ".dvc" / own) if own else self.run("cache", "dir").strip())
+
+    def link(self) -> None:
+        """Link the committed data, all of which is in the cache, into the clone. Raises CommandFailed."""
+        self.run("checkout", "--quiet")
 
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.

@@ -13,9 +13,15 @@ TIMEOUT_S = 120.0
 NETWORK_TIMEOUT_S = 1800.0
 
 
-def git(directory: Path, *words: str, timeout_s: float = TIMEOUT_S) -> str:
+def git(directory: Path, *words: str, timeout_s: float = TIMEOUT_S, input: str | None = None) -> str:
     """Run git in a directory and return its output without the last newline. Raises CommandFailed, MissingProgram."""
-    return commands.run(["git", "-C", str(directory), *words], timeout_s=timeout_s, env=environment()).rstrip("\n")
+    argv = ["git", "-C", str(directory), *words]
+    return commands.run(argv, timeout_s=timeout_s, env=environment(), input=input).rstrip("\n")
+
+
+def in_terminal(directory: Path, *words: str) -> int:
+    """Run git in the user's terminal, where it can ask for a password, and return its exit status."""
+    return commands.run_in_terminal(["git", "-C", str(directory), *words], timeout_s=None)
 
 
 def environment() -> Mapping[str, str]:

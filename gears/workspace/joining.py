@@ -137,5 +137,5 @@ def ensure_data(top: Path, found: Settings, say: Say) -> bool:
         say(str(exc))
         return False
     if lost:
-        say(f"not in the cache: {', '.join(lost)}\n  next: dvc pull, or dvc repro, in {top}")
+        say(f"not in the cache: {', '.join(lost)}\n  next: gears workspace pull {top}   (or: gears workspace run)")
     return not lost

@@ -21,7 +21,7 @@ from gears.data.holders import Holder
 from gears.errors import GearsError
 from gears.system import records, timestamps
 from gears.system.processes import this_located_process
-from gears.workspace.dvc import Dvc, find_dvc
+from gears.workspace.dvc import CACHE, Dvc, find_dvc
 from gears.workspace.git import git
 from gears.workspace.settings import Settings
 
@@ -40,7 +40,7 @@ def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Hos
     the stages, or may do so.
     """
     dvc = find_dvc(top, found)
-    directory = ensure_locks(locks_directory(top, dvc.get_local("cache.dir")))
+    directory = ensure_locks(locks_directory(top, dvc.get_local(CACHE)))
     locks = [directory / quote(stage, safe="") for stage in sorted(needed(dvc, stages))]
     argv = [*in_environment(found), *dvc.argv, "--cd", str(top), "repro", *stages]
     sys.stdout.flush()

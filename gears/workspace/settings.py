@@ -23,6 +23,7 @@ class Settings:
     environment: str = ""
     project: str = ""
     team: str = ""  # the place in which the team shares DVC's cache
+    remote: str = ""  # the place to which its objects are pushed
 
 
 def find(directory: Path) -> tuple[Path, Settings]:
@@ -49,6 +50,7 @@ def load(top: Path) -> Settings:
         environment=_word(tables, "workspace", "environment", file),
         project=_word(tables, "workspace", "project", file),
         team=_word(tables, "places", "team", file),
+        remote=_word(tables, "places", "remote", file),
     )
 
 

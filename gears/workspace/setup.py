@@ -10,13 +10,15 @@ from gears.errors import GearsError, MissingProgram
 from gears.sites.profile import Place, Site
 from gears.system.host import Host
 from gears.system.installation import this_gears
-from gears.workspace.dvc import Dvc, find_dvc, other_keeper, uses_dvc
+from gears.workspace.dvc import CACHE, INDEXES, Dvc, find_dvc, other_keeper, uses_dvc
 from gears.workspace.git import git
 from gears.workspace.settings import Settings
 
 Say = Callable[[str], None]
 
 HOOKS = "hooks"
+IN_PLACE = "workspaces"
+"""The directory of a place in which each workspace has one."""
 
 
 def set_up(top: Path, settings: Settings, site: Site, host: Host, say: Say) -> None:
@@ -37,36 +39,36 @@ def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -
     """Write the clone's own configuration of DVC: its cache, and the directory of its indexes."""
     indexes = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gears" / "dvc"
     indexes.mkdir(mode=0o700, parents=True, exist_ok=True)
-    dvc.set_local("core.site_cache_dir", str(indexes))
+    dvc.set_local(INDEXES, str(indexes))
     if not settings.team:
         return
     try:
         cache = team_directory(settings, site, host) / "dvc-cache"
-        ensure_shared(cache, site.filesystem[settings.team], place_path(settings, site, host))
+        ensure_shared(cache, site.filesystem[settings.team], place_path(settings.team, settings, site, host))
     except (GearsError, OSError) as exc:
         say(f"the team's cache is not used, and data stays in this clone: {exc}")
         return
-    dvc.set_local("cache.dir", str(cache))
+    dvc.set_local(CACHE, str(cache))
 
 
-def place_path(settings: Settings, site: Site, host: Host) -> Path:
-    """Return the path of the team's place on this host. Raises GearsError if this site has none, or it is not there."""
+def place_path(name: str, settings: Settings, site: Site, host: Host, *, look: bool = True) -> Path:
+    """Return the path of a place on this host. Raises GearsError if this site has none, or it is not there (`look`)."""
     to_see = f"gears data places {site.name}"
-    place = site.filesystem.get(settings.team)
+    place = site.filesystem.get(name)
     if place is None or not place.path or place.kind != "posix":
-        raise GearsError(f"{site.name} has no directory as place {settings.team!r}", next=to_see)
+        raise GearsError(f"{site.name} has no directory as place {name!r}", next=to_see)
     filled = place.filled(place.path, user=site.front.user or host.user, project=site.project or settings.project)
     if not filled:
-        raise GearsError(f"the place {settings.team} of {site.name} needs a project", next="set it in gears.toml")
+        raise GearsError(f"the place {name} of {site.name} needs a project", next="set it in gears.toml")
     path = Path(filled).expanduser()
-    if not path.is_dir():
-        raise GearsError(f"the place {settings.team} is not on this host: {path}", next=to_see)
+    if look and not path.is_dir():
+        raise GearsError(f"the place {name} is not on this host: {path}", next=to_see)
     return path
 
 
 def team_directory(settings: Settings, site: Site, host: Host) -> Path:
     """Return where the team keeps what is not in git: PLACE/workspaces/NAME. Raises what `place_path` raises."""
-    return place_path(settings, site, host) / "workspaces" / settings.name
+    return place_path(settings.team, settings, site, host) / IN_PLACE / settings.name
 
 
 def ensure_shared(directory: Path, place: Place, top: Path) -> None:

@@ -1,17 +1,20 @@
-"""What of a workspace is only here: not committed, not pushed, not in the cache; and what else needs attention.
+"""What of a workspace is only here: not committed, not pushed, not in the cache or soon not any more; what it needs.
 
 Everything is asked of this host: no remote, no network.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gears.errors import GearsError
+from gears.sites.profile import Site
+from gears.system.host import Host
 from gears.workspace import settings
-from gears.workspace.dvc import find_dvc, other_keeper, uses_dvc
+from gears.workspace.dvc import CACHE, Data, find_dvc, other_keeper, uses_dvc
 from gears.workspace.git import branch, changed, try_git, unmerged
+from gears.workspace.holding import Holding, find_holding
 from gears.workspace.running import running
 from gears.workspace.settings import Settings
 from gears.workspace.template import SHIPPED, answers_of, shipped_version
@@ -31,13 +34,18 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class DataState:
-    """`keeper`: dvc, another program, or "". `problem`: why it could not be looked at."""
+    """`keeper`: dvc, another program, or "". `problem`: why it could not be looked at.
+
+    `gone`: directories that the clone is set up for, and that are gone; `holding`: where the data of the commit is.
+    """
 
     keeper: str = ""
     changed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     cache: str = ""
     problem: str = ""
+    gone: tuple[str, ...] = ()
+    holding: Holding = field(default_factory=Holding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +64,10 @@ class Status:
     next: tuple[str, ...] = ()
 
 
-def find_status(directory: Path) -> Status:
+def find_status(directory: Path, site: Site, host: Host) -> Status:
     """Look at the workspace around a directory. Changes nothing. Raises UsageError if there is none."""
     top, found = settings.find(directory)
-    code, data = code_of(top), data_of(top, found)
+    code, data = code_of(top), data_of(top, found, site, host)
     state = environment_state(found.environment)
     template, newer = template_of(top)
     to_do = next_steps(top, code, data, state, newer)
@@ -81,18 +89,27 @@ def code_of(top: Path) -> Code:
     )
 
 
-def data_of(top: Path, found: Settings) -> DataState:
-    """Ask DVC, if it keeps the data here."""
+def data_of(top: Path, found: Settings, site: Site, host: Host) -> DataState:
+    """Ask DVC, if it keeps the data here, and look at the places that have it."""
     if other := other_keeper(top):
         return DataState(other)
     if not uses_dvc(top):
         return DataState()
     try:
         dvc = find_dvc(top, found)
-        data = dvc.data()
+        cache = dvc.get_local(CACHE)
+        gone = tuple(str(path) for path in dvc.local_directories() if not path.is_dir())
+        data = Data() if gone else dvc.data()  # DVC fails without them
+        directory = top / ".dvc" / (cache or "cache")
+        holding = find_holding(top, found, site, host, directory) if has_commit(top) else Holding()
     except GearsError as exc:
         return DataState("dvc", problem=str(exc))
-    return DataState("dvc", data.changed, data.missing, dvc.get_local("cache.dir"))
+    return DataState("dvc", data.changed, data.missing, cache, gone=gone, holding=holding)
+
+
+def has_commit(top: Path) -> bool:
+    """Tell whether there is a commit."""
+    return bool(try_git(top, "rev-parse", "--verify", "--quiet", "HEAD"))
 
 
 def environment_state(name: str) -> str:
@@ -119,13 +136,16 @@ def template_of(top: Path) -> tuple[str, str]:
 
 def next_steps(top: Path, code: Code, data: DataState, environment: str, newer: str) -> list[str]:
     """Return the commands that what was found asks for, the most urgent first. Pure."""
+    lost = data.holding.lost
     steps = [
         (code.conflicts, f"git -C {top} status   (resolve the conflicts)"),
         (code.uncommitted and not code.conflicts, f"git -C {top} add -A; git -C {top} commit"),
         (not code.remote, f"git -C {top} remote add origin URL"),
         (code.behind, f"git -C {top} pull"),
-        (code.unpushed, f"git -C {top} push -u {code.remote or 'origin'} HEAD"),
-        (data.missing, f"cd {top} && dvc pull   (or: dvc repro)"),
+        (data.gone, f"gears workspace join {top}   (sets the clone up again)"),
+        (any(one.held for one in lost), f"gears workspace pull {top}"),
+        (not all(one.held for one in lost) or (data.missing and not lost), f"cd {top} && dvc pull   (or: dvc repro)"),
+        (code.remote and (code.unpushed or data.holding.unpushed), f"gears workspace push {top}"),
         (data.changed, f"cd {top} && dvc status"),
         (environment == "missing", f"gears workspace join {top}"),
         (environment == "broken", "gears env list"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gears.cli.options import Commands
-from gears.cli.workspace import creation, running, status, updating
+from gears.cli.workspace import creation, exchange, running, status, updating
 
 
 def add(commands: Commands) -> None:
@@ -16,4 +16,5 @@ def add(commands: Commands) -> None:
     creation.add(verbs)
     updating.add(verbs)
     running.add(verbs)
+    exchange.add(verbs)
     status.add(verbs)

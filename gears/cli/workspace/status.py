@@ -10,6 +10,7 @@ from gears.cli.console import show
 from gears.cli.options import Commands, add_command
 
 if TYPE_CHECKING:
+    from gears.workspace.holding import Holding
     from gears.workspace.status import Code, DataState, Status
 
 MOST = 5
@@ -20,14 +21,19 @@ def add(verbs: Commands) -> None:
     summary = "show what is not committed, not pushed, not in the cache"
     status = add_command(verbs, "status", do_status, summary=summary, site=False)
     status.add_argument("directory", nargs="?", type=Path, default=Path(), metavar="DIR", help="default: this one")
+    status.add_argument("--site", metavar="SITE")
     status.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
 def do_status(args: argparse.Namespace) -> int:
     """Look at a workspace, and print what was found."""
+    from gears.cli.workspace.creation import site_of
+    from gears.system.host import this_host
     from gears.workspace.status import find_status
 
-    status = find_status(args.directory)
+    site = site_of(args)
+    host = this_host(full_name=any(place.hosts for place in site.filesystem.values()))
+    status = find_status(args.directory, site, host)
     if args.json:
         import json
 
@@ -71,9 +77,24 @@ def data_line(data: DataState) -> str:
     if data.keeper != "dvc":
         return f"kept by {data.keeper}" if data.keeper else "none in DVC"
     parts = [f"cache {data.cache or 'in this clone'}"]
+    parts += [f"not there any more: {few(data.gone)}"] * bool(data.gone)
     parts += [f"not in the cache: {few(data.missing)}"] * bool(data.missing)
     parts += [f"changed: {few(data.changed)}"] * bool(data.changed)
-    return "; ".join(parts)
+    return "; ".join([*parts, *holding_parts(data.holding)])
+
+
+def holding_parts(holding: Holding) -> list[str]:
+    """Write which place has what the cache has not, what the remote place has not, and what a purge takes."""
+    parts, lost = [], holding.lost
+    if nowhere := tuple(one.path for one in lost if not one.held):
+        parts.append(f"in no place that is known here: {few(nowhere)}")
+    for place in dict.fromkeys(one.held[0] for one in lost if one.held):
+        parts.append(f"{place} has {few(tuple(one.path for one in lost if one.held[:1] == (place,)))}")
+    if holding.unpushed:
+        parts.append(f"not pushed to {holding.remote}: {holding.unpushed} of {holding.objects} objects")
+    if dying := holding.dying:
+        parts.append(f"the purge of {dying.place} takes {dying.files} of its objects, the first on {dying.day}")
+    return parts + ([f"the remote place is not known: {holding.problem}"] if holding.problem else [])
 
 
 def few(paths: tuple[str, ...]) -> str:

@@ -1,10 +1,14 @@
-"""A directory of a mounted file system as a store."""
+"""A directory of a mounted file system as a store.
+
+Files are the owner's alone. In a directory that its group shares (`sharing.share` made it) others may read them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +17,9 @@ from gears.data.stores.base import CHUNK_BYTES
 from gears.data.tree import TEMPORARY
 from gears.errors import Incomplete, NotReachable
 
+PRIVATE, READABLE = 0o600, 0o044
+SHARED = stat.S_ISGID | stat.S_IRWXG
+
 
 def open_store(path: str) -> PosixStore:
     """Return the directory `path` as a store. It need not exist."""
@@ -20,7 +27,7 @@ def open_store(path: str) -> PosixStore:
 
 
 class PosixStore:
-    """Files in a directory, 0600 in 0700."""
+    """Files in a directory, 0600 in 0700; 0640 in 02770, and 0644 where all may read that."""
 
     ranged = True
 
@@ -38,6 +45,7 @@ class PosixStore:
                 with self._translated():
                     _write(fd, chunk)
             with self._translated():
+                os.fchmod(fd, _mode_in(self.directory))
                 os.fsync(fd)
                 os.rename(part, self.directory / name)
                 self._sync()
@@ -97,6 +105,13 @@ class PosixStore:
             if is_full(exc):
                 raise Incomplete(f"{self.directory}: {exc.strerror}", next=f"df -h {self.directory}") from exc
             raise NotReachable(f"{self.directory}: {exc.strerror}", next=f"ls -ld {self.directory}") from exc
+
+
+def _mode_in(directory: Path) -> int:
+    """Return the mode of files in a directory."""
+    mode = directory.stat().st_mode
+    is_shared = mode & SHARED == SHARED
+    return PRIVATE | (mode & READABLE if is_shared else 0)
 
 
 def _write(fd: int, data: bytes) -> None:
