@@ -1,14 +1,14 @@
 // JupyterLab's page as gears shows it: an item in the status bar, a panel, a notification before the end of a job.
 
-import { ILabShell, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, ICommandPalette, Notification, showDialog } from '@jupyterlab/apputils';
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { IStatusBar } from '@jupyterlab/statusbar';
-import { ITranslator, nullTranslator, TranslationBundle } from '@jupyterlab/translation';
+import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { Poll } from '@lumino/polling';
 import '../style/panel.css';
-import { IAnswer, request, Seen } from './answer';
+import { type IAnswer, request, Seen } from './answer';
 import { Panel } from './panel';
 import { StatusItem } from './statusitem';
 import { duration } from './words';
@@ -131,6 +131,7 @@ class Lab {
     const { button } = await showDialog({
       title: trans.__('Stop this lab?'),
       body: trans.__('%1 Variables are lost. A Dask cluster of gears keeps running.', what),
+      defaultButton: 0,
       buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
     });
     if (!button.accept) {

@@ -1,11 +1,11 @@
 // The panel: the state of the lab in words, its buttons, the environments to start, the dashboard of its cluster.
 
 import { URLExt } from '@jupyterlab/coreutils';
-import { KernelSpec } from '@jupyterlab/services';
-import { TranslationBundle } from '@jupyterlab/translation';
-import { Message } from '@lumino/messaging';
+import type { KernelSpec } from '@jupyterlab/services';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { Message } from '@lumino/messaging';
 import { Widget } from '@lumino/widgets';
-import { Seen } from './answer';
+import type { Seen } from './answer';
 import { facts } from './words';
 
 /** What the panel can have done. `start`: a notebook with that kernel. */

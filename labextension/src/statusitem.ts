@@ -1,8 +1,8 @@
 // The item in the status bar: a button that opens the panel.
 
-import { TranslationBundle } from '@jupyterlab/translation';
+import type { TranslationBundle } from '@jupyterlab/translation';
 import { Widget } from '@lumino/widgets';
-import { Seen } from './answer';
+import type { Seen } from './answer';
 import { parts } from './words';
 
 export class StatusItem extends Widget {
@@ -14,8 +14,8 @@ export class StatusItem extends Widget {
     this.addClass('gears-StatusItem');
     this.button.type = 'button';
     this.button.addEventListener('click', open);
+    this.button.hidden = true;
     this.node.append(this.button);
-    this.hide();
   }
 
   /** Show what was seen; null: the server does not answer. */
@@ -32,7 +32,7 @@ export class StatusItem extends Widget {
     const words = found.map(part => part.text).join(', ');
     this.button.setAttribute('aria-label', this.trans.__('Lab: %1. Show details', words));
     this.button.title = this.trans.__('Where this lab runs: show details');
-    this.show();
+    this.button.hidden = false;
   }
 
   private button = document.createElement('button');

@@ -1,7 +1,7 @@
 // The state of a lab in words, for the status bar and the panel.
 
-import { TranslationBundle } from '@jupyterlab/translation';
-import { IAnswer, IHop, ISuccessor, Seen } from './answer';
+import type { TranslationBundle } from '@jupyterlab/translation';
+import type { IAnswer, IHop, ISuccessor, Seen } from './answer';
 
 /** A duration in hours and minutes; under two minutes in seconds. */
 export function duration(trans: TranslationBundle, seconds: number): string {
