@@ -24,12 +24,17 @@ export function redialled(answer: IAnswer): number {
   return answer.status.hops.reduce((sum, hop) => sum + hop.reconnects, 0);
 }
 
+function redials(trans: TranslationBundle, times: number): string {
+  return trans._n('redialled once', 'redialled %1 times', times);
+}
+
 export function hop(trans: TranslationBundle, found: IHop): string {
   const way = trans.__('%1 → %2', found.from, found.to);
   if (found.state !== 'up') {
     return trans.__('%1: %2', way, found.state);
   }
-  return trans._n('%2: up, redialled once', '%2: up, redialled %1 times', found.reconnects, way);
+  const up = trans.__('%1: up', way);
+  return found.reconnects ? `${up}, ${redials(trans, found.reconnects)}` : up;
 }
 
 export function successor(trans: TranslationBundle, found: ISuccessor): string {
@@ -60,7 +65,7 @@ export function parts(trans: TranslationBundle, seen: Seen): { text: string; low
   }
   const times = redialled(answer);
   if (times) {
-    found.push({ text: trans._n('redialled once', 'redialled %1 times', times) });
+    found.push({ text: redials(trans, times) });
   }
   if (answer.cluster) {
     found.push({ text: trans._n('%1 Dask worker', '%1 Dask workers', answer.cluster.workers) });
