@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,7 +47,8 @@ def site(centre: Centre) -> Iterator[JobLab]:
     if not Path(CHROMIUM).exists():
         skip_or_fail("the browser's tests need: apt-get install chromium")
     submit(centre.hub)
-    yield connect(centre)
+    found = connect(centre)
+    yield replace(found, lab=replace(found.lab, timeout_s=60))
     clear(centre)
 
 
@@ -66,7 +68,7 @@ def open_lab(browser: Browser, site: JobLab) -> Page:
 
 def test_nobody_else_asks_or_acts(site: JobLab) -> None:
     """Without a login, and without the token that proves the page to be JupyterLab's own."""
-    stranger = type(site.lab)(site.centre.laptop, 38888)
+    stranger = replace(site.lab, token="")
     assert stranger.request("GET", PANEL).status == 403
     assert stranger.request("POST", f"{PANEL}/keep").status == 403
     assert site.lab.request("GET", f"{PANEL}/keep").status == 405
