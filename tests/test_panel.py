@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from gears.lab.job.records import JobRecord
 from gears.lab.jupyter.idle import is_use
@@ -31,14 +33,14 @@ ENDING = """
 const ask = window.fetch;
 window.fetch = async (input, init) => {
     const answer = await ask(input, init), url = input instanceof Request ? input.url : String(input);
-    if (!url.includes('/gears/panel')) return answer;
+    if (!window.ending || !url.includes('/gears/panel')) return answer;
     const seen = await answer.json();
     Object.assign(seen.walltime, {left_s: 170});
     seen.disks.push({path: '/home', free: 1e9, size: 1e12});
     return new Response(JSON.stringify(seen), {status: answer.status, headers: answer.headers});
 };
 """
-"""In the page: its server says that the job is in its last minutes, and that a disk is about to be full."""
+"""In the page: where `ending` is true, the job is in its last minutes, and a disk is about to be full."""
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +59,20 @@ def look(site: JobLab) -> dict[str, Any]:
     return found
 
 
-def open_lab(browser: Browser, site: JobLab) -> Page:
-    page = browser.page
-    page.set_default_timeout(60_000)
+@pytest.fixture(scope="module")
+def browser(site: JobLab) -> Iterator[Browser]:
+    with site.centre.browser() as browser:
+        browser.page.add_init_script(ENDING)
+        yield browser
+
+
+def open_lab(page: Page, site: JobLab) -> tuple[Locator, Locator]:
+    """The item in the status bar, and the panel."""
     page.goto(f"http://localhost:38888/lab?token={site.lab.token}")
-    page.wait_for_selector("#jupyterlab-splash", state="detached")
-    expect(page.locator(".gears-StatusItem button")).to_contain_text("andes on", timeout=60_000)
-    return page
+    page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=90_000)
+    item = page.locator(".gears-StatusItem button")
+    expect(item).to_contain_text("andes on", timeout=60_000)
+    return item, page.locator(".gears-Panel")
 
 
 def test_nobody_else_asks_or_acts(site: JobLab) -> None:
@@ -97,66 +106,68 @@ def test_node_without_the_schedulers_programs_leaves_it_to_the_login_node(site: 
     wait_until(lambda: not life.exists(), 30, "the number of the next job is free again")
 
 
-def test_panel_shows_the_job_and_keeps_it_going(site: JobLab, tmp_path: Path) -> None:
-    with site.centre.browser() as browser:
-        page = open_lab(browser, site)
-        item, panel = page.locator(".gears-StatusItem button"), page.locator(".gears-Panel")
-        expect(item).to_contain_text("andes on c1")
-        expect(item).to_contain_text("min left")
-        assert "andes on c1" in (item.get_attribute("aria-label") or "")
-        browser.screenshot(tmp_path / "status.png")
+def test_panel_shows_the_job_and_keeps_it_going(site: JobLab, browser: Browser, tmp_path: Path) -> None:
+    page = browser.page
+    item, panel = open_lab(page, site)
+    expect(item).to_contain_text("andes on c1")
+    expect(item).to_contain_text("min left")
+    assert "andes on c1" in (item.get_attribute("aria-label") or "")
 
-        item.focus()
-        page.keyboard.press("Enter")
-        expect(panel.get_by_role("heading", name="andes on c1")).to_be_focused()
-        expect(panel).to_contain_text("running")
-        browser.screenshot(tmp_path / "panel.png")
-
-        page.keyboard.press("Tab")
-        expect(panel.get_by_role("button", name="Keep going")).to_be_focused()
-        page.keyboard.press("Enter")
-        expect(panel.get_by_role("status")).to_contain_text("takes over", timeout=60_000)
-        expect(panel.get_by_role("button", name="Keep going")).to_be_hidden()
-        expect(panel.get_by_role("heading", name="andes on c1")).to_be_focused()
-        [waiting] = [job["id"] for job in queue(site.centre) if job["state"] == "PENDING"]
-        wait_until(lambda: (job_record(site.centre.hub)["successor"] or {}).get("id") == waiting, 30, "it is recorded")
-        expect(panel).to_contain_text(f"job {waiting}, pending")
-        browser.screenshot(tmp_path / "kept.png")
-
-        panel.get_by_role("button", name="Python 3").click()
-        expect(page.locator(".jp-NotebookPanel")).to_be_visible()
+    item.focus()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("heading", name="andes on c1")).to_be_focused(timeout=30_000)
+    expect(panel).to_contain_text("running")
+    page.keyboard.press("Tab")
+    expect(panel.get_by_role("button", name="Keep going")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(panel.get_by_role("status")).to_contain_text("takes over", timeout=60_000)
+    expect(panel.get_by_role("button", name="Keep going")).to_be_hidden(timeout=30_000)
+    expect(panel.get_by_role("heading", name="andes on c1")).to_be_focused(timeout=30_000)
+    [waiting] = [job["id"] for job in queue(site.centre) if job["state"] == "PENDING"]
+    wait_until(lambda: (job_record(site.centre.hub)["successor"] or {}).get("id") == waiting, 30, "it is recorded")
+    expect(panel).to_contain_text(f"job {waiting}, pending", timeout=30_000)
+    browser.screenshot(tmp_path / "kept.png")
 
 
-def test_last_minutes_are_told(site: JobLab, tmp_path: Path) -> None:
-    with site.centre.browser() as browser:
-        browser.page.add_init_script(ENDING)
-        page = open_lab(browser, site)
-        low = page.locator(".gears-mod-low")
-        expect(low.first).to_have_text("2 min left")
-        expect(low.last).to_have_text("disk almost full")
-        expect(page.locator(".Toastify__toast", has_text="takes over")).to_contain_text("ends in 2 min")
-        browser.screenshot(tmp_path / "ending.png")
+def test_last_minutes_are_told(browser: Browser, tmp_path: Path) -> None:
+    page = browser.page
+    page.evaluate("window.ending = true")
+    page.locator(".gears-StatusItem button").click()
+    expect(page.locator(".Toastify__toast", has_text="takes over")).to_contain_text("ends in 2 min", timeout=30_000)
+    expect(page.locator(".gears-mod-low").first).to_have_text("2 min left")
+    expect(page.locator(".gears-mod-low").last).to_have_text("disk almost full")
+    browser.screenshot(tmp_path / "ending.png")
+
+    page.locator(".gears-Panel").get_by_role("button", name="Python 3").click()
+    expect(page.locator(".jp-NotebookPanel")).to_be_visible(timeout=60_000)
 
 
-def test_successor_has_its_own_time_and_stop_asks_first(site: JobLab, tmp_path: Path) -> None:
+def test_successor_has_its_own_time_and_stop_asks_first(site: JobLab, browser: Browser, tmp_path: Path) -> None:
     """The job that was asked for in the panel takes over; the panel's other button ends it."""
-    centre, (first, following) = site.centre, sorted(queue(site.centre), key=lambda job: int(job["id"]))
-    cancel(centre, first["id"])
-    wait_until(lambda: site.lab.answers() and look(site)["status"]["job"]["id"] == following["id"], 90, "it took over")
-    with centre.browser() as browser:
-        page = open_lab(browser, site)
-        page.locator(".gears-StatusItem button").click()
-        panel, dialog = page.locator(".gears-Panel"), page.locator(".jp-Dialog")
-        expect(panel.get_by_role("button", name="Keep going")).to_be_visible()
-        panel.get_by_role("button", name="Stop…").click()
-        expect(dialog).to_contain_text(f"job {following['id']} end")
-        page.keyboard.press("Enter")
-        expect(dialog).to_be_hidden()
-        assert site.lab.answers()
-        panel.get_by_role("button", name="Stop…").click()
-        browser.screenshot(tmp_path / "stop.png")
-        dialog.get_by_role("button", name="Stop").click()
-        expect(panel.get_by_role("status")).to_contain_text("gears lab andes")
+    centre, page = site.centre, browser.page
+    first, following = sorted((job["id"] for job in queue(centre)), key=int)
+    page.goto("about:blank")
+    cancel(centre, first)
+
+    def taken_over() -> bool:
+        with suppress(OSError, HTTPException, ValueError, KeyError):  # nobody answers yet, or the waiting page
+            return bool(look(site)["status"]["job"]["id"] == following)
+        return False
+
+    wait_until(taken_over, 120, "the next job took over")
+    item, panel = open_lab(page, site)
+    item.click()
+    expect(panel.get_by_role("button", name="Keep going")).to_be_visible(timeout=30_000)
+    dialog, stop = page.locator(".jp-Dialog"), panel.get_by_role("button", name="Stop…")
+    stop.click()
+    expect(dialog).to_contain_text(f"job {following} end")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    assert site.lab.answers()
+    stop.click()
+    browser.screenshot(tmp_path / "stop.png")
+    dialog.get_by_role("button", name="Stop").click()
+    expect(panel.get_by_role("status")).to_contain_text("gears lab andes", timeout=30_000)
     wait_until(lambda: not queue(centre), 60, "the job has ended")
 
 
