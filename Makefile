@@ -61,6 +61,9 @@ centre: test-env ## start a small HPC centre on this machine, to try gears witho
 bench: test-env ## measure start, throughput and latency as ratios (root)
 	@$(PYTHON_HERE) -m tests.bench $(ARGS)
 
+labextension: test-env ## build the extension of JupyterLab's page from labextension/
+	@PATH="$(CURDIR)/$(dir $(PYTHON_HERE)):$$PATH" npm --prefix labextension run all
+
 lock: FORCE ## update the lock files (needs uv; UPGRADE=1: to the newest versions)
 	@envs/lock.sh $(if $(UPGRADE),--upgrade)
 

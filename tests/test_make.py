@@ -10,7 +10,7 @@ import pytest
 from tests.environment import CHECKOUT, copy_checkout, make_current, write_program
 
 FOR_ALL = ["help", "init", "fini", "env", "lab", "lab-shutdown", "ssh-config", "password", "status", "doctor"]
-TARGETS = [*FOR_ALL, "test", "check", "format", "docs", "centre", "bench", "lock", "clean"]
+TARGETS = [*FOR_ALL, "test", "check", "format", "docs", "centre", "bench", "labextension", "lock", "clean"]
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ def add(commands: Commands) -> None:
     examine.add_argument("--profile", required=True)
     examine.add_argument("--directory")
     examine.add_argument("--mark")
+    panel = add_internal(commands, "_panel", do_panel, "site")
+    panel.add_argument("--ask", action="store_true")
+    panel.add_argument("--keep", action="store_true")
 
 
 def do_turn(args: argparse.Namespace) -> int:
@@ -73,4 +76,15 @@ def do_examine(args: argparse.Namespace) -> int:
         directory=Path(args.directory) if args.directory else None,
         mark=Path(args.mark) if args.mark else None,
     )
+    return 0
+
+
+def do_panel(args: argparse.Namespace) -> int:
+    """Print what JupyterLab's panel shows of its lab, as JSON; with `--keep` let another job take over, and say so."""
+    import json
+
+    from gears.lab import panel
+
+    context = panel.open_context(args.site)
+    print(panel.keep(context) if args.keep else json.dumps(panel.gather(context, ask=args.ask).as_values()))
     return 0

@@ -31,6 +31,7 @@ COMMANDS = {
     "_turn": ("internal", ""),
     "_serve": ("internal", ""),
     "_examine": ("internal", ""),
+    "_panel": ("internal", ""),
     "_open": ("open", ""),
     "_shell": ("shell", ""),
     "_run": ("run", ""),

@@ -92,7 +92,8 @@ def _values(context: Context, number: int, before: int | None) -> dict[str, Any]
         "envs_local": paths.envs_here,
         "directory": Path(site.lab.directory).expanduser(),
         "python": sys.executable,
-        "environment": plan_environment(site, paths) | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number)},
+        "environment": plan_environment(site, paths)
+        | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number), "GEARS_PYTHON": sys.executable},
         "jupyter": plan_job_command(site, paths, root=os.geteuid() == 0),
     }
 

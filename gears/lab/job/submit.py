@@ -26,6 +26,9 @@ from gears.sites.load import to_json
 from gears.sites.route import Route
 from gears.system import files, timestamps
 
+NO_SUCCESSOR = "no job will take over: "
+"""Begins a record's `trouble` where a successor was not submitted."""
+
 
 def submit(context: Context) -> JobRecord:
     """Submit a job, unless another host is doing so, and return the record of the current job.
@@ -60,13 +63,14 @@ def submit(context: Context) -> JobRecord:
     return record
 
 
-def submit_successor(context: Context, record: JobRecord) -> JobRecord:
+def submit_successor(context: Context, record: JobRecord, *, claimed_by: str = "") -> JobRecord:
     """Submit a job that waits for the end of this one, and return the record with it.
 
-    A failure is written into the record, and the submission is not retried.
+    A failure is written into the record, and the submission is not retried. `claimed_by`: the host that submits it;
+    empty: the one that monitors it.
     """
     paths = context.paths
-    claimed = records.claim(paths, context.route.here)
+    claimed = records.claim(paths, claimed_by or context.route.here)
     if claimed is None:
         return record
     number, name = claimed
@@ -76,7 +80,7 @@ def submit_successor(context: Context, record: JobRecord) -> JobRecord:
         id, variables = _submit_script(context, successor, after=record)
     except CommandFailed as exc:
         paths.job_life(number).unlink(missing_ok=True)
-        return replace(record, successor=None, renew=0, trouble=f"no job will take over: {exc.message}")
+        return replace(record, successor=None, renew=0, trouble=f"{NO_SUCCESSOR}{exc.message}")
     return replace(record, successor=replace(successor, id=id, variables=variables))
 
 

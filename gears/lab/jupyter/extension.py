@@ -14,13 +14,16 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from gears.lab.jupyter import deferred_extensions, rebind
+from gears.lab.jupyter import deferred_extensions, panel, rebind
 from gears.lab.state import Lab, save_lab
 from gears.sites.paths import RunDir
 from gears.system import processes, timestamps
 from gears.system.files import read_text
 
-OWN_VARIABLES = ("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB", "GEARS_IDLE_TIMEOUT_S")
+OWN_VARIABLES = (
+    *("GEARS_LAB_SOCKET", "GEARS_LAB_RECORDS", "JUPYTER_TOKEN_FILE", "GEARS_JOB", "GEARS_IDLE_TIMEOUT_S"),
+    "GEARS_PYTHON",
+)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -38,7 +41,7 @@ def _load_jupyter_server_extension(_serverapp: Any) -> None:
 
 async def _start_jupyter_server_extension(serverapp: Any) -> None:
     """Listen on the socket in addition to the port, once the server is bound, then write the record."""
-    path, records, token, job, timeout_s = (os.environ.pop(name, "") for name in OWN_VARIABLES)
+    path, records, token, job, timeout_s, python = (os.environ.pop(name, "") for name in OWN_VARIABLES)
     if not path:
         return
     if not serverapp.sock:
@@ -59,6 +62,8 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         from gears.lab.jupyter import idle
 
         idle.watch(places, RunDir(Path(token).parents[2], str(lab.site), Path(path).parent), float(timeout_s))
+    if lab.site:
+        panel.serve(serverapp.web_app, panel.plan_looker(Path(token).parents[2], lab.site, python))
     deferred_extensions.load_noted(serverapp, Path(token))
 
 

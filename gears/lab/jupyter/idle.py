@@ -29,7 +29,7 @@ PATH = "gears/use"
 UNASKED = re.compile(rf"{PATH}|lab/api/workspaces(?:/|$)")
 """What pages change by themselves: JupyterLab saves its layout."""
 
-POLLED = re.compile(r"(?:api|lab/api|dask|static|lab/extensions|lab/themes)(?:/|$)")
+POLLED = re.compile(r"(?:api|lab/api|dask|static|lab/extensions|lab/themes|gears)(?:/|$)")
 """What pages read without anybody at them, below the base URL. Their changes are use."""
 
 MOST_PAUSE_S = 60.0

@@ -17,6 +17,7 @@ from gears.errors import GearsError
 from gears.lab.jupyter import first_page
 from gears.lab.jupyter.answers import compress_answers
 from gears.lab.jupyter.compressed import QUALITY, Store, is_worthwhile
+from gears.lab.jupyter.panel import LABEXTENSIONS
 from gears.lab.jupyter.static_files import Copies, serve_copies
 
 MADE = Path(sys.prefix) / "share/gears/pages"
@@ -50,7 +51,7 @@ def files_to_compress(prefix: Path) -> Iterator[str]:
     """Yield the files of an environment that get copies."""
     import jupyter_server
 
-    places = [*(prefix / place for place in SERVED), Path(jupyter_server.__file__).parent / "static"]
+    places = [*(prefix / place for place in SERVED), LABEXTENSIONS, Path(jupyter_server.__file__).parent / "static"]
     for place in places:
         for folder, _, names in os.walk(place):
             for file in (os.path.join(folder, name) for name in names):

@@ -21,7 +21,7 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import JupyterServerAuthWarning
 from traitlets import TraitError
 
-from gears.lab.jupyter import closed, pages, settings
+from gears.lab.jupyter import closed, pages, panel, settings
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
 from gears.system.files import read_text
 
@@ -208,6 +208,7 @@ def initialize(options: list[str]) -> Any:
 
     warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers require a login nevertheless
     LabApp.serverapp_class = Server
+    panel.add_labextensions(LabApp)
     for app in (LabApp, Server):
         app.raise_config_file_errors = True
     try:

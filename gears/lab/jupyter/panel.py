@@ -1,0 +1,139 @@
+"""The server's side of the panel in JupyterLab (`labextension/`): what it shows, and what its buttons do.
+
+`gears _panel` gathers it, at most every EVERY_S, and only while a page asks. It runs in the Python of the home: the
+one of this process can be a copy on a compute node, which the next job does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gears.errors import GearsError
+from gears.system import commands, files
+
+LABEXTENSIONS = Path(__file__).parents[1] / "labextensions"
+"""A directory of extensions of JupyterLab's page, as `jupyter labextension build` makes them."""
+
+PATH = "gears/panel"
+"""Of the requests, below the base URL."""
+
+EVERY_S = 10.0
+ASK_EVERY_S = 60.0
+"""Least time between two looks, and between two queries to the scheduler: centres block users who query more often."""
+
+LOOK_S, KEEP_S = 30.0, 120.0
+"""Time limits of `gears _panel`."""
+
+
+@dataclass
+class Looker:
+    """Runs `gears _panel` for one server: once at a time, whoever asks. `command`: to which options are added."""
+
+    command: list[str]
+    environment: dict[str, str]
+    _answer: files.Record = field(default_factory=dict)
+    _looked: float = float("-inf")
+    _asked: float = float("-inf")
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def look(self, *, ask: bool) -> files.Record:
+        """Return what the page shows, of the last EVERY_S. `ask`: also about the queue of the next job, if it is time.
+
+        Raises GearsError.
+        """
+        async with self._turn:
+            now = time.monotonic()
+            ask = ask and now - self._asked >= ASK_EVERY_S
+            if ask or now - self._looked >= EVERY_S:
+                self._answer = _object(await self._run(LOOK_S, *(["--ask"] if ask else [])))
+                self._looked, self._asked = now, now if ask else self._asked
+            return self._answer
+
+    async def keep(self) -> str:
+        """Let another job take over at the end of this one; return a sentence on it. Raises GearsError."""
+        async with self._turn:
+            self._looked = self._asked = float("-inf")
+            return (await self._run(KEEP_S, "--keep")).strip()
+
+    async def _run(self, timeout_s: float, *options: str) -> str:
+        argv = [*self.command, *options]
+        return await asyncio.to_thread(commands.run, argv, timeout_s=timeout_s, env=self.environment)
+
+
+def _object(text: str) -> files.Record:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def plan_looker(home: Path, site: str, python: str) -> Looker:
+    """Return what looks at the lab of a site. `home`: of gears; `python`: in which gears is installed for all hosts."""
+    command = [python or sys.executable, "-EsP", "-m", "gears", "_panel", site]
+    return Looker(command, {**os.environ, "GEARS_HOME": str(home)})
+
+
+def add_labextensions(lab_app: Any) -> None:
+    """Let the pages of a LabApp load our extension too, beside those of the user. `lab_app`: the class."""
+    initialize = lab_app.initialize_handlers
+
+    @functools.wraps(initialize)
+    def initialize_ours(self: Any) -> None:
+        """Add our directory, then make the handlers as usual."""
+        self.extra_labextensions_path = [*self.extra_labextensions_path, str(LABEXTENSIONS)]
+        initialize(self)
+
+    lab_app.initialize_handlers = initialize_ours
+
+
+def serve(web_app: Any, looker: Looker) -> None:
+    """Let pages ask for the state of the lab, and use its buttons, with JupyterLab's own login and authorizer."""
+    from jupyter_server.auth.decorator import authorized
+    from jupyter_server.base.handlers import APIHandler
+    from tornado.web import authenticated
+
+    class Own(APIHandler):
+        """Answers the extension of JupyterLab's page."""
+
+        auth_resource = "server"
+        _track_activity = False
+
+        async def answer(self, wanted: Awaitable[object]) -> None:
+            """Answer with what `wanted` returns, as JSON; 503 and a message where it fails."""
+            try:
+                self.finish(json.dumps(await wanted))
+            except GearsError as exc:
+                self.set_status(503)
+                self.finish(json.dumps({"message": str(exc)}))
+
+    class Panel(Own):
+        """Answers what the page shows."""
+
+        @authenticated
+        @authorized
+        async def get(self) -> None:
+            """Answer with what the page shows; with `?ask=1` also with the queue of the next job."""
+            await self.answer(looker.look(ask=self.get_query_argument("ask", "") == "1"))
+
+    class Keep(Own):
+        """Carries out the button of the same name."""
+
+        @authenticated
+        @authorized
+        async def post(self) -> None:
+            """Let another job take over."""
+            await self.answer(looker.keep())
+
+    base = re.escape(web_app.settings["base_url"]) + PATH
+    web_app.add_handlers(".*", [(base, Panel), (f"{base}/keep", Keep)])

@@ -1,0 +1,2 @@
+// Numbers by order: by default they depend on the directory in which this is built.
+module.exports = { optimization: { chunkIds: 'natural', moduleIds: 'natural' } };
