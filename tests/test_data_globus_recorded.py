@@ -56,9 +56,15 @@ def answer(of: Any, case: str = "default") -> RegisteredResponse:
     return found
 
 
+def documents(of: Any, case: str = "default") -> dict[str, Any]:
+    found = answer(of, case).json
+    assert isinstance(found, dict)
+    return found
+
+
 def task(**changes: Any) -> dict[str, Any]:
     """The recorded document of a task that has succeeded."""
-    document: dict[str, Any] = deepcopy((answer("transfer.task_list").json or {})["DATA"][0])  # type: ignore[call-overload]
+    document = deepcopy(documents("transfer.task_list")["DATA"][0])
     return document | {"task_id": TASK_ID} | changes
 
 
@@ -134,9 +140,7 @@ REFUSALS: dict[str, tuple[Callable[[], RegisteredResponse], type[Exception], str
 
 def consent() -> RegisteredResponse:
     """The document that says which consent is missing, recorded as the reason of a timer that has stopped."""
-    document = answer("timer.get_job", "inactive_gare").json
-    assert isinstance(document, dict)
-    found = document["inactive_reason"]["detail"]
+    found = deepcopy(documents("timer.get_job", "inactive_gare")["inactive_reason"]["detail"])
     found["message"] = found["authorization_parameters"]["session_message"]
     return RegisteredResponse(path=LS, json=found, status=403)
 
@@ -180,7 +184,7 @@ def expired(recorded: responses.RequestsMock, near: Near) -> GlobusStore:
 def test_an_access_token_that_has_expired_is_renewed(
     expired: GlobusStore, recorded: responses.RequestsMock, near: Near
 ) -> None:
-    renewed = dict(answer("auth.oauth2_exchange_code_for_tokens").json or {}, refresh_token="new")  # type: ignore[arg-type]
+    renewed = documents("auth.oauth2_exchange_code_for_tokens") | {"refresh_token": "new"}
     recorded.post(TOKEN, json=renewed)
     assert expired.sizes() == {"file": 5}
     assert recorded.calls[-1].request.headers["Authorization"] == f"Bearer {renewed['access_token']}"
@@ -223,10 +227,10 @@ def test_the_stand_in_answers_as_recorded(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     try:
         for name in ("submit_transfer", "operation_mkdir", "operation_rename", "submit_delete"):
-            wanted = answer(f"transfer.{name}")
-            _, given = service.answer(wanted.path, {}, bodies[name])
-            assert given.keys() <= (wanted.json or {}).keys(), name  # type: ignore[union-attr]
-            assert (given["DATA_TYPE"], given["code"]) == (wanted.json["DATA_TYPE"], wanted.json["code"])  # type: ignore[index,call-overload]
+            wanted = documents(f"transfer.{name}")
+            _, given = service.answer(answer(f"transfer.{name}").path, {}, bodies[name])
+            assert given.keys() <= wanted.keys(), name
+            assert (given["DATA_TYPE"], given["code"]) == (wanted["DATA_TYPE"], wanted["code"])
         for one in service.tasks.values():
             assert one.keys() <= task().keys()
     finally:

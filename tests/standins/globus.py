@@ -135,7 +135,8 @@ class Transfers:
         thread.start()
         if self.at_once:
             thread.join()
-        return {"DATA_TYPE": "transfer_result", "code": "Accepted", "task_id": task, "message": "", "request_id": "x"}
+        kind = f"{body['DATA_TYPE']}_result"
+        return {"DATA_TYPE": kind, "code": "Accepted", "task_id": task, "message": "", "request_id": "x"}
 
     def _delete(self, task: dict[str, Any], body: dict[str, Any]) -> None:
         for item in body["DATA"]:
