@@ -22,6 +22,7 @@ from tests.standins import install_hsi
 from tests.standins.globus import Transfers
 
 NEAR, FAR, CLIENT = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for digit in "123")
+IDENTITY = "44444444-0000-4000-8000-444444444444"
 LARGE = hashlib.sha256(b"x").digest() * 156_250 + b"x"  # 5 MB and a byte
 
 
@@ -92,7 +93,7 @@ def log_in(near: Near) -> None:
     """Store tokens as a login does, that are valid for an hour."""
     app = globus.user_app(near.client, near.tokens)
     scope = "urn:globus:auth:scope:transfer.api.globus.org:all"
-    token = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "identity_id": None}
+    token = {"access_token": "a", "refresh_token": "r", "token_type": "Bearer", "identity_id": IDENTITY}
     server = "transfer.api.globus.org"
     data = TokenStorageData(
         resource_server=server,

@@ -105,8 +105,8 @@ class Desk:
         return root
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
+@pytest.fixture(name="desk")
+def desk_fixture() -> Iterator[Desk]:
     top = Path(tempfile.mkdtemp(prefix="gd-", dir="/tmp"))  # short: tmux has a socket in it
     for name in ("scratch", "archive", "tape", "elsewhere", "gears", ".config/gears/sites"):
         (top / name).mkdir(parents=True)

@@ -80,7 +80,7 @@ def test_what_rclone_refuses(
 )
 def test_what_exit_codes_of_rclone_mean(status: int, said: str, error: Any) -> None:
     failure = CommandFailed("rclone: x", stderr=f"2026/11/27 11:03:51 NOTICE: Failed to rcat: {said}", status=status)
-    found = rclone.RcloneStore("far:b")._translated(failure)
+    found = rclone.RcloneStore("far:b").explain(failure)
     assert type(found) is error
     assert "NOTICE" not in str(found)
 

@@ -130,15 +130,17 @@ def _parent(address: str) -> str:
 def check_reachable(transfer: Transfer, route: Route) -> None:
     """Try the places of a transfer from this host, for places.TIMEOUT_S at most; those of a site not from a laptop.
 
-    Raises NotReachable for one that does not answer or, as target, can't be written; UsageError if the source is not
-    there.
+    Raises LoginNeeded for one that wants a login, NotReachable for one that does not answer or, as target, can't be
+    written, UsageError if the source is not there.
     """
     site, on_laptop = route.site, host_role(route) == "laptop"
     host = this_host(full_name=any(place.hosts for place in site.filesystem.values()))
     used = {_place_name(transfer.source): False, _place_name(transfer.target): True}
     names = [] if on_laptop else [name for name in used if name]
-    for place in _try_places(site, host, names):
+    for place, ran in _try_places(site, host, names):
         if place.reachable is False or (used[place.name] and place.writable is False):
+            if ran and ran.status and place.kind in ("hpss", "rclone"):
+                _check_login(place, ran)
             raise NotReachable(f"{place.name} can't be used from {host.hostname}: {place.reason}", next=place.next)
     if not (on_laptop and _place_name(transfer.source)):
         _check_source(transfer, site, host)
@@ -167,8 +169,19 @@ def _place_name(address: str) -> str:
     return place if colon and "/" not in place else ""
 
 
-def _try_places(site: Site, host: Host, names: Sequence[str]) -> list[places.FoundPlace]:
+def _check_login(place: places.FoundPlace, ran: commands.Outcome) -> None:
+    from gears.data import stores
+
+    if error := stores.needs_login(place.kind, place.path, ran.status or 0, ran.err):
+        raise error
+
+
+def _try_places(
+    site: Site, host: Host, names: Sequence[str]
+) -> list[tuple[places.FoundPlace, commands.Outcome | None]]:
+    """Return what was found of the places, and how the program ended that has tried each."""
     trials = [replace(trial, quota=None) for trial in places.plan_trials(site, host) if trial.place.name in names]
     programs = list(dict.fromkeys(trial.probe for trial in trials if trial.probe))
     outcomes = dict(zip(programs, commands.run_each(programs, timeout_s=places.TIMEOUT_S), strict=True))
-    return [places.conclude(trial, outcomes, site) for trial in trials]
+    found = [places.conclude(trial, outcomes, site) for trial in trials]
+    return [(place, outcomes.get(trial.probe or ())) for place, trial in zip(found, trials, strict=True)]

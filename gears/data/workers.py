@@ -1,17 +1,23 @@
-"""Work on batches by several processes, with the results in the order of the batches."""
+"""Work on batches by several processes, with the results in the order of the batches.
+
+The processes are reached by pipes, each by a thread of its own. The pools of the standard library have semaphores,
+which stay in /dev/shm if all processes are killed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from gears.errors import Incomplete
@@ -23,9 +29,6 @@ WAITING_PER_JOB = 16
 """Batches under way for each process: others go on while one of them has a large file."""
 
 WAIT_S = 1.0
-
-_work: Callable[[Any], Any] | None = None
-_begun: object = None
 
 
 def run_ordered(
@@ -51,7 +54,7 @@ def run_ordered(
     under_way: deque[Future[Result]] = deque()
     with _pool(work, jobs, begin) as pool:
         for batch in batches:
-            under_way.append(pool.submit(_do, batch))
+            under_way.append(pool.submit(batch))
             while under_way and (under_way[0].done() or len(under_way) >= jobs * waiting):
                 yield _result(under_way.popleft(), on_wait)
         while under_way:
@@ -73,7 +76,7 @@ def run_growing(
     with _pool(work, jobs, None) as pool:
         while True:
             while len(under_way) < 2 * jobs and (batch := following()) is not None:
-                under_way.add(pool.submit(_do, batch))
+                under_way.add(pool.submit(batch))
             if not under_way:
                 return
             finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -87,40 +90,107 @@ def _result(future: Future[Result], on_wait: Callable[[], None] | None) -> Resul
 
 
 @contextlib.contextmanager
-def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[ProcessPoolExecutor]:
-    """Start processes for `work`, which end with the block: after batches that have begun, or at once after Ctrl-C."""
-    spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
-    pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work, begin))
-    others = set(multiprocessing.active_children())
+def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[_Pool]:
+    """Make a pool that ends with the block: after batches that have begun, or at once after Ctrl-C."""
+    pool = _Pool(work, jobs, begin)
     try:
         yield pool
-    except BrokenProcessPool as exc:
+    except _WorkerGone as exc:
+        pool.kill()
         raise Incomplete("a worker process was killed, perhaps for want of memory", next="free -m") from exc
     except KeyboardInterrupt:
-        _kill(set(multiprocessing.active_children()) - others)
+        pool.kill()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.close()
 
 
-def _kill(processes: set[BaseProcess]) -> None:
-    """End workers at once: a large file could take an hour."""
-    for process in processes:
-        process.kill()
+class _WorkerGone(Exception):
+    """A worker has ended by itself."""
 
 
-def _begin(work: Callable[[Any], Any], begin: Callable[[], object] | None) -> None:
-    """Prepare a worker: Ctrl-C is for its parent, and it ends with its parent, kill -9 included.
+class _Worker:
+    """A process that answers one batch at a time."""
 
-    A worker whose parent is gone when `begin` has returned, does nothing any more.
+    def __init__(self, work: Callable[[Any], Any], begin: Callable[[], object] | None) -> None:
+        spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
+        self._here, there = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(there, work, begin), daemon=True)
+        with there:
+            self._process.start()
+
+    def ask(self, batch: Any) -> Any:
+        """Return the result for a batch, or raise what it has raised. Raises _WorkerGone."""
+        try:
+            self._here.send(batch)
+            answered, result = self._here.recv()
+        except (EOFError, ConnectionError) as exc:
+            raise _WorkerGone from exc
+        if answered:
+            return result
+        raise result
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        self._here.close()  # it sees the end of its batches
+        self._process.join()
+        self._process.close()
+
+
+class _Pool:
+    """Up to `jobs` workers, each started when there is a batch for it."""
+
+    def __init__(self, work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> None:
+        self._work, self._jobs, self._begin = work, jobs, begin
+        self._threads = ThreadPoolExecutor(jobs)
+        self._workers, self._idle = list[_Worker](), SimpleQueue[_Worker]()
+
+    def submit(self, batch: Any) -> Future[Any]:
+        """Have a batch done."""
+        if len(self._workers) < self._jobs:
+            worker = _Worker(self._work, self._begin)
+            self._workers.append(worker)
+            self._idle.put(worker)
+        return self._threads.submit(self._ask, batch)
+
+    def _ask(self, batch: Any) -> Any:
+        worker = self._idle.get()
+        try:
+            return worker.ask(batch)
+        finally:
+            self._idle.put(worker)
+
+    def kill(self) -> None:
+        """End all workers at once: a large file could take an hour."""
+        for worker in self._workers:
+            worker.kill()
+
+    def close(self) -> None:
+        """End all workers after the batches that they have begun; the others are dropped."""
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+
+
+# --- in a worker -----------------------------------------------------------------------------
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any], begin: Callable[[], object] | None) -> None:
+    """Do batches as long as some come. Ctrl-C is for the parent; this ends with the parent, kill -9 included.
+
+    If the parent is gone when `begin` has returned, nothing is done any more.
     """
-    global _work, _begun
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _work, _begun = work, begin() if begin else None
+    _begun = begin() if begin else None  # kept as long as this runs
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():
         os._exit(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            connection.send_bytes(_answer(work, connection.recv()))
 
 
 def _end_with_parent() -> None:
@@ -130,6 +200,19 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(batch: Any) -> Any:
-    assert _work is not None
-    return _work(batch)
+def _answer(work: Callable[[Any], Any], batch: Any) -> bytes:
+    """Return the result, or what was raised, for `_Worker.ask`."""
+    try:
+        return pickle.dumps((True, work(batch)))
+    except Exception as exc:  # noqa: BLE001  raised again by who asked
+        exc.add_note(traceback.format_exc())
+        return _pickled(exc)
+
+
+def _pickled(exc: Exception) -> bytes:
+    """Return an exception for `_Worker.ask`; another one that says the same if it can't be sent."""
+    try:
+        pickle.loads(data := pickle.dumps((False, exc)))
+    except Exception:  # noqa: BLE001  whatever the methods of an exception raise
+        return pickle.dumps((False, RuntimeError("".join(traceback.format_exception(exc)))))
+    return data

@@ -5,7 +5,9 @@ collection is a directory. As the service does, a transfer writes under the fina
 when nobody asks for it any more.
 
 Faults, attributes of `Transfers`: `refuse`, (status, document) for every request; `silent`, no answer; `stuck`,
-transfers that stay active without a byte; `fails`, a transfer ends with this status after a part of the file.
+transfers that stay active without a byte; `fails`, a transfer ends with this status after a part of the file;
+`valid_for`, so many requests are answered before `refusal`. With `at_once`, a task has ended when it is submitted.
+`granted`: what the token endpoint answers; else it refuses. `keys`: of the signatures of identities, at Globus Auth.
 """
 
 import json
@@ -27,7 +29,10 @@ class Transfers:
         self.collections, self.tasks = collections, dict[str, dict[str, Any]]()
         self.requests: list[str] = []
         self.refuse: Reply | None = None
-        self.silent = self.stuck = False
+        self.granted: Reply = 400, {"error": "invalid_grant"}
+        self.valid_for, self.refusal = -1, self.granted
+        self.keys: list[dict[str, Any]] = []
+        self.silent = self.stuck = self.at_once = False
         self.fails = ""
         service = self
 
@@ -40,8 +45,16 @@ class Transfers:
                 given, parts = self.rfile.read(length), urlsplit(self.path)
                 body = json.loads(given) if given.startswith(b"{") else {}
                 if parts.path == "/v2/oauth2/token":
-                    status, document = 400, {"error": "invalid_grant"}
+                    status, document = service.granted
+                elif parts.path == "/.well-known/openid-configuration":
+                    algorithms = {"id_token_signing_alg_values_supported": ["RS512"]}
+                    status, document = 200, {"jwks_uri": f"{service.url}jwk.json"} | algorithms
+                elif parts.path == "/jwk.json":
+                    status, document = 200, {"keys": service.keys}
+                elif service.valid_for == 0:
+                    status, document = service.refusal
                 else:
+                    service.valid_for -= 1
                     status, document = service.refuse or service.answer(parts.path, parse_qs(parts.query), body)
                 data = json.dumps(document).encode()
                 self.send_response(status)
@@ -118,8 +131,12 @@ class Transfers:
         self.tasks[task] = {"task_id": task, "status": "ACTIVE", "bytes_transferred": 0, "nice_status": None}
         assert not body.get("notify_on_succeeded")
         work = self._delete if body["DATA_TYPE"] == "delete" else self._transfer
-        threading.Thread(target=work, args=(self.tasks[task], body), daemon=True).start()
-        return {"DATA_TYPE": "transfer_result", "code": "Accepted", "task_id": task, "message": "", "request_id": "x"}
+        thread = threading.Thread(target=work, args=(self.tasks[task], body), daemon=True)
+        thread.start()
+        if self.at_once:
+            thread.join()
+        kind = f"{body['DATA_TYPE']}_result"
+        return {"DATA_TYPE": kind, "code": "Accepted", "task_id": task, "message": "", "request_id": "x"}
 
     def _delete(self, task: dict[str, Any], body: dict[str, Any]) -> None:
         for item in body["DATA"]:

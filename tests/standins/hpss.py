@@ -5,7 +5,8 @@ Syntax, exit codes and messages are those of the HSI Reference Manual and of cen
 one it takes the end of its input for the end of the file, even if what fed it was killed; writes a file under its final
 name from the first byte on; leaves there what has arrived if it fails; and here refuses to rename onto a file.
 
-Settings in standin.json beside it: `root`, the directory that plays HPSS; `sessions` at once (15). Faults, in
+Settings in standin.json beside it: `root`, the directory that plays HPSS; `sessions` at once (15). The file `login`
+beside it, if there is one, says for how many sessions the user's credentials are still valid. Faults, in
 faults.json: `code` and `words`, with which every session ends at once; `busy`, so many sessions end with 75; `hangs`,
 commands that stop without a word; `room`, bytes left; `slow_s` before the first byte of a file, as for a mount;
 `damaged`, a bit of what is read is wrong; `short`, so many bytes are missing from it; `cut`, put ends after so many.
@@ -25,7 +26,12 @@ SETTINGS: dict[str, Any] = json.loads((HERE / "standin.json").read_text())
 ROOT = Path(SETTINGS["root"])
 FAULTS_FILE = HERE / "faults.json"
 FAULTS: dict[str, Any] = json.loads(FAULTS_FILE.read_text()) if FAULTS_FILE.exists() else {}
-EX_USAGE, EX_IOERR, EX_TEMPFAIL = 64, 74, 75
+EX_USAGE, EX_IOERR, EX_TEMPFAIL, EX_NOPERM = 64, 74, 75, 77
+NO_KEYTAB = (
+    "*** HSI: (KEYTAB auth method) - keytab file missing or inaccessible: /home/alice/.hpss/.ktb_alice",
+    "Error - authentication/initialization failed",
+)
+"""As the Argonne Leadership Computing Facility documents it."""
 
 
 def end(code: int, *words: str) -> NoReturn:
@@ -34,8 +40,24 @@ def end(code: int, *words: str) -> NoReturn:
     sys.exit(code)
 
 
+def check_credentials() -> None:
+    """Use them once more, or end."""
+    try:
+        file = (HERE / "login").open("r+")
+    except FileNotFoundError:
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (left := int(file.read())) <= 0:
+            end(EX_NOPERM, *NO_KEYTAB)
+        file.seek(0)
+        file.truncate()
+        file.write(str(left - 1))
+
+
 def log_in() -> BinaryIO:
     """One of the sessions, until this process ends."""
+    check_credentials()
     if "code" in FAULTS:
         end(FAULTS["code"], *FAULTS["words"])
     if FAULTS.get("busy", 0) > 0:

@@ -8,7 +8,8 @@ from typing import cast
 
 from gears.data.addresses import Address, full_path
 from gears.data.places import declared, is_mounted
-from gears.data.stores.base import Near, Store
+from gears.data.stores.base import ByProgram, Near, Store
+from gears.errors import CommandFailed, LoginNeeded
 from gears.sites.paths import RunDir
 from gears.sites.profile import PlaceKind, Site
 from gears.system.host import Host
@@ -25,6 +26,18 @@ def open_store(kind: PlaceKind, path: str, *, near: Near | None = None) -> Store
     """
     module = importlib.import_module(f"gears.data.stores.{kind}")
     return cast(Store, module.open_store(path, near) if kind == "globus" else module.open_store(path))
+
+
+def needs_login(kind: PlaceKind, path: str, status: int, said: str) -> LoginNeeded | None:
+    """Return what the user has to do if a program says that a login is needed; None if it failed for another reason.
+
+    `kind`: hpss or rclone; `status`, `said`: exit status and messages of their program. Raises MissingProgram,
+    UsageError.
+    """
+    last = (said.strip().splitlines() or [f"exit status {status}"])[-1].strip()
+    store = cast(ByProgram, open_store(kind, path))
+    error = store.explain(CommandFailed(last, stderr=said, status=status))
+    return error if isinstance(error, LoginNeeded) else None
 
 
 def near_end(site: Site, host: Host, paths: RunDir) -> Near | None:

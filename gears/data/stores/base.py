@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gears.data.tree import TEMPORARY
+from gears.errors import CommandFailed
 
 CHUNK_BYTES = 1 << 20
 
@@ -45,6 +46,13 @@ class Store(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove a file that gears itself has written and not sealed. No error if there is none."""
+
+
+class ByProgram(Store, Protocol):
+    """A store that is reached by a program."""
+
+    def explain(self, exc: CommandFailed) -> Exception:
+        """Return what a failure of the program means."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ RETRIES = 5
 
 TO_LOG_IN = {"ConsentRequired", "AuthenticationFailed", "ClientError.AuthenticationFailed", "PermissionDenied.Session"}
 MISSING = {"NotFound", "ClientError.NotFound"}
+BUSY = {429, 500, 502, 503, 504}
+"""Statuses of a service that can't answer now: that of the transfers, or that of the tokens."""
 
 
 def open_store(path: str, near: Near | None = None) -> GlobusStore:
@@ -226,7 +228,8 @@ class GlobusStore:
         from globus_sdk.token_storage import TokenValidationError
 
         where = f"{self.collection}:{self.path}"
-        if isinstance(exc, TokenValidationError | AuthAPIError):
+        busy = isinstance(exc, GlobusAPIError) and exc.http_status in BUSY
+        if isinstance(exc, TokenValidationError) or (isinstance(exc, AuthAPIError) and not busy):
             return LoginNeeded(f"{where}: not logged in to Globus", next=self._to_log_in())
         if isinstance(exc, NetworkError):
             return NotReachable(
@@ -246,7 +249,7 @@ class GlobusStore:
             return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where)
         if code.endswith("Exists"):
             return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), where)
-        if exc.http_status in (429, 500, 502, 503, 504):
+        if busy:
             return NotReachable(f"{message} ({code})", next=self._to_try())
         return CommandFailed(f"{message} ({code})", status=exc.http_status, next=self._to_try())
 
@@ -273,14 +276,18 @@ def _to_see(task: str) -> str:
     return f"https://app.globus.org/activity/{task}"
 
 
-def log_in(client_id: str, tokens: str, *collections: str) -> None:
-    """Log the user in, in a terminal, with the consent to reach the data of `collections`."""
-    from globus_sdk import TransferClient
+def log_in(client_id: str, tokens: str, *collections: str) -> str:
+    """Log the user in, in a terminal, with the consent to reach the data of `collections`. Return why that failed."""
+    from globus_sdk import GlobusError, TransferClient
 
     app = user_app(client_id, Path(tokens))
     TransferClient(app=app).add_app_data_access_scope(collections)
-    app.login(force=True)
+    try:
+        app.login(force=True)
+    except (GlobusError, EOFError) as exc:
+        return f"not logged in: {exc}"
+    return ""
 
 
 if __name__ == "__main__":
-    log_in(*sys.argv[1:])
+    sys.exit(log_in(*sys.argv[1:]) or None)

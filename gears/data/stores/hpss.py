@@ -45,7 +45,9 @@ NOT_FOUND = (64, 66)
 PATH = re.compile(r"[A-Za-z0-9._/+@,=~-]+")
 """hsi splits at spaces, `;` and `:` between spaces, and expands `*?[]{}`."""
 
-REFUSED = re.compile(r"authentication/initialization failed|unable to authenticate|keytab|credential", re.IGNORECASE)
+REFUSED = re.compile(
+    r"authentication/initialization failed|unable to authenticate|keytab|credential|ticket expired", re.IGNORECASE
+)
 MISSING = re.compile(r"HPSS_ENOENT|no such file|no matching names", re.IGNORECASE)
 FULL = re.compile(r"HPSS_ENOSPC|HPSS_EDQUOT|no space|quota", re.IGNORECASE)
 UNREACHABLE = re.compile(
@@ -122,13 +124,31 @@ class HpssStore:
         with contextlib.suppress(FileNotFoundError):
             self._request(f"rm {self.path}/{name}")
 
+    def explain(self, exc: CommandFailed) -> Exception:
+        """Return what a failure of hsi means."""
+        status, said = exc.status or 0, exc.stderr
+        if isinstance(exc, CommandTimeout):
+            return NotReachable(f"{self.path}: {exc.message}", next=self._to_try())
+        if status in NOT_FOUND and MISSING.search(said):
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        message = f"{self.path}: {exc.message} (exit code {status})"
+        if REFUSED.search(said) or status == UNKNOWN_USER or (status == NO_PERMISSION and "HPSS_E" not in said):
+            return LoginNeeded(message, next="hsi   (logs you in, or says what is missing, such as a keytab)")
+        if FULL.search(said):
+            return Incomplete(message, next="ask the centre for your quota in HPSS")
+        if status in NO_SERVICE or UNREACHABLE.search(said):
+            return NotReachable(message, next=self._to_try())
+        if status in CUT or status < 0:
+            return Incomplete(message, next=self._to_try())
+        return CommandFailed(message, stderr=said, status=status, next=self._to_try())
+
     def _send(self, name: str, chunks: Iterable[bytes]) -> int:
         source = Source(chunks)
         try:
             with SESSIONS:
                 return streams.send(_argv(f"put - : {self.path}/{name}"), source, silence_s=SILENCE_S)
         except CommandFailed as exc:
-            raise exc if exc is source.error else self._translated(exc) from exc
+            raise exc if exc is source.error else self.explain(exc) from exc
 
     def _move(self, part: str, name: str) -> None:
         try:
@@ -143,7 +163,7 @@ class HpssStore:
                     _argv(f"get - : {self.path}/{name}"), silence_s=SILENCE_S, first_s=max(SILENCE_S, MOUNT_S)
                 )
         except CommandFailed as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
 
     def _all_sizes(self) -> dict[str, int]:
         try:
@@ -161,30 +181,12 @@ class HpssStore:
                     return b"".join(streams.receive(_argv(command), silence_s=ANSWER_S)).decode(errors="replace")
             except CommandFailed as exc:
                 if exc.status != TEMPORARY_FAILURE or pause_s is None:
-                    raise self._translated(exc) from exc
+                    raise self.explain(exc) from exc
                 time.sleep(pause_s)
         raise AssertionError
 
     def _to_try(self) -> str:
         return f"hsi ls -l {shlex.quote(self.path)}"
-
-    def _translated(self, exc: CommandFailed) -> Exception:
-        """Return what a failure of hsi means."""
-        status, said = exc.status or 0, exc.stderr
-        if isinstance(exc, CommandTimeout):
-            return NotReachable(f"{self.path}: {exc.message}", next=self._to_try())
-        if status in NOT_FOUND and MISSING.search(said):
-            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
-        message = f"{self.path}: {exc.message} (exit code {status})"
-        if REFUSED.search(said) or status == UNKNOWN_USER or (status == NO_PERMISSION and "HPSS_E" not in said):
-            return LoginNeeded(message, next="hsi   (logs you in, or says what is missing, such as a keytab)")
-        if FULL.search(said):
-            return Incomplete(message, next="ask the centre for your quota in HPSS")
-        if status in NO_SERVICE or UNREACHABLE.search(said):
-            return NotReachable(message, next=self._to_try())
-        if status in CUT or status < 0:
-            return Incomplete(message, next=self._to_try())
-        return CommandFailed(message, stderr=said, status=status, next=self._to_try())
 
 
 def _argv(command: str) -> list[str]:

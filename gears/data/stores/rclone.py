@@ -45,6 +45,8 @@ REFUSED = re.compile(
     r"|failed to decrypt|configuration password|unable to authenticate",
     re.IGNORECASE,
 )
+UNSAID = re.compile(r"HeadObject.*StatusCode: 400")
+"""An answer of S3 without a body, and so without the reason."""
 UNKNOWN = re.compile(r"didn't find section in config file")
 UNREACHABLE = re.compile(
     r"connection refused|no such host|no route to host|network is unreachable|i/o timeout|deadline exceeded"
@@ -97,7 +99,7 @@ class RcloneStore:
                 got += len(chunk)
                 yield chunk
         except CommandFailed as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
         if got != wanted:
             raise Incomplete(f"{self._at(name)}: read {got} of {wanted} bytes", next=self._to_try())
 
@@ -110,12 +112,52 @@ class RcloneStore:
         with contextlib.suppress(FileNotFoundError):
             self._run("deletefile", self._at(name))
 
+    def explain(self, exc: CommandFailed) -> Exception:
+        """Return what a failure of rclone means. Only its exit status says that it has failed, its words say why.
+
+        Where they do not, it lists the directory, for ANSWER_S at most: that answer has a reason.
+        """
+        if isinstance(exc, CommandTimeout):
+            return NotReachable(f"{self.path}: {exc.message}", next=self._to_try())
+        if exc.status in MISSING:
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        message = f"{self.path}: {_last_words(exc)}"
+        if error := self._by_words(exc.stderr, message):
+            return error
+        if UNSAID.search(exc.stderr) and (refused := self._refused()):
+            return refused
+        if exc.status in CUT or (exc.status or 0) < 0:
+            return Incomplete(message, next=self._to_try())
+        return CommandFailed(message, stderr=exc.stderr, status=exc.status, next=self._to_try())
+
+    def _by_words(self, said: str, message: str) -> GearsError | None:
+        """Return the error that rclone's words say; None if they say none of those."""
+        if FULL.search(said):
+            return Incomplete(message, next=f"rclone about {shlex.quote(self.path)}")
+        if UNKNOWN.search(said):
+            return LoginNeeded(message, next="rclone config   (adds the remote, and logs you in)")
+        if REFUSED.search(said):
+            remote = shlex.quote(self.path.partition(":")[0])
+            return LoginNeeded(message, next=f"rclone config reconnect {remote}:   (or: rclone config update {remote})")
+        if UNREACHABLE.search(said):
+            return NotReachable(message, next=self._to_try())
+        return None
+
+    def _refused(self) -> LoginNeeded | None:
+        """Return why a listing is refused. Its path ends with a slash: rclone then asks for no file of this name."""
+        try:
+            commands.run(self._argv("lsf", "--max-depth=1", self._at("")), timeout_s=ANSWER_S)
+        except CommandFailed as exc:
+            error = self._by_words(exc.stderr, f"{self.path}: {_last_words(exc)}")
+            return error if isinstance(error, LoginNeeded) else None
+        return None
+
     def _send(self, part: str, chunks: Iterable[bytes]) -> int:
         source = Source(chunks)
         try:
             return streams.send(self._argv("rcat", *PARTS, self._at(part)), source, silence_s=SILENCE_S)
         except CommandFailed as exc:
-            raise exc if exc is source.error else self._translated(exc) from exc
+            raise exc if exc is source.error else self.explain(exc) from exc
 
     def _check(self, part: str, name: str, sent: int) -> None:
         """Compare the size of what has arrived, and remove what killed attempts at the same file have left."""
@@ -150,7 +192,7 @@ class RcloneStore:
         try:
             return commands.run(self._argv(*words), timeout_s=ANSWER_S if timeout_s is None else timeout_s)
         except CommandFailed as exc:
-            raise self._translated(exc) from exc
+            raise self.explain(exc) from exc
 
     def _argv(self, *words: str) -> list[str]:
         return ["rclone", *OPTIONS, *words]
@@ -160,26 +202,6 @@ class RcloneStore:
 
     def _to_try(self) -> str:
         return f"rclone lsf --max-depth 1 {shlex.quote(self.path)}"
-
-    def _translated(self, exc: CommandFailed) -> Exception:
-        """Return what a failure of rclone means. Only its exit status says that it has failed, its words say why."""
-        if isinstance(exc, CommandTimeout):
-            return NotReachable(f"{self.path}: {exc.message}", next=self._to_try())
-        if exc.status in MISSING:
-            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
-        message = f"{self.path}: {_last_words(exc)}"
-        if FULL.search(exc.stderr):
-            return Incomplete(message, next=f"rclone about {shlex.quote(self.path)}")
-        if UNKNOWN.search(exc.stderr):
-            return LoginNeeded(message, next="rclone config   (adds the remote, and logs you in)")
-        if REFUSED.search(exc.stderr):
-            remote = shlex.quote(self.path.partition(":")[0])
-            return LoginNeeded(message, next=f"rclone config reconnect {remote}:   (or: rclone config update {remote})")
-        if UNREACHABLE.search(exc.stderr):
-            return NotReachable(message, next=self._to_try())
-        if exc.status in CUT or (exc.status or 0) < 0:
-            return Incomplete(message, next=self._to_try())
-        return CommandFailed(message, stderr=exc.stderr, status=exc.status, next=self._to_try())
 
 
 def _last_words(exc: CommandFailed) -> str:
