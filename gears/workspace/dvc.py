@@ -7,6 +7,7 @@ group`, committed with the template; where the cache is differs from site to sit
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gears.errors import CommandFailed, MissingProgram
+from gears.errors import MissingProgram
 from gears.system import commands
 from gears.workspace.settings import Settings
 
@@ -46,11 +47,14 @@ class Dvc:
         self.run("config", "--local", key, value)
 
     def get_local(self, key: str) -> str:
-        """Return a key of the clone's own configuration; empty if it is not set."""
+        """Return a key of the clone's own configuration; empty if it is not set. Runs nothing: DVC takes a second."""
+        section, _, name = key.partition(".")
+        settings = configparser.ConfigParser(interpolation=None, strict=False)
         try:
-            return self.run("config", "--local", key).strip()
-        except CommandFailed:
+            settings.read_string((self.top / ".dvc/config.local").read_text(encoding="utf-8"))
+        except (FileNotFoundError, UnicodeDecodeError, configparser.Error):
             return ""
+        return settings.get(section, name, fallback="").strip("\"'")
 
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.
