@@ -8,5 +8,9 @@ setup.py        what is done once in each clone
 creation.py     a new workspace
 joining.py      a colleague's clone
 updating.py     the newer template, on a branch
+running.py      a stage, run once at a time in the team
+runs.py         runs as batch jobs: their records, and where they are
+submission.py   a run is submitted, with a clone
+job.py          what the job does
 status.py       what is not committed, not pushed, not in the cache
 """
