@@ -102,7 +102,6 @@ def test_one_runs_and_the_other_is_told(people: tuple[Desk, Desk]) -> None:
         assert "alice on c" in said
         assert f", job {job['job']}, since 20" in said
         assert "works on the stage measure: its job has not ended" in said
-    assert "measure: alice on c" in bob.gears("status")
     bob.run("touch /home/team/go")
     alice.await_end()
     branch = alice.job("done")["branch"]
@@ -114,11 +113,10 @@ def test_one_runs_and_the_other_is_told(people: tuple[Desk, Desk]) -> None:
 def share(alice: Desk, bob: Desk, branch: str) -> None:
     """The results reach bob."""
     alice.run(f"git merge -q {branch} && git push -q")
-    assert not alice.seen()["jobs"]
     bob.run("git pull -q")
     bob.gears(f"join {bob.top} --no-env")
     assert len(bob.run("cat results/summary.csv").stdout.splitlines()) == 14
-    bob.run("git fsck --strict --no-dangling && dvc status | grep 'up to date'")
+    bob.run("git fsck --strict --no-dangling")
 
 
 def test_a_job_that_was_killed_goes_on(centre: Centre, people: tuple[Desk, Desk]) -> None:
@@ -129,7 +127,7 @@ def test_a_job_that_was_killed_goes_on(centre: Centre, people: tuple[Desk, Desk]
     bob.run("git pull -q")
     alice.gears("run --job")
     await_lock(alice)
-    job = alice.job("running")["job"]
+    job = jobs.queue(centre)[0]["id"]
     alice.run(f"scancel {job}")
     wait_until(lambda: not jobs.queue(centre), END_S, "the job is gone")
     alice.job("interrupted")
@@ -138,9 +136,8 @@ def test_a_job_that_was_killed_goes_on(centre: Centre, people: tuple[Desk, Desk]
     bob.gears("run measure")
     alice.gears("run --job")
     alice.await_end()
-    branch = alice.job("done")["branch"]
-    assert alice.run(f"git diff --name-only main {branch}").stdout.split() == ["dvc.lock"]
-    alice.run("git fsck --strict --no-dangling")
+    found = alice.run("git diff --name-only main $(git branch --list 'run/all-*') && git fsck --strict --no-dangling")
+    assert found.stdout.split() == ["dvc.lock"]
 
 
 def check_silent(centre: Centre, alice: Desk, bob: Desk) -> None:
