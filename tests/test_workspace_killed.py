@@ -1,106 +1,141 @@
-"""kill -9 at 20 points of a push and of a pull: no object is under its name that is not whole, and the same again ends.
+"""`gears workspace run`, here and in a job, killed with all its processes at some point: nothing is damaged, and the
+same command goes on.
 
-Also the stores of objects themselves: what is damaged, missing, or in nobody's way.
+The points are GEARS_FAULT_POINTS (1) of the calls that change something, evenly spread. The checks share no code with
+gears: git fsck, checksums of the cache, `dvc status`.
 """
 
 import hashlib
+import json
 import os
-import stat
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from gears.data.objects import Copied, ObjectStore, copy_objects
-from gears.errors import NotReachable
-from tests.workspaces import ROOT, Person, person
+from tests import standins
+from tests.workspaces import Person, person
 
-POINTS = 20
-
-
-def make(person: Person, places: Path) -> Path:
-    """A workspace with a team's cache, data in stages and in a directory, and a remote place."""
-    top = person.home / "climate"
-    text = "".join(f'[filesystem.{name}]\npath = "{places / name}"\nshared = "group"\n' for name in ("team", "archive"))
-    for name in ("team", "archive"):
-        (places / name).mkdir(parents=True)
-        (places / name).chmod(0o2770)
-    sites = person.home / ".config/gears/sites"
-    sites.mkdir(parents=True)
-    (sites / "local.toml").write_text(text)
-    person.gears("new", "climate", "--defaults")
-    (top / "data/many").mkdir()
-    for number in range(40):
-        (top / f"data/many/{number}").write_text(f"{number}\n" * 1000)
-    person.dvc(top, "add", "-q", "data/many")
-    person.dvc(top, "repro", "-q")
-    person.commit(top)
-    person.git(person.home, "clone", "-q", "--bare", top, "origin.git")
-    person.git(top, "remote", "add", "origin", person.home / "origin.git")
-    return top
+POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "1"))
+DRIVER = Path(__file__).with_name("killed.py")
 
 
-def test_a_push_or_a_pull_that_is_killed(tmp_path: Path) -> None:
-    ada = person(tmp_path)
-    top = make(ada, tmp_path / "places")
-    remote = tmp_path / "places/archive/workspaces/climate/dvc-remote"
-    words: list[str | Path] = [ada.python, "-m", "tests.workspace_killer", top, remote, str(POINTS)]
-    killer = subprocess.run(words, env=ada.environ, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert killer.returncode == 0, killer.stderr
-    said = killer.stdout
-    assert f"push: killed {POINTS} times of {POINTS}" in said
-    assert f"pull: killed {POINTS} times of {POINTS}" in said
-    assert ada.git(ada.home / "origin.git", "fsck") == ""
-    assert "43 objects" in ada.gears("pull", top).stdout
-    assert "up to date" in ada.dvc(top, "status")
-    assert ada.git(top, "rev-parse", "origin/main") == ada.git(top, "rev-parse", "HEAD")
+@dataclass
+class Desk:
+    """A workspace; `saved`: a copy of how it was; `words`: what is run in it."""
+
+    ada: Person
+    top: Path
+    saved: Path
+    counter: Path
+    words: list[str] = field(default_factory=lambda: ["workspace", "run"])
+
+    def restore(self) -> None:
+        shutil.rmtree(self.top)
+        shutil.copytree(self.saved, self.top, symlinks=True)
+
+    def run(self, last: int = 0) -> int:
+        """Run it, and kill it at the call of that number. Returns the status."""
+        self.counter.unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-EsP", DRIVER, "-m", "gears", *self.words],
+            env=self.ada.environ | {"GEARS_TEST_KILL": f"{self.counter} {last}"},
+            cwd=self.top,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert done.returncode == (-9 if last else 0), f"{last}: {done.stdout}{done.stderr}"
+        return self.counter.stat().st_size
+
+    @property
+    def record(self) -> Path:
+        return next(path for path in (self.top / ".git/gears-runs").iterdir() if path.is_dir())
 
 
-# --- stores ----------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    root = tmp_path_factory.mktemp("killed")
+    ada = person(root)
+    ada.gears("new", "climate", "--defaults")
+    shutil.copytree(ada.home / "climate", root / "new", symlinks=True)
+    return Desk(ada, ada.home / "climate", root / "new", root / "counter")
 
 
-def store(path: Path, *contents: bytes) -> ObjectStore:
-    path.mkdir(mode=0o700)
-    made = ObjectStore(path)
-    for content in contents:
-        put(made, name_of(content), content)
-    return made
+@pytest.fixture
+def job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """It is submitted, and held: what it would run is run here."""
+    programs = desk.saved.with_name("bin")
+    programs.mkdir()
+    standins.install("pbs", programs, state=str(programs.with_name("queue")), kill_s=0.1)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    profile = desk.ada.home / ".config/gears/sites/local.toml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text('[scheduler]\nkind = "pbs"\ndirectives = ["-h"]\n')
+    desk.restore()
+    desk.ada.gears("run", "--job", cwd=desk.top)
+    submitted = desk.saved.with_name("submitted")
+    shutil.copytree(desk.top, submitted, symlinks=True)
+    record = json.loads((desk.record / "run.json").read_text())
+    words = ["_workspace", "work", str(desk.record), record["job_name"]]
+    yield Desk(desk.ada, desk.top, submitted, desk.counter, words)
+    (programs.with_name("queue") / "1/cancel").touch()
 
 
-def put(made: ObjectStore, name: str, content: bytes) -> None:
-    made.path(name).parent.mkdir(parents=True, exist_ok=True)
-    made.path(name).write_bytes(content)
+def points(total: int) -> list[int]:
+    return [round(total * (number + 0.5) / POINTS) for number in range(POINTS)]
 
 
-def name_of(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
+def check_whole(desk: Desk) -> None:
+    """What DVC takes for complete, by its mode, is right, whatever was going on; it checks other files itself."""
+    desk.ada.git(desk.top, "fsck", "--strict", "--no-dangling")
+    assert desk.ada.git(desk.top, "rev-list", "--count", "main") == "1"
+    for file in (desk.top / ".dvc/cache/files/md5").glob("??/" + "?" * 30):
+        if file.stat().st_mode & 0o222 == 0:
+            assert hashlib.md5(file.read_bytes()).hexdigest() == file.parent.name + file.name
 
 
-def test_the_next_source_gives_what_the_first_has_not_whole(tmp_path: Path) -> None:
-    one, two = store(tmp_path / "one"), store(tmp_path / "two", b"a", b"b")
-    put(one, name_of(b"a"), b"x")
-    target = store(tmp_path / "target")
-    copied = copy_objects([name_of(b"a"), name_of(b"b"), name_of(b"c")], [one, two], target)
-    damaged = [(name_of(b"a"), str(one.path(name_of(b"a"))))]
-    assert copied == Copied(files=2, size=2, damaged=damaged, missing=[name_of(b"c")])
-    assert target.is_whole(name_of(b"a"))
-    assert sorted(path.name for path in tmp_path.glob("target/*")) == ["files"]
+def check_data(desk: Desk) -> None:
+    assert len((desk.top / "results/summary.csv").read_text().splitlines()) == 14
+    assert "up to date" in desk.ada.dvc(desk.top, "status")
+    files = [path for path in (desk.top / ".dvc/cache/files/md5").rglob("*") if path.is_file()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o444}
 
 
-def test_modes_are_those_of_the_store(tmp_path: Path) -> None:
-    source, target = store(tmp_path / "source", b"a"), store(tmp_path / "target")
-    target.root.chmod(0o2770)
-    before = os.umask(0o077)
-    try:
-        copy_objects([name_of(b"a")], [source], target)
-    finally:
-        os.umask(before)
-    path = target.path(name_of(b"a"))
-    assert [stat.S_IMODE(one.stat().st_mode) for one in (path, path.parent, path.parents[2])] == [0o444, 0o2770, 0o2770]
+def test_a_run_here(desk: Desk) -> None:
+    for point in points(desk.run()):
+        desk.restore()
+        desk.run(point)
+        check_whole(desk)
+        desk.run()
+        check_whole(desk)
+    check_data(desk)
 
 
-def test_a_target_that_can_not_be_written_is_said(tmp_path: Path) -> None:
-    source, target = store(tmp_path / "source", b"a"), store(tmp_path / "target")
-    target.root.joinpath("files").write_text("")
-    with pytest.raises(NotReachable, match="files"):
-        copy_objects([name_of(b"a")], [source], target)
+def test_a_job(job: Desk) -> None:
+    """Its results come as a branch; nothing else of the workspace's repository changes."""
+    for point in points(job.run()):
+        job.restore()
+        job.run(point)
+        check_whole(job)
+        if not (job.record / "ended.json").exists():
+            job.run()
+        check_whole(job)
+        check_branch(job)
+    job.ada.dvc(job.top, "checkout")
+    assert len((job.top / "results/summary.csv").read_text().splitlines()) == 14
+
+
+def check_branch(job: Desk) -> None:
+    ended = json.loads((job.record / "ended.json").read_text())
+    branch = json.loads((job.record / "run.json").read_text())["branch"]
+    assert (ended["state"], ended["head"]) == ("done", job.ada.git(job.top, "rev-parse", branch))
+    assert job.ada.git(job.top, "status", "--porcelain") == ""
+    assert job.ada.git(job.top, "diff", "--name-only", "main", branch) == "dvc.lock"
+    job.ada.git(job.top, "merge", "-q", branch)

@@ -37,6 +37,7 @@ COMMANDS = {
     "_run": ("run", ""),
     "_dask": ("dask", ""),
     "_data": ("data", ""),
+    "_workspace": ("workspace", ""),
 }
 """Command → module in this package, and what `gears --help` says of it. Commands that begin with _ are internal."""
 

@@ -54,11 +54,16 @@ def held(path: Path, me: Holder, *, before: Task | None = None) -> Iterator[None
 def take(path: Path, me: Holder, *, before: Task | None = None, what: str = "this transfer", mode: int = 0o600) -> None:
     """Take the lock at `path`, also from a process that is proven to be over. Raises NotReachable, as `held`."""
     while not lock_files.create(path, me, mode):
-        found = records.load(Holder, path)
-        if found and (doubt := why_not_over(found, me, before)):
-            to_remove = f"rm {path}   (only if nothing runs there any more)"
-            raise NotReachable(f"{found} works on {what}: {doubt}", next=to_remove)
-        lock_files.remove(path, found, Holder)
+        lock_files.remove(path, check(path, me, before=before, what=what), Holder)
+
+
+def check(path: Path, me: Holder, *, before: Task | None = None, what: str = "this transfer") -> Holder | None:
+    """Return the record of a lock that may be taken, None without one. Raises NotReachable, as `held`."""
+    found = records.load(Holder, path)
+    if found and (doubt := why_not_over(found, me, before)):
+        to_remove = f"rm {path}   (only if nothing runs there any more)"
+        raise NotReachable(f"{found} works on {what}: {doubt}", next=to_remove)
+    return found
 
 
 def release(path: Path, holder: Holder) -> None:

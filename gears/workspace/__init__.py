@@ -13,5 +13,9 @@ remote.py       the place to which it is pushed
 shipping.py     … as transfers of `gears data`, with their records in git (ledger.py)
 exchange.py     push and pull
 holding.py      where the data of a commit is
+running.py      a stage, run once at a time in the team
+runs.py         runs as batch jobs: their records, and where they are
+submission.py   a run is submitted, with a clone
+job.py          what the job does
 status.py       what is not committed, not pushed, not in the cache
 """

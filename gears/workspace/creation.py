@@ -12,7 +12,7 @@ from gears.sites.profile import Site
 from gears.system import timestamps
 from gears.system.host import Host
 from gears.workspace import settings, template
-from gears.workspace.git import git, try_git
+from gears.workspace.git import git, identity, try_git
 from gears.workspace.setup import Say, set_up
 
 
@@ -76,8 +76,14 @@ def _quietly(copier: template.Copier, words: list[str]) -> None:
 def _commit(top: Path, host: Host, say: Say) -> None:
     git(top, "init", "--quiet", "--initial-branch=main")
     git(top, "add", "--all")
-    identity = []
-    if not try_git(top, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"):
-        identity = ["-c", f"user.name={host.user}", "-c", f"user.email={host.user}@{host.full_name}"]
+    unknown = not try_git(top, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    if unknown:
         say("git does not know your name: git config --global user.name '…'; git config --global user.email '…'")
-    git(top, *identity, "commit", "--quiet", "--message", "Start from the template of gears")
+    git(
+        top,
+        *(identity(top, host.user, host.full_name) if unknown else []),
+        "commit",
+        "--quiet",
+        "--message",
+        "Start from the template of gears",
+    )

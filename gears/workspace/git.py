@@ -72,3 +72,9 @@ def unmerged(directory: Path) -> list[str]:
 def branch(directory: Path) -> str:
     """Return the name of the branch; empty if HEAD is detached."""
     return try_git(directory, "symbolic-ref", "--short", "-q", "HEAD")
+
+
+def identity(directory: Path, user: str, host: str) -> list[str]:
+    """Return the options for a commit as whom git's settings in a directory name, else as USER@HOST."""
+    name, email = (try_git(directory, "config", f"user.{key}") for key in ("name", "email"))
+    return ["-c", f"user.name={name or user}", "-c", f"user.email={email or f'{user}@{host}'}"]

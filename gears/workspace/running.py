@@ -12,25 +12,48 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 from urllib.parse import quote, unquote
 
 from gears.data import holders
 from gears.data.holders import Holder
 from gears.errors import GearsError
+from gears.sites.profile import Site
 from gears.system import records, timestamps
+from gears.system.host import Host
 from gears.system.processes import this_located_process
 from gears.workspace.dvc import CACHE, Dvc, find_dvc
 from gears.workspace.git import git
 from gears.workspace.settings import Settings
 
-if TYPE_CHECKING:
-    from gears.sites.profile import Site
-    from gears.system.host import Host
-
 FOR_ALL = 0o644
 """Of a lock. Its directory keeps out who is not in the team."""
+
+
+@dataclass(frozen=True, slots=True)
+class InJob:
+    """Who runs stages. `job_name`: of the job that gears submitted for that; "" here."""
+
+    site: Site
+    host: Host
+    job_name: str = ""
+
+    def holder(self) -> Holder:
+        """Return the record of a lock of this process."""
+        from gears.schedulers.environment import current_job
+
+        job = current_job()
+        kind = self.site.scheduler.kind if self.site.scheduler and job else ""
+        return Holder(
+            user=self.host.user,
+            process=this_located_process(),
+            job=job if kind else "",
+            job_name=self.job_name,
+            scheduler=kind,
+            since=timestamps.utc_now(),
+        )
 
 
 def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Host) -> int:
@@ -40,13 +63,17 @@ def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Hos
     the stages, or may do so.
     """
     dvc = find_dvc(top, found)
-    directory = ensure_locks(locks_directory(top, dvc.get_local(CACHE)))
-    locks = [directory / quote(stage, safe="") for stage in sorted(needed(dvc, stages))]
-    argv = [*in_environment(found), *dvc.argv, "--cd", str(top), "repro", *stages]
+    return repro(dvc, found, stages, locks_of(dvc, stages), InJob(site, host))
+
+
+def repro(dvc: Dvc, found: Settings, stages: Sequence[str], locks: list[Path], who: InJob) -> int:
+    """Run `dvc repro` while the locks are held, and return its exit status. Raises NotReachable, as `run`."""
+    argv = [*in_environment(found), *dvc.argv, "--cd", str(dvc.top), "repro", *stages]
+    ensure_locks(locks)
     sys.stdout.flush()
     child = os.fork()
     if not child:
-        become(argv, locks, site, host)
+        become(argv, locks, who)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the child's
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     for lock in locks:
@@ -56,14 +83,9 @@ def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Hos
     return status if status >= 0 else 128 - status
 
 
-def become(argv: list[str], locks: list[Path], site: Site, host: Host) -> NoReturn:
+def become(argv: list[str], locks: list[Path], who: InJob) -> NoReturn:
     """Take the locks, then replace this process by the command. Raises NotReachable, and then holds none."""
-    from gears.schedulers.environment import current_job
-
-    job = current_job()
-    kind = site.scheduler.kind if site.scheduler and job else ""
-    process, now = this_located_process(), timestamps.utc_now()
-    me = Holder(user=host.user, process=process, job=job if kind else "", scheduler=kind, since=now)
+    me = who.holder()
     taken: list[Path] = []
     try:
         for lock in locks:
@@ -74,6 +96,19 @@ def become(argv: list[str], locks: list[Path], site: Site, host: Host) -> NoRetu
         for lock in taken:
             holders.release(lock, me)
         raise
+
+
+def locks_of(dvc: Dvc, stages: Sequence[str]) -> list[Path]:
+    """Return the locks of the stages, and of those that they depend on. Raises CommandFailed for an unknown stage."""
+    directory = locks_directory(dvc.top, dvc.get_local(CACHE))
+    return [directory / quote(stage, safe="") for stage in sorted(needed(dvc, stages))]
+
+
+def check_free(locks: list[Path], site: Site, host: Host) -> None:
+    """Raise NotReachable if another process runs one of the stages, or may do so. Takes no lock."""
+    me = InJob(site, host).holder()
+    for lock in locks:
+        holders.check(lock, me, what=f"the stage {unquote(lock.name)}")
 
 
 def needed(dvc: Dvc, stages: Sequence[str]) -> set[str]:
@@ -100,14 +135,14 @@ def locks_directory(top: Path, cache: str) -> Path:
     return Path(cache).parent / "locks" if cache else common / "gears-locks"
 
 
-def ensure_locks(directory: Path) -> Path:
-    """Create the directory of the locks, as open as the one that it is in, and return it. Raises OSError."""
-    try:
-        directory.mkdir()
-        directory.chmod(directory.parent.stat().st_mode & 0o7777)
-    except FileExistsError:
-        pass
-    return directory
+def ensure_locks(locks: list[Path]) -> None:
+    """Create the directory of the locks, as open as the one that it is in. Raises OSError."""
+    for directory in {lock.parent for lock in locks}:
+        try:
+            directory.mkdir()
+            directory.chmod(directory.parent.stat().st_mode & 0o7777)
+        except FileExistsError:
+            pass
 
 
 def running(top: Path, cache: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What of a workspace is only here: not committed, not pushed, not in the cache or soon not any more; what it needs.
 
-Everything is asked of this host: no remote, no network.
+Everything is asked of this host, but the state of jobs, of the scheduler: no remote, no network.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gears.workspace.dvc import CACHE, Data, find_dvc, other_keeper, uses_dvc
 from gears.workspace.git import branch, changed, try_git, unmerged
 from gears.workspace.holding import Holding, find_holding
 from gears.workspace.running import running
+from gears.workspace.runs import FoundRun, RunState, find_runs
 from gears.workspace.settings import Settings
 from gears.workspace.template import SHIPPED, answers_of, shipped_version
 
@@ -61,6 +62,7 @@ class Status:
     template: str  # its version; "": made from none
     newer_template: str  # that of this gears, if it is newer
     running: tuple[str, ...] = ()  # stages, and by whom, as far as this host can tell
+    jobs: tuple[FoundRun, ...] = ()  # submitted from this clone
     next: tuple[str, ...] = ()
 
 
@@ -70,9 +72,10 @@ def find_status(directory: Path, site: Site, host: Host) -> Status:
     code, data = code_of(top), data_of(top, found, site, host)
     state = environment_state(found.environment)
     template, newer = template_of(top)
-    to_do = next_steps(top, code, data, state, newer)
-    runs = running(top, data.cache) if data.keeper == "dvc" else ()
-    return Status(str(top), found.name, code, data, found.environment, state, template, newer, runs, tuple(to_do))
+    jobs = find_runs(top)
+    to_do = [*next_steps(top, code, data, state, newer), *after_jobs(top, jobs)]
+    held = running(top, data.cache) if data.keeper == "dvc" else ()
+    return Status(str(top), found.name, code, data, found.environment, state, template, newer, held, jobs, tuple(to_do))
 
 
 def code_of(top: Path) -> Code:
@@ -152,3 +155,20 @@ def next_steps(top: Path, code: Code, data: DataState, environment: str, newer: 
         (newer, f"gears workspace update {top}"),
     ]
     return [command for needed, command in steps if needed]
+
+
+def after_jobs(top: Path, jobs: tuple[FoundRun, ...]) -> list[str]:
+    """Return the commands for jobs that have ended. Pure."""
+    commands = []
+    for job in jobs:
+        if job.state == RunState.DONE and job.branch:
+            commands.append(to_merge(top, job.branch))
+        elif job.state in (RunState.FAILED, RunState.INTERRUPTED):
+            again = " ".join(["gears workspace run", *job.stages, "--job"])
+            commands.append(f"tail {job.log}; cd {top} && {again}   (goes on; or: rm -r {job.clone})")
+    return commands
+
+
+def to_merge(top: Path, branch: str) -> str:
+    """Return the commands that bring the results of a run into the files."""
+    return f"git -C {top} merge {branch}; gears workspace join {top} --no-env"

@@ -11,6 +11,7 @@ from gears.cli.options import Commands, add_command
 
 if TYPE_CHECKING:
     from gears.workspace.holding import Holding
+    from gears.workspace.runs import FoundRun
     from gears.workspace.status import Code, DataState, Status
 
 MOST = 5
@@ -56,7 +57,18 @@ def as_lines(status: Status) -> list[str]:
         "template": f"{status.template}{newer}" if status.template else "none",
     }
     rows |= {"running": "; ".join(status.running)} if status.running else {}
-    return [*(f"{word:<12} {text}" for word, text in rows.items()), *(f"  next: {command}" for command in status.next)]
+    lines = [f"{word:<12} {text}" for word, text in rows.items()]
+    lines += [f"{'job':<12} {job_line(job)}" for job in status.jobs]
+    return [*lines, *(f"  next: {command}" for command in status.next)]
+
+
+def job_line(job: FoundRun) -> str:
+    """Write where a job is."""
+    parts = [f"{job.job or job.name} of {' '.join(job.stages) or 'all stages'}: {job.state}"]
+    parts += [job.reason] * bool(job.reason)
+    parts += [f"branch {job.branch}"] * bool(job.branch)
+    parts += [f"clone {job.clone}"] * bool(job.clone)
+    return ", ".join(parts)
 
 
 def code_line(code: Code) -> str:
