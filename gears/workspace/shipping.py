@@ -35,7 +35,7 @@ from gears.workspace.ledger import Shipment
 from gears.workspace.setup import IN_PLACE, place_path
 
 if TYPE_CHECKING:
-    from gears.workspace.exchange import Here
+    from gears.workspace.here import Here
     from gears.workspace.remote import Remote
 
 OUT, BACK = ".gears-push", ".gears-pull"
