@@ -6,10 +6,12 @@ which data is needed. Both may be repeated, also after kill -9: what is whole is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gears.data import caches
 from gears.data.objects import Copied, ObjectStore, copy_objects
 from gears.errors import CommandFailed, ContentsDiffer, GearsError, Incomplete, NotReachable, UsageError
 from gears.workspace import ledger
@@ -102,6 +104,9 @@ def push_data(here: Here, *, verify: bool) -> Moved:
         there = {name for one in shipments if one.is_at(here.site.name, remote.place) for name in one.objects}
         note(moved, shipping.ship([name for name in tracked.paths if name not in lost | there], here, remote), tracked)
     moved.missing = sorted({*moved.missing, *(tracked.paths[name] for name in lost - held)})
+    if here.found.team and not cache.root.is_relative_to(here.top):
+        with contextlib.suppress(OSError):  # it only helps to see what a purge takes
+            caches.add_tracked(cache.root.with_name(caches.TRACKED), tracked.outs)
     return moved
 
 
