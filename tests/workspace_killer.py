@@ -15,7 +15,7 @@ from gears.data.objects import ObjectStore
 from gears.sites.load import default_site, load_site
 from gears.system.host import this_host
 from gears.workspace import exchange, settings
-from gears.workspace.exchange import Here
+from gears.workspace.here import Here
 
 EVENTS = {"open", "os.chmod", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.utime"}
 EVENTS |= {"shutil.rmtree", "subprocess.Popen"}

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gears.data import manifest, records
 from gears.data.addresses import Address, full_path
+from gears.data.caches import CachedObjects, find_caches, store_of
 from gears.data.entries import Entry, Type
 from gears.data.listing import Candidate, key_of
 from gears.data.places import declared, is_mounted
@@ -43,10 +44,10 @@ class End:
 
 
 def ends(transfer: Transfer) -> tuple[End, End]:
-    """Return the source and the target."""
+    """Return the source and the target. What a push has staged stands for the cache from which it was."""
     bundles = transfer.method is Method.BUNDLES
     at_source = bundles and transfer.verb is Verb.GET
-    source = End(transfer.source, transfer.source_path, is_tree=not at_source, written=at_source)
+    source = End(transfer.source, store_of(transfer.source_path), is_tree=not at_source, written=at_source)
     return source, End(transfer.target, transfer.target_path, is_tree=not bundles or at_source, written=True)
 
 
@@ -103,14 +104,19 @@ def is_there(tree: str, entry: Entry) -> bool:
 class Copies:
     """The copies of what is in a directory, `root`."""
 
-    def __init__(self, found: Sequence[Copy]) -> None:
-        self._found = found
-        self._directory, self._here = b"\0", list[Copy]()
+    def __init__(self, found: Sequence[Copy], caches: Sequence[CachedObjects] = ()) -> None:
+        self._found: Sequence[Copy | CachedObjects] = [*found, *caches]
+        self._caches = caches
+        self._directory, self._here = b"\0", list[Copy | CachedObjects]()
 
     @property
     def covered(self) -> tuple[bytes, ...]:
         """Return the keys of the directories that have copies; empty bytes for the root."""
         return tuple(sorted({copy.inside for copy in self._found}))
+
+    def what_is(self, key: bytes) -> str:
+        """Return what an object of a cache of DVC is in its workspace; empty for any other file."""
+        return next((cache.what_is(key) for cache in self._caches if cache.has(key)), "")
 
     def look_up(self, candidate: Candidate) -> tuple[bool, bool]:
         """Tell whether something else holds a file, and whether that was verified. Keys must ascend."""
@@ -125,7 +131,8 @@ class Copies:
 def find_copies(root: str, site: Site, paths: RunDir | None, host: Host) -> Copies:
     """Find the copies of what is in `root`, in the records of all transfers of the site."""
     transfers = records.all_transfers(paths) if paths else []
-    return Copies([copy for one in transfers if paths for copy in _copies(one, root, site, paths, host)])
+    found = [copy for one in transfers if paths for copy in _copies(one, root, site, paths, host)]
+    return Copies(found, list(find_caches(root, site, host)))
 
 
 def _copies(transfer: Transfer, root: str, site: Site, paths: RunDir, host: Host) -> Iterator[Copy]:

@@ -46,7 +46,8 @@ class Due:
     """What dies. `path`: of the place; `directory`: what of it was looked at, "" for all.
 
     `seen`: entries that were looked at. `total`, `by_day`, `by_directory` (paths below the place): what dies within the
-    days. `problems`: how many directories could not be read; `named`: the first, with the reason.
+    days; `by_data`: what of it workspaces have in DVC, as WORKSPACE:PATH. `problems`: how many directories could not be
+    read; `named`: the first, with the reason.
     """
 
     place: str
@@ -59,6 +60,7 @@ class Due:
     total: Sum
     by_day: dict[str, Sum] = field(default_factory=dict)
     by_directory: dict[str, Sum] = field(default_factory=dict)
+    by_data: dict[str, Sum] = field(default_factory=dict)
     problems: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)
 
@@ -115,7 +117,9 @@ def with_copies(listing: Listing, copies: Copies, on_compared: Callable[[int], N
     for number, candidate in enumerate(listing.spool):
         held, verified = copies.look_up(candidate)
         directory = os.fsdecode(candidate[0].rpartition(b"\0")[0].replace(b"\0", b"/"))
-        for one in listing.sums.of(candidate[1], directory):
+        data = copies.what_is(candidate[0])
+        tracked = [listing.by_data.setdefault(data, Sum())] if data else []
+        for one in [*listing.sums.of(candidate[1], directory), *tracked]:
             one.add(candidate[2], held, verified)
         if not number % 4096:
             listing.sums.bound()
@@ -163,6 +167,7 @@ def _conclude(look: Look, search: Search, listing: Listing) -> Due:
         total=total,
         by_day={date.fromordinal(day).isoformat(): sums.by_day[day] for day in sorted(sums.by_day)},
         by_directory=largest(sums),
+        by_data=dict(sorted(listing.by_data.items(), key=lambda one: (-one[1].alone_size, -one[1].size, one[0]))),
         problems=listing.problems,
         named=listing.named,
     )

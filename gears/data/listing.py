@@ -24,7 +24,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import IO, Self
 
-from gears.data.sums import Sums
+from gears.data.sums import Sum, Sums
 from gears.sites.profile import PurgeBy
 
 DAY_NS = 86_400 * 10**9
@@ -250,10 +250,14 @@ class Spool:
 
 @dataclass
 class Listing:
-    """The result of a search, as far as it has come. `named`: the first problems, with the reason."""
+    """The result of a search, as far as it has come. `by_data`: what workspaces have in DVC.
+
+    `named`: the first problems, with the reason.
+    """
 
     seen: int = 0
     sums: Sums = field(default_factory=Sums)
+    by_data: dict[str, Sum] = field(default_factory=dict)
     spool: Spool = field(default_factory=Spool)
     problems: int = 0
     named: list[tuple[str, str]] = field(default_factory=list)

@@ -9,6 +9,7 @@ creation.py     a new workspace
 joining.py      a colleague's clone
 updating.py     the newer template, on a branch
 tracked.py      what a commit has in DVC
+here.py         a clone, seen from a host of a site
 remote.py       the place to which it is pushed
 shipping.py     … as transfers of `gears data`, with their records in git (ledger.py)
 exchange.py     push and pull

@@ -6,72 +6,24 @@ which data is needed. Both may be repeated, also after kill -9: what is whole is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from gears.data.objects import Copied, ObjectStore, copy_objects, read_first
+from gears.data import caches
+from gears.data.objects import Copied, ObjectStore, copy_objects
 from gears.errors import CommandFailed, ContentsDiffer, GearsError, Incomplete, NotReachable, UsageError
-from gears.sites.profile import Site
-from gears.system.host import Host
 from gears.workspace import ledger
-from gears.workspace.dvc import Dvc, find_dvc, other_keeper, uses_dvc
+from gears.workspace.dvc import other_keeper, uses_dvc
 from gears.workspace.git import branch, in_terminal, try_git
+from gears.workspace.here import Here
 from gears.workspace.ledger import Shipment
-from gears.workspace.remote import Remote, ensure_remote, find_remote
-from gears.workspace.settings import Settings
-from gears.workspace.setup import Say, set_up_dvc
-from gears.workspace.tracked import Tracked, find_tracked
+from gears.workspace.remote import ensure_remote
+from gears.workspace.tracked import Tracked
 
 MOST_ROUNDS = 3
 """Lists of directories come first: then it is known which files are in them."""
-
-
-@dataclass(frozen=True)
-class Here:
-    """A clone, as seen from a host of a site."""
-
-    top: Path
-    found: Settings
-    site: Site
-    host: Host
-    say: Say
-
-    @cached_property
-    def dvc(self) -> Dvc:
-        """Return DVC. Raises MissingProgram."""
-        return find_dvc(self.top, self.found)
-
-    @cached_property
-    def cache(self) -> ObjectStore:
-        """Return the cache. A clone that is set up for what is gone, such as a place that has moved, is set up again.
-
-        Raises NotReachable if the cache is not there, and can't be.
-        """
-        if not all(path.is_dir() for path in self.dvc.local_directories()):
-            set_up_dvc(self.dvc, self.found, self.site, self.host, self.say)
-        directory = self.dvc.cache()
-        if directory.is_relative_to(self.top):
-            directory.mkdir(parents=True, exist_ok=True)
-        if not directory.is_dir():
-            said = f"the cache {directory} is not there"
-            raise NotReachable(said, next=f"gears workspace join {self.top}   (sets the clone up again)")
-        return ObjectStore(directory)
-
-    def remote(self) -> Remote | None:
-        """Return the remote place; one that this site has not is said, and None."""
-        try:
-            return find_remote(self.found, self.site, self.host)
-        except GearsError as exc:
-            if type(exc) is not GearsError:  # it is there, and does not answer
-                raise
-            self.say(f"no remote place is used: {exc}")
-            return None
-
-    def tracked(self, stores: Sequence[ObjectStore]) -> Tracked:
-        """Return what the commit has in DVC; lists are read from the first store that has them whole."""
-        return find_tracked(self.top, lambda name: read_first(stores, name))
 
 
 @dataclass(slots=True)
@@ -152,6 +104,9 @@ def push_data(here: Here, *, verify: bool) -> Moved:
         there = {name for one in shipments if one.is_at(here.site.name, remote.place) for name in one.objects}
         note(moved, shipping.ship([name for name in tracked.paths if name not in lost | there], here, remote), tracked)
     moved.missing = sorted({*moved.missing, *(tracked.paths[name] for name in lost - held)})
+    if here.found.team and not cache.root.is_relative_to(here.top):
+        with contextlib.suppress(OSError):  # it only helps to see what a purge takes
+            caches.add_tracked(cache.root.with_name(caches.TRACKED), tracked.outs)
     return moved
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gears.data.addresses import Address, place_of
+from gears.data.caches import IN_PLACE, REMOTE
 from gears.data.objects import ObjectStore
 from gears.data.places import declared, is_mounted
 from gears.errors import GearsError, NotReachable
@@ -18,9 +19,8 @@ from gears.sites.profile import Site
 from gears.system import commands
 from gears.system.host import Host
 from gears.workspace.settings import Settings
-from gears.workspace.setup import IN_PLACE, ensure_shared, place_path
+from gears.workspace.setup import ensure_shared, place_path
 
-REMOTE = "dvc-remote"
 REACH_S = 8.0
 
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gears.data.caches import CACHE as CACHE_NAME
+from gears.data.caches import IN_PLACE
 from gears.errors import GearsError, MissingProgram
 from gears.sites.profile import Place, Site
 from gears.system.host import Host
@@ -17,8 +19,6 @@ from gears.workspace.settings import Settings
 Say = Callable[[str], None]
 
 HOOKS = "hooks"
-IN_PLACE = "workspaces"
-"""The directory of a place in which each workspace has one."""
 
 
 def set_up(top: Path, settings: Settings, site: Site, host: Host, say: Say) -> None:
@@ -43,7 +43,7 @@ def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -
     if not settings.team:
         return
     try:
-        cache = team_directory(settings, site, host) / "dvc-cache"
+        cache = team_directory(settings, site, host) / CACHE_NAME
         ensure_shared(cache, site.filesystem[settings.team], place_path(settings.team, settings, site, host))
     except (GearsError, OSError) as exc:
         say(f"the team's cache is not used, and data stays in this clone: {exc}")

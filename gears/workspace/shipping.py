@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gears.data.caches import IN_PLACE, OUT
 from gears.data.objects import LAYOUT, Copied, ObjectStore, copy_objects, ensure_like
 from gears.errors import (
     CommandFailed,
@@ -32,14 +33,14 @@ from gears.system import commands, timestamps
 from gears.system.installation import gears_argv
 from gears.workspace import ledger
 from gears.workspace.ledger import Shipment
-from gears.workspace.setup import IN_PLACE, place_path
+from gears.workspace.setup import place_path
 
 if TYPE_CHECKING:
-    from gears.workspace.exchange import Here
+    from gears.workspace.here import Here
     from gears.workspace.remote import Remote
 
-OUT, BACK = ".gears-push", ".gears-pull"
-"""Directories in the cache for what is shipped and what comes back."""
+BACK = ".gears-pull"
+"""The directory in the cache for what comes back."""
 
 MOST_PATTERNS = 200
 """Of more objects all of a shipment is brought back: each pattern is compared with each file."""

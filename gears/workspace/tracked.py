@@ -28,9 +28,13 @@ ReadList = Callable[[str], bytes | None]
 
 @dataclass(slots=True)
 class Tracked:
-    """Objects and their paths. `unlisted`: directories of which not even the list is known, with their objects."""
+    """Objects and their paths. `outs`: the paths that DVC tracks, each a file or a directory.
+
+    `unlisted`: directories of which not even the list is known, with their objects.
+    """
 
     paths: dict[str, str] = field(default_factory=dict)
+    outs: dict[str, str] = field(default_factory=dict)
     unlisted: dict[str, str] = field(default_factory=dict)
 
 
@@ -56,7 +60,7 @@ def find_tracked(top: Path, read_list: ReadList, commit: str = "HEAD") -> Tracke
 
 
 def _add(tracked: Tracked, out: Out, read_list: ReadList) -> None:
-    tracked.paths[out.name] = out.path
+    tracked.paths[out.name] = tracked.outs[out.name] = out.path
     if not out.name.endswith(LIST):
         return
     content = read_list(out.name)
@@ -66,6 +70,7 @@ def _add(tracked: Tracked, out: Out, read_list: ReadList) -> None:
     for entry in json.loads(content):
         if NAME.fullmatch(name := str(entry[MD5])):
             tracked.paths.setdefault(name, posixpath.join(out.path, str(entry[RELATIVE])))
+            tracked.outs.setdefault(name, out.path)
 
 
 def read_files(top: Path, commit: str, names: list[str]) -> dict[str, Any]:

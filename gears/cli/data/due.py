@@ -133,7 +133,7 @@ def as_lines(due: Due, site: Site) -> list[str]:
         lines += [f"  {day_words(day)}: {counted(one)}" for day, one in list(due.by_day.items())[:MOST_DAYS]]
         rest = len(due.by_day) - MOST_DAYS
         lines += [f"  … {rest} more days: gears data due --json"] if rest > 0 else []
-        lines += [f"  within {due.within} days: {counted(due.total)}", *directory_lines(due, site)]
+        lines += [f"  within {due.within} days: {counted(due.total)}", *directory_lines(due, site), *data_lines(due)]
     else:
         lines.append(f"  nothing dies within {due.within} days ({due.seen:,} files and directories looked at)")
     return lines + problem_lines(due)
@@ -174,6 +174,18 @@ def directory_lines(due: Due, site: Site) -> list[str]:
     rest = len(due.by_directory) - MOST_DIRECTORIES
     lines += [f"    … {rest} more: gears data due --json"] if rest > 0 else []
     return lines if archive else [*lines, f"  next: gears data places {site.name}   (none of them keeps data for long)"]
+
+
+def data_lines(due: Due) -> list[str]:
+    """Write what workspaces have in DVC, that with most that has no copy first."""
+    if not due.by_data:
+        return []
+    lines = ["  data of workspaces:"]
+    lines += [f"    {shown(name)}: {counted(one)}" for name, one in list(due.by_data.items())[:MOST_DIRECTORIES]]
+    rest = len(due.by_data) - MOST_DIRECTORIES
+    lines += [f"    … {rest} more: gears data due --json"] if rest > 0 else []
+    alone = any(one.alone_files for one in due.by_data.values())
+    return lines + ["    next: gears workspace push   (in a clone)"] * alone
 
 
 def archive_of(site: Site) -> str:

@@ -11,7 +11,8 @@ from gears.cli.console import say, show
 from gears.cli.options import Commands, add_command
 
 if TYPE_CHECKING:
-    from gears.workspace.exchange import Exchanged, Here
+    from gears.workspace.exchange import Exchanged
+    from gears.workspace.here import Here
 
 
 def add(verbs: Commands) -> None:
@@ -59,7 +60,7 @@ def here(args: argparse.Namespace) -> Here:
     from gears.cli.workspace.creation import site_of
     from gears.system.host import this_host
     from gears.workspace import settings
-    from gears.workspace.exchange import Here
+    from gears.workspace.here import Here
 
     top, found = settings.find(args.directory)
     site = site_of(args)
