@@ -6,12 +6,13 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import jobs
 from tests.centre import Centre, Host
 from tests.centre.accounts import ACCOUNTS
 from tests.dvc_in_centre import install_dvc
-from tests.helpers import home, wait_until
+from tests.helpers import Kernel, gears, home, lab_at, wait_until
 
 PROFILE = f"""{jobs.PROFILE}
 [filesystem.team]
@@ -24,7 +25,13 @@ CENTRE: dict[str, Any] = {"slurm": True, "profiles": {"andes": PROFILE}}
 ORIGIN = "/home/team/climate.git"
 MEASURE = "python3 src/climate/measure.py data/measurements.csv"
 WAITS = f"sh -c 'until [ -e /home/team/go ]; do sleep 0.1; done'; {MEASURE}"
+ENVIRONMENT = """
+python3 -m venv --without-pip climate-env
+echo ~/gears/.venv/lib/python3*/site-packages >$(echo climate-env/lib/python3*/site-packages)/all.pth
+"""
 END_S = 90
+
+pytestmark = pytest.mark.timeout(600)  # each command of DVC takes a second, and many on a busy machine
 
 
 class Desk:
@@ -146,3 +153,25 @@ def check_silent(centre: Centre, alice: Desk, bob: Desk) -> None:
     assert "alice on c" in bob.gears("run measure", status=5)
     alice.job("unknown")
     centre.mend_scheduler()
+
+
+def test_a_notebook_has_the_kernel_of_its_workspace(people: tuple[Desk, Desk]) -> None:
+    """What jupytext makes of the script's header is in the notebook, and JupyterLab asks for that kernel."""
+    alice = people[0]
+    alice.run(ENVIRONMENT, at="/home/alice")
+    gears(alice.host, "env add climate-env --name climate", check=True)
+    header = alice.run("sed -n '2,/^# ---$/ s/^# //p' notebooks/first_look.py | grep -v -e '---'").stdout
+    notebook = {"cells": [], "metadata": yaml.safe_load(header)["jupyter"], "nbformat": 4, "nbformat_minor": 5}
+    alice.host.run(f"cat >{alice.top}/notebooks/first_look.ipynb", input=json.dumps(notebook), check=True)
+    gears(alice.host, "lab local", check=True, timeout_s=120)
+    try:
+        lab = lab_at(alice.host, "local")
+        path = "climate/notebooks/first_look.ipynb"
+        opened = lab.request("GET", f"/api/contents/{path}").json()
+        kernel = {"name": opened["content"]["metadata"]["kernelspec"]["name"]}
+        asked = {"kernel": kernel, "name": "", "path": path, "type": "notebook"}
+        session = lab.request("POST", "/api/sessions", asked).json()
+        assert Kernel(lab, session["kernel"]["id"]).run("import sys; print(sys.prefix)") == "/home/alice/climate-env\n"
+        assert alice.run("git status --porcelain notebooks").stdout == ""
+    finally:
+        gears(alice.host, "stop local", check=True)
