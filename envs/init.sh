@@ -50,7 +50,7 @@ check_directory() {
     [ -w "$root" ] || die "$root is not writable for $(id -un): clone gears into your own home directory"
     [ -w "$root/run" ] || die "$root/run is not writable for $(id -un): chmod u+rwx $root/run   (see: ls -ld $root/run)"
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
-    case $kind in base) needed_mb=500 ;; *) needed_mb=1280 ;; esac
+    case $kind in base) needed_mb=530 ;; *) needed_mb=1310 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
         die "the environment needs $needed_mb MB, but $root has $available_mb MB left: free space there, or clone gears elsewhere"
 }
