@@ -60,7 +60,7 @@ class Lab {
     });
     panel.offer(kernelspecs.specs);
     kernelspecs.specsChanged.connect((_, specs) => panel.offer(specs), panel);
-    panel.display(this.seen);
+    panel.display(this.seen ?? this.trans.__('Looking…'));
     return panel;
   }
 
@@ -70,18 +70,22 @@ class Lab {
       const answer = await request<IAnswer>(this.app.serviceManager.serverSettings, ask);
       this.display(new Seen(withQueue(answer, this.seen?.answer)));
     } catch (error) {
-      this.display(null);
+      this.fail(error);
       throw error; // the poll asks less often
     }
   }
 
-  private display(seen: Seen | null): void {
+  private display(seen: Seen): void {
     this.seen = seen;
     this.item.display(seen);
     this.panel?.display(seen);
-    if (seen) {
-      this.warn(seen);
-    }
+    this.warn(seen);
+  }
+
+  private fail(error: unknown): void {
+    const answered = error instanceof ServerConnection.ResponseError;
+    this.item.display(answered ? this.trans.__('state not known') : this.trans.__('no connection'));
+    this.panel?.display(answered ? error.message : this.trans.__('JupyterLab does not answer'));
   }
 
   /** Warn once before the end of a job; a successor ends the warning. */

@@ -47,14 +47,13 @@ export class Panel extends Widget {
     const start = element('h3', '');
     start.textContent = trans.__('Start a notebook in');
     this.node.append(this.heading, this.facts, this.dashboard, this.told, buttons, start, this.kernels);
-    this.display(null);
   }
 
-  /** Show what was seen; null: the server does not answer. */
-  display(seen: Seen | null): void {
+  /** Show what was seen, or why nothing was. */
+  display(seen: Seen | string): void {
     const { trans } = this;
-    if (!seen) {
-      this.heading.textContent = trans.__('JupyterLab does not answer');
+    if (typeof seen === 'string') {
+      this.heading.textContent = seen;
       return;
     }
     const { status, cluster, actions } = seen.answer;

@@ -18,9 +18,9 @@ export class StatusItem extends Widget {
     this.node.append(this.button);
   }
 
-  /** Show what was seen; null: the server does not answer. */
-  display(seen: Seen | null): void {
-    const found = seen ? parts(this.trans, seen) : [{ text: this.trans.__('no connection'), low: true }];
+  /** Show what was seen, or why nothing was. */
+  display(seen: Seen | string): void {
+    const found = typeof seen === 'string' ? [{ text: seen, low: true }] : parts(this.trans, seen);
     this.button.replaceChildren(
       ...found.map(({ text, low }) => {
         const part = document.createElement('span');
