@@ -46,7 +46,7 @@ doctor: base-env ## check every hop and setting: cause and fix of each problem; 
 # For developers. -----------------------------------------------------------------------------------------------------
 
 test: test-env ## run all tests, as root also those in the test centre; ARGS="-k hop": a selection
-	@$(PYTHON_HERE) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(PYTHON_HERE) -m pytest -n 5 --dist loadfile --no-loadscope-reorder --timeout 600 $(ARGS)
 
 check: check-lint check-format check-types check-imports check-shell ## run all quick checks; make -k check continues after a failure
 

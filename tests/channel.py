@@ -34,7 +34,7 @@ def make_channel(directory: Path, python: Path, packages: Iterable[Package]) -> 
 
 def _version(python: Path) -> str:
     code = "import platform; print(platform.python_version())"
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout.strip()
 
 
 def _write_python(directory: Path, python: Path, version: str) -> None:

@@ -30,7 +30,7 @@ def make_current(checkout: Path, kind: str = "base") -> Path:
     project = (checkout / "pyproject.toml").read_text().partition("[tool.")[0]
     recipe = (checkout / "envs/init.sh").read_text().partition("\nrecipe=")[2].partition("\n")[0]
     text = f"{recipe}\n" + (checkout / f"envs/{kind}.lock.txt").read_text() + project
-    checksum = subprocess.run(["cksum"], input=text, capture_output=True, text=True, check=True, timeout=10).stdout
+    checksum = subprocess.run(["cksum"], input=text, capture_output=True, text=True, check=True, timeout=120).stdout
     stamp.write_text(
         f"{checksum.strip()}\n{checkout.resolve()}\n{PYTHON}\n{os.uname().nodename} {os.uname().machine}\n"
     )

@@ -51,7 +51,7 @@ class Notebook:
         """Run cells as a kernel does, in a module `__main__` of their own, where `save()` and `load()` are at hand."""
         script = before + LOADED + CELLS.format(code=textwrap.dedent(code), state=str(self.state), key=str(self.key))
         argv = [sys.executable, "-I", "-W", "error", "-c", script]
-        done = subprocess.run(argv, cwd=self.where, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, cwd=self.where, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -354,7 +354,7 @@ print(found)
 def test_a_kill_at_any_call_leaves_the_last_whole_save(notebook: Notebook) -> None:
     """SIGKILL before, after, and in the middle of each call that changes the disk."""
     argv = [sys.executable, "-I", "-c", LOADED + EVERY_CALL, notebook.state, notebook.key]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found) >= 50

@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_nothing_and_is_not_tried_again(tmp_path: Path) -> No
     (tmp_path / "run").mkdir(mode=0o700)
     command = [sys.executable, "-c", FULL, str(tmp_path / "run/pages"), str(STATIC / KNOWN["main"])]
     ran = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240
     )
     assert ran.stdout == "None False\n", ran.stderr
     assert list((tmp_path / "run/pages").iterdir()) == []

@@ -68,7 +68,7 @@ def test_in_a_full_queue_jobs_wait_and_status_says_why(fresh: Centre, took: Took
     assert "waits for free nodes (Resources)" in text
     fresh.login1.run(["scancel", *theirs], "root", check=True)
     began = time.monotonic()
-    assert running.communicate(timeout=60)[0].splitlines()[-1] == "190"
+    assert running.communicate(timeout=180)[0].splitlines()[-1] == "190"
     took("from a free node to the result", began)
 
 

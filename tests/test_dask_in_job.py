@@ -47,7 +47,7 @@ def test_it_waits_in_the_queue_and_can_be_taken_out_of_it(fresh: Centre) -> None
         assert found["reason"]
         assert dask(fresh.login1, "down quick").returncode == 0
         assert queue(fresh) == []
-        _, errors = waiting.communicate(timeout=90)
+        _, errors = waiting.communicate(timeout=240)
         assert waiting.returncode == 1
         assert "it was stopped before its job started" in errors
 

@@ -58,7 +58,7 @@ def status(paths: RunDir, *words: str) -> "subprocess.CompletedProcess[str]":
     """`gears dask status local`, of this home."""
     environment = {"GEARS_HOME": str(paths.home), "HOME": str(paths.home), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-m", "gears", "dask", "status", "local", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
 # --- what is on disk already -----------------------------------------------------------------

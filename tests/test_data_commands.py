@@ -64,12 +64,12 @@ class Desk:
     def run(self, *words: str, status: int = 0, **env: str) -> str:
         """What a command prints, both outputs."""
         running = self.start(*words, **env)
-        out, err = running.communicate(timeout=60)
+        out, err = running.communicate(timeout=180)
         assert running.returncode == status, out + err
         return out + err
 
     def status(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.start("status", name, "--json").communicate(timeout=60)[0])
+        found: dict[str, Any] = json.loads(self.start("status", name, "--json").communicate(timeout=180)[0])
         return found["transfers"][0]  # type: ignore[no-any-return]
 
     def record(self, name: str) -> Path:
@@ -229,7 +229,7 @@ def test_when_all_of_it_is_killed_it_is_lost_and_the_command_shown_goes_on(desk:
 def test_two_at_once_are_one(desk: Desk) -> None:
     desk.make("run7", 600)
     both = [desk.start("put", "scratch:run7", "archive", **SLOW) for _ in range(2)]
-    said = [running.communicate(timeout=60)[0] for running in both]
+    said = [running.communicate(timeout=180)[0] for running in both]
     assert [running.returncode for running in both] == [0, 0]
     assert len([text for text in said if "(already)" in text]) == 1
     assert desk.await_end("run7")["state"] == "done"
@@ -240,9 +240,9 @@ def test_the_lock_holds_whatever_the_record_says(desk: Desk) -> None:
     running = desk.start("put", "scratch:run7", "archive", "--foreground", **SLOW)
     desk.worker("run7")
     second = [GEARS, "_data", "_work", "run7", "--site", "local"]
-    done = subprocess.run(second, env=os.environ | desk.env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(second, env=os.environ | desk.env, capture_output=True, text=True, timeout=240)
     assert (done.returncode, "works on this transfer: it is running" in done.stderr) == (5, True), done.stderr
-    assert running.communicate(timeout=60)[1] == ""
+    assert running.communicate(timeout=180)[1] == ""
 
 
 def test_stop_and_forget(desk: Desk) -> None:
@@ -268,7 +268,7 @@ def test_ctrl_c_of_a_watcher_stops_nothing(desk: Desk) -> None:
     assert watching.stdout
     watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    assert "the transfer goes on" in watching.communicate(timeout=60)[1]
+    assert "the transfer goes on" in watching.communicate(timeout=180)[1]
     assert watching.returncode == 130
     assert desk.await_end("run7")["state"] == "done"
 
@@ -459,5 +459,5 @@ def test_status_loads_few_modules(desk: Desk) -> None:
     desk.run("put", "scratch:run7", "archive", "--foreground")
     for words in (["status", "run7"], ["status", "--json"], ["list"]):
         argv = [sys.executable, "-P", "-c", COUNT, "data", *words]
-        done = subprocess.run(argv, env=os.environ | desk.env, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(argv, env=os.environ | desk.env, capture_output=True, text=True, timeout=240, check=True)
         assert int(done.stderr.splitlines()[-1]) <= 200

@@ -126,7 +126,7 @@ class Transfer:
 
     def call(self, words: list[str | Path], **environment: str) -> tuple[int, str]:
         with self.start(words, **environment) as process:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=240)
         return process.returncode, (out + err).decode()
 
     def succeeds(self, words: list[str | Path]) -> str:

@@ -141,7 +141,9 @@ def check_make(words: list[str]) -> None:
     """What make would run, it only prints; of that, gears' own commands are checked."""
     of_make = ("MAKE", "MFLAGS", "ARGS")  # a `make test ARGS=…` around us hands its own on
     environment = {name: value for name, value in os.environ.items() if not name.startswith(of_make)}
-    done = subprocess.run(["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        ["make", "-n", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
     if done.returncode != 0:
         raise SystemExit(f"make {shlex.join(words)}: {done.stderr}")
     for line in done.stdout.splitlines():
@@ -297,7 +299,7 @@ def test_ssh_reads_what_is_shown_for_its_configuration(block: Block, tmp_path: P
     assert hosts
     for host in hosts:
         words = ["ssh", "-T", "-G", "-F", tmp_path / "config", host.replace("*", "")]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -291,7 +291,7 @@ def test_killed_at_any_point(room: Room, conda_file: Path) -> None:
             process = room.popen("env", "create", "killed", *words)
             time.sleep(whole_s * (part + chance.uniform(-0.2, 0.2)))
             os.killpg(process.pid, signal.SIGKILL)
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
             before = room.all().get("killed", {"state": "none"})
             assert (before["state"] == "ready") == ("killed" in room.kernels())
         room.create("killed", *words)
@@ -306,7 +306,7 @@ def test_only_gears_is_killed(room: Room, conda_file: Path) -> None:
     process = room.popen("env", "create", "orphan", "--from", conda_file)
     wait_until(lambda: list(room.run_directory.glob("envs/*/built/orphan/lib")), 30, "the tool is at work")
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert room.all()["orphan"]["state"] != "ready"
     assert "orphan" not in room.kernels()
     said = room.create("orphan", "sample==4.0")
@@ -319,7 +319,7 @@ def test_interrupted_by_the_person(room: Room, conda_file: Path) -> None:
     process = room.popen("env", "create", "stopped", "--from", conda_file)
     wait_until(lambda: list(room.run_directory.glob("envs/*/built/stopped/lib")), 30, "the tool is at work")
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     assert process.returncode == 130
     assert not room.traces("stopped")
 

@@ -38,7 +38,7 @@ def unpack_on_node(packs: Path, local: Path, *names: str) -> "subprocess.Popen[s
 
 
 def said(process: "subprocess.Popen[str]") -> str:
-    return process.communicate(timeout=120)[0]
+    return process.communicate(timeout=240)[0]
 
 
 def test_the_archive(room: Path) -> None:

@@ -26,7 +26,7 @@ class Room:
 
     def run(self, *words: str | Path) -> Said:
         clean = os.environ | {"CONDA_PKGS_DIRS": str(self.directory / "pkgs")}
-        return subprocess.run([self.program, *words], env=clean, capture_output=True, text=True, timeout=60)
+        return subprocess.run([self.program, *words], env=clean, capture_output=True, text=True, timeout=240)
 
     def write(self, *dependencies: str) -> Path:
         file = self.directory / "environment.yml"
@@ -54,7 +54,7 @@ def prefix(room: Room, tmp_path: Path) -> Path:
 
 def test_from_a_file(room: Room, prefix: Path) -> None:
     assert {"sand": "2.0"}.items() <= room.versions(prefix).items()
-    assert subprocess.check_output([prefix / "bin/sand"], text=True, timeout=60) == "sand 2.0\n"
+    assert subprocess.check_output([prefix / "bin/sand"], text=True, timeout=240) == "sand 2.0\n"
     where = subprocess.check_output([prefix / "bin/python", "-c", "import sys; print(sys.prefix)"], text=True)
     assert where == f"{prefix}\n"
     assert (prefix / "lib").stat().st_dev == (room.directory / "pkgs").stat().st_dev

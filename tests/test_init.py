@@ -42,7 +42,7 @@ def programs(tmp_path: Path) -> Path:
 def init(checkout: Path, programs: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     settings = {"PATH": str(programs), "HOME": str(checkout), "LC_ALL": "C.UTF-8"} | settings
     command = [str(checkout / "envs/init.sh"), *words]
-    return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=240)
 
 
 def add_python(programs: Path, *, name: str = "python3", without: str = "") -> None:
@@ -147,7 +147,7 @@ def test_current_environment_costs_little(checkout: Path, programs: Path) -> Non
 
 
 def start_python() -> None:
-    subprocess.run([PYTHON, "-c", "pass"], check=True, timeout=10)
+    subprocess.run([PYTHON, "-c", "pass"], check=True, timeout=120)
 
 
 def fastest(action: Callable[[], object]) -> float:

@@ -20,7 +20,7 @@ BUILD = "import sys; from flit_core import buildapi; print(buildapi.build_wheel(
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-c", BUILD, str(directory)]
-    built = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=True)
+    built = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=240, check=True)
     return directory / built.stdout.split()[-1]
 
 
@@ -47,7 +47,7 @@ def test_it_works_from_anywhere_with_its_files_below_the_home(installed: Path, t
         environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
         command = [str(installed), *words.split()]
         done = subprocess.run(
-            command, cwd="/", env=environment, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            command, cwd="/", env=environment, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -151,7 +151,7 @@ def test_refusal_on_the_login_node_leaves_the_hub_as_able_as_before(site: JobLab
 def test_ten_at_once_submit_one_job(site: JobLab, where: str) -> None:
     centre = site.centre
     started = [centre.hosts[where].popen(f"{home()}/.venv/bin/gears lab andes --job") for _ in range(10)]
-    said = [process.communicate(timeout=120) for process in started]
+    said = [process.communicate(timeout=240) for process in started]
     assert [process.returncode for process in started] == [0] * 10, said
     assert len(queue(centre)) == 1
 
@@ -161,7 +161,7 @@ def test_two_login_nodes_at_once_submit_one_job(site: JobLab) -> None:
     centre = site.centre
     hosts = [centre.login1, centre.login2] * 3
     started = [host.popen(f"{home()}/.venv/bin/gears lab andes --job") for host in hosts]
-    said = [process.communicate(timeout=120)[1] for process in started]
+    said = [process.communicate(timeout=240)[1] for process in started]
     assert len(queue(centre)) == 1, said
     follower = status(centre.login1)["job"]["host"]
     for host, process, words in zip(hosts, started, said, strict=True):

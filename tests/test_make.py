@@ -22,7 +22,7 @@ def make(checkout: Path, *words: str) -> str:
     """What make says. Variables of a make that runs these tests are kept from it."""
     command = ["make", "--no-print-directory", *words]
     settings = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(command, cwd=checkout, env=settings, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=checkout, env=settings, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

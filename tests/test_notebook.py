@@ -140,7 +140,7 @@ with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0",
 
 def test_clients_clusters_and_schedulers_have_one_whatever_the_pattern(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, env=environment)
+    ran = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=240, env=environment)
     assert ran.stdout == '{"Dask\'s dashboard: http://localhost:PORT/status"}\n', ran.stderr
 
 

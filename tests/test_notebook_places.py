@@ -122,7 +122,7 @@ def test_the_tab_key_completes_names() -> None:
 
 def run(python: str, code: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=240, env=environment)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 

@@ -140,5 +140,5 @@ print(late.noted, ServerProxy.__name__, jupyter_server_proxy.setup_handlers.__na
 
 
 def test_the_slow_extensions_are_noted_and_real_once_something_is_asked_of_them() -> None:
-    ran = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=240)
     assert ran.stdout == "['dask_labextension', 'jupyter_server_proxy'] ServerProxy setup_handlers True\n", ran.stderr

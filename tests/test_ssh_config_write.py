@@ -47,7 +47,7 @@ def block(name: str = "andes", **changes) -> str:
 
 def says(config: Path, alias: str) -> list[str]:
     argv = ["ssh", "-G", "-F", config, alias]
-    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
 
 
 def names(config: Path) -> set[str]:

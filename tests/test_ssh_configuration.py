@@ -126,7 +126,7 @@ def test_our_forward_is_asked_for_in_any_shell_of_hers(tmp_path: Path, shell: st
     (tmp_path / "ssh").chmod(0o755)
     command = control_socket_forward("-L /a/$GEARS_TURN.sck:/b", "/c")["LocalCommand"]
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GEARS_TURN": "3", "HOME": str(tmp_path)}
-    subprocess.run([shell, "-c", command], env=environment, check=True, timeout=10)
+    subprocess.run([shell, "-c", command], env=environment, check=True, timeout=120)
     wait_until((tmp_path / "said").exists, 10, "ssh is called")
     assert (tmp_path / "said").read_text() == "-F none -S /c -O forward -L /a/3.sck:/b gears\n"
 

@@ -127,7 +127,7 @@ def kill_start(hub: Host, lines: int, site: str = "andes") -> bool:
     assert start.stderr
     said = [start.stderr.readline() for _ in range(lines)]
     hub.kill(*(process.pid for process in hub.processes("alice") if process.argv[-2:] == ("lab", site)))
-    start.communicate(timeout=60)
+    start.communicate(timeout=180)
     return all(said)
 
 
@@ -166,7 +166,7 @@ def test_a_login_node_where_all_dies_during_the_start(centre: Centre, after_s: f
     wait_until(lambda: centre.login1.processes("alice"), 10, "the start reaches the login node")
     time.sleep(after_s)  # any moment will do
     crash(centre.login1)
-    start.communicate(timeout=60)
+    start.communicate(timeout=180)
     gears(centre.hub, "lab andes", check=True)
     check_one_of_each(centre)
 
@@ -178,7 +178,7 @@ def test_a_stop_on_the_login_node_during_the_start(centre: Centre) -> None:
         lambda: gears(centre.login1, "status andes").stdout.startswith("andes: starting"), 20, "JupyterLab starts"
     )
     gears(centre.login1, "stop andes", check=True)
-    said = start.communicate(timeout=60)[1]
+    said = start.communicate(timeout=180)[1]
     assert (start.returncode, "ended before it was up" in said) == (1, True), said
     assert status(centre.hub)["state"] == "stopped"
     for host in (centre.hub, centre.login1):
@@ -190,7 +190,7 @@ def test_a_stop_on_the_login_node_during_the_start(centre: Centre) -> None:
 
 def test_ten_starts_at_once_make_one_lab(centre: Centre) -> None:
     starts = [centre.hub.popen("exec make andes-lab", cwd=home()) for _ in range(10)]
-    ended = [(start.communicate(timeout=120), start.returncode) for start in starts]
+    ended = [(start.communicate(timeout=240), start.returncode) for start in starts]
     assert [code for _, code in ended] == [0] * 10, ended
     assert all("http://localhost:38888/lab?token=" in shown for (shown, _), _ in ended)
     check_one_of_each(centre)
@@ -202,7 +202,7 @@ def test_starts_and_stops_at_once_end_in_good_time(centre: Centre) -> None:
         random.shuffle(words)
         commands = [centre.hub.popen(f"exec {home()}/.venv/bin/gears {word} andes") for word in words]
         for word, command in zip(words, commands, strict=True):
-            _, said = command.communicate(timeout=90)
+            _, said = command.communicate(timeout=240)
             assert command.returncode in ((0, 1, 4) if word == "lab" else (0,)), said
             assert "Traceback" not in said
     gears(centre.hub, "lab andes", check=True)
@@ -222,7 +222,7 @@ def test_two_users_with_three_sites_each_do_not_meet(open_centre: OpenCentre) ->
     assert stanzas(centre.hub) == ["local-jupyter"]
     starts = [centre.hub.popen(f"exec {home(user)}/.venv/bin/gears lab {site}", user) for user, site in everyone]
     for start in starts:
-        said = start.communicate(timeout=120)[1]
+        said = start.communicate(timeout=240)[1]
         assert start.returncode == 0, said
     assert stanzas(centre.hub) == ["local-jupyter", "one-jupyter", "two-jupyter"]
     ways = {key: lab_at(centre.hub, key[1], key[0]) for key in everyone}

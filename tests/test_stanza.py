@@ -82,7 +82,9 @@ def read_by_ssh(tmp_path):
     def read(text: str, alias: str) -> dict[str, str]:
         file = tmp_path / "config"
         file.write_text(text)
-        done = subprocess.run(["ssh", "-G", "-F", file, alias], capture_output=True, text=True, check=False, timeout=20)
+        done = subprocess.run(
+            ["ssh", "-G", "-F", file, alias], capture_output=True, text=True, check=False, timeout=120
+        )
         assert done.returncode == 0, done.stderr
         return dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
 

@@ -90,6 +90,6 @@ def make_conda_prefix(prefix: Path, name: str, version: str, *, depends: Sequenc
 
 
 def run(argv: list[str], **options: object) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=240, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
     return str(done.stdout)
