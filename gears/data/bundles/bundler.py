@@ -21,12 +21,12 @@ from gears.data.bundles import tar
 from gears.data.bundles.fetching import INDEXES, hash_stored
 from gears.data.bundles.layout import index_name
 from gears.data.bundles.ownership import Lock
-from gears.data.bundles.planning import Plan
+from gears.data.bundles.planning import Plan, cost
 from gears.data.bundles.watch import Signals
 from gears.data.copier import READS
 from gears.data.entries import Entry, Type, parse, to_line, with_bundle
 from gears.data.manifest import Bundle, Header
-from gears.data.stores.base import CHUNK_BYTES, Store
+from gears.data.stores.base import CHUNK_BYTES, Expected, Store
 from gears.data.tally import Tally
 from gears.data.tree import Tree
 from gears.errors import ContentsDiffer
@@ -66,10 +66,12 @@ class Bundler:
 
     def _write(self, plan: Plan, lines: Path) -> Written:
         """Write a bundle until it is read back as it was written."""
+        size = plan.size or sum(map(cost, _members(plan.path)))
         for _ in range(WRITES):
             with manifest.Writer(lines, self._header) as results:
                 stream = Stream(self._tree, results, plan.name)
-                self._store.write(plan.name, self._noted(stream, _members(plan.path)))
+                chunks = Expected(self._noted(stream, _members(plan.path)), size)
+                self._store.write(plan.name, chunks)
             written = Bundle(plan.name, stream.position, stream.digest.hexdigest())
             if self._read_back(plan.name) == written.sha256:
                 return Written(written, stream.tally)

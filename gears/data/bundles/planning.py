@@ -33,10 +33,11 @@ LISTING = "listing"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A bundle to write: its name, and the file with its members."""
+    """A bundle to write: its name, the file with its members, and about how many bytes it will have; 0: not known."""
 
     name: str
     path: Path
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -161,7 +162,7 @@ class Planner:
 
     def _close(self, bundle: _Open) -> None:
         bundle.file.close()
-        self._closed.append(Plan(bundle_name(bundle.number), Path(bundle.file.name)))
+        self._closed.append(Plan(bundle_name(bundle.number), Path(bundle.file.name), bundle.size))
 
     def _write(self, bundle: _Open, entry: Entry, line: bytes) -> None:
         for directory in self._way[bundle.depth :]:

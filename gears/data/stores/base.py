@@ -69,6 +69,16 @@ class Near:
     tokens: Path
 
 
+class Expected:
+    """The chunks of a file of about `size` bytes, for stores that have to know that before."""
+
+    def __init__(self, chunks: Iterable[bytes], size: int) -> None:
+        self._chunks, self.size = chunks, size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+
 class Source:
     """The chunks of a file, which remember whether it was they that failed."""
 

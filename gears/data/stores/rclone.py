@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
 
-from gears.data.stores.base import Source, is_part, part_name, part_stem
+from gears.data.stores.base import Expected, Source, is_part, part_name, part_stem
 from gears.errors import CommandFailed, CommandTimeout, GearsError, Incomplete, LoginNeeded, NotReachable
 from gears.system import commands, streams
 
@@ -30,9 +31,15 @@ SLOWEST_COPY = 20_000_000
 
 OPTIONS = ("--ask-password=false", "--contimeout=30s", "--retries=1", "--log-level=NOTICE", "--stats=0")
 
-PARTS = ("--s3-chunk-size=64Mi", "--azureblob-chunk-size=16Mi", "--streaming-upload-cutoff=16Mi")
-"""A stream is uploaded in parts whose size is fixed before its length is known. S3 has 10,000 parts, so files of up to
-625 GiB; rclone's default of 5 MiB ends at 49 GB. Azure has 50,000. Four parts are in memory at a time."""
+PARTS = ("--azureblob-chunk-size=16Mi", "--streaming-upload-cutoff=16Mi")
+"""A stream is uploaded in parts whose size is fixed before its length is known. Azure has 50,000, S3 10,000. Four parts
+are in memory at a time."""
+
+S3_PARTS, S3_PART_MIB, S3_LARGEST_MIB = 10_000, 64, 5 * 1024
+"""rclone's default of 5 MiB ends at 49 GB."""
+
+MARGIN = 1.25
+"""How much larger than expected a file may become: what changes while it is read is read again."""
 
 MISSING = (3, 4)
 """Exit statuses of rclone: directory not found, file not found."""
@@ -54,6 +61,12 @@ UNREACHABLE = re.compile(
     re.IGNORECASE,
 )
 FULL = re.compile(r"no space left|quota|insufficient ?storage|\b507\b|EntityTooLarge|disk full", re.IGNORECASE)
+
+
+def part_mib(size: int) -> int:
+    """Return how large the parts of an upload of about `size` bytes are, in MiB: S3 takes S3_PARTS of them. Pure."""
+    needed = math.ceil(size * MARGIN / S3_PARTS / (1 << 20))
+    return min(max(S3_PART_MIB, needed), S3_LARGEST_MIB)
 
 
 def open_store(path: str) -> RcloneStore:
@@ -78,7 +91,7 @@ class RcloneStore:
         """Store a file (`base.Store.write`)."""
         part = part_name(name)
         try:
-            sent = self._send(part, chunks)
+            sent = self._send(part, chunks, part_mib(chunks.size if isinstance(chunks, Expected) else 0))
             self._check(part, name, sent)
             self._move(part, name, sent)
         except BaseException:
@@ -152,10 +165,11 @@ class RcloneStore:
             return error if isinstance(error, LoginNeeded) else None
         return None
 
-    def _send(self, part: str, chunks: Iterable[bytes]) -> int:
+    def _send(self, part: str, chunks: Iterable[bytes], mib: int) -> int:
         source = Source(chunks)
         try:
-            return streams.send(self._argv("rcat", *PARTS, self._at(part)), source, silence_s=SILENCE_S)
+            argv = self._argv("rcat", f"--s3-chunk-size={mib}Mi", *PARTS, self._at(part))
+            return streams.send(argv, source, silence_s=SILENCE_S)
         except CommandFailed as exc:
             raise exc if exc is source.error else self.explain(exc) from exc
 
