@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gears.data import batch, holders, planning, records
+from gears.data.crew import Crew
 from gears.data.methods import Work, check_stop, count_bundles, help_move, move, reverify
 from gears.data.records import Method, Step, Task, TaskState, Verb
 from gears.data.reporter import Reporter
@@ -93,6 +94,7 @@ def _begun(task: Task, job_name: str, id: str) -> Task:
         started_ticks=me.start,
         job=id,
         job_name=job_name,
+        helpers=(),
         job_ends=None,
         successor="" if promoted else task.successor,
         successor_name="" if promoted else task.successor_name,
@@ -123,7 +125,8 @@ class _Execution:
                 with self._succeeded():
                     self._say_nodes()
                     planning.check_reachable(self._transfer, self._context.route)
-                    end = self._do()
+                    with self._helped():
+                        end = self._do()
             except KeyboardInterrupt:
                 end = self._ended_by(Interrupted("interrupted; what is finished stays", next=self._again()))
             except GearsError as error:
@@ -148,6 +151,17 @@ class _Execution:
         nodes = self._context.site.transfer.nodes
         if self._reporter.task.batch and nodes > 1 and (why := batch.why_one_node(self._context, self._transfer.name)):
             self._context.say(f"one node instead of {nodes}: {why}")
+
+    @contextlib.contextmanager
+    def _helped(self) -> Iterator[None]:
+        """Work with helpers on the other nodes of the job, if it has any."""
+        commands = batch.helper_commands(self._context, self._transfer.name, self._transfer.jobs)
+        if not commands or not self._reporter.task.batch:
+            yield
+            return
+        with Crew(commands, self._context.say, lambda hosts: self._reporter.change(helpers=tuple(hosts))) as crew:
+            self._work = replace(self._work, crew=crew)
+            yield
 
     def _log(self) -> str:
         return f"tail {batch.log_path(self._context.paths, self._transfer.name)}"

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from gears.data.crew import Helpers, Shift
 from gears.errors import Incomplete
 
 Batch = TypeVar("Batch")
@@ -28,7 +29,7 @@ _work: Callable[[Any], Any] | None = None
 _begun: object = None
 
 
-def run_ordered(
+def run_ordered(  # noqa: PLR0913
     work: Callable[[Batch], Result],
     batches: Iterable[Batch],
     *,
@@ -36,8 +37,11 @@ def run_ordered(
     begin: Callable[[], object] | None = None,
     on_wait: Callable[[], None] | None = None,
     waiting: int = WAITING_PER_JOB,
+    helpers: Helpers | None = None,
 ) -> Generator[Result, None, None]:
     """Yield `work(batch)` for each batch, in order. `work` is pickled; with one job it runs in this process.
+
+    `helpers`: on other nodes, which do batches too; what they are given is pickled for another host.
 
     `begin` is called once in each worker before, and what it returns is kept. `on_wait` is called in this process every
     WAIT_S while it waits for a worker. `waiting`: how many batches may be under way for each process.
@@ -45,17 +49,41 @@ def run_ordered(
     Close the iterator to stop: batches that have begun are finished first, except after Ctrl-C. Raises Incomplete if a
     worker is killed.
     """
+    if helpers:
+        yield from _run_with(helpers, work, batches, jobs=max(1, jobs), begin=begin, on_wait=on_wait, waiting=waiting)
+        return
     if jobs <= 1:
         yield from map(work, batches)
         return
     under_way: deque[Future[Result]] = deque()
-    with _pool(work, jobs, begin) as pool:
+    with open_pool(work, jobs, begin) as pool:
         for batch in batches:
-            under_way.append(pool.submit(_do, batch))
+            under_way.append(pool.submit(do, batch))
             while under_way and (under_way[0].done() or len(under_way) >= jobs * waiting):
                 yield _result(under_way.popleft(), on_wait)
         while under_way:
             yield _result(under_way.popleft(), on_wait)
+
+
+def _run_with(  # noqa: PLR0913
+    helpers: Helpers,
+    work: Callable[[Batch], Result],
+    batches: Iterable[Batch],
+    *,
+    jobs: int,
+    begin: Callable[[], object] | None,
+    on_wait: Callable[[], None] | None,
+    waiting: int,
+) -> Generator[Result, None, None]:
+    under_way: deque[Future[Result]] = deque()
+    with open_pool(work, jobs, begin) as pool:
+        with Shift(helpers, work, begin, lambda batch: pool.submit(do, batch), jobs).opened() as shift:
+            for batch in batches:
+                under_way.append(shift.submit(batch))
+                while under_way and (under_way[0].done() or len(under_way) >= shift.jobs * waiting):
+                    yield shift.result(under_way.popleft(), on_wait)
+            while under_way:
+                yield shift.result(under_way.popleft(), on_wait)
 
 
 def run_growing(
@@ -70,10 +98,10 @@ def run_growing(
         yield from map(work, iter(following, None))
         return
     under_way: set[Future[Result]] = set()
-    with _pool(work, jobs, None) as pool:
+    with open_pool(work, jobs, None) as pool:
         while True:
             while len(under_way) < 2 * jobs and (batch := following()) is not None:
-                under_way.add(pool.submit(_do, batch))
+                under_way.add(pool.submit(do, batch))
             if not under_way:
                 return
             finished, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -87,7 +115,9 @@ def _result(future: Future[Result], on_wait: Callable[[], None] | None) -> Resul
 
 
 @contextlib.contextmanager
-def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[ProcessPoolExecutor]:
+def open_pool(
+    work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None
+) -> Iterator[ProcessPoolExecutor]:
     """Start processes for `work`, which end with the block: after batches that have begun, or at once after Ctrl-C."""
     spawn = multiprocessing.get_context("spawn")  # a fork would inherit locks that other threads hold
     pool = ProcessPoolExecutor(jobs, spawn, initializer=_begin, initargs=(work, begin))
@@ -130,6 +160,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(batch: Any) -> Any:
+def do(batch: Any) -> Any:
+    """Do a batch, in a process of a pool that `open_pool` has started."""
     assert _work is not None
     return _work(batch)
