@@ -34,8 +34,11 @@ class Helped:
         self._stopped = 0
         without = ["deep", "special", *([] if trees.has_attributes(top) else ["attributes", "acls"])]
         trees.make(self.source, without=without)
-        for number in range(120):
-            (self.source / f"more-{number:03}").write_bytes(os.urandom(20_000))
+        self.add("more", 120)
+
+    def add(self, name: str, count: int) -> None:
+        for number in range(count):
+            (self.source / f"{name}-{number:03}").write_bytes(os.urandom(20_000))
 
     def crew(self) -> Crew:
         member = [sys.executable, "-m", "gears", "_data", "_member", "--jobs=1"]
@@ -110,7 +113,8 @@ def test_kill_9_of_the_helper_of_a_copy(place: Helped) -> None:
 
 
 def test_a_pause_reaches_the_helper_and_the_same_call_goes_on(place: Helped, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "EVERY_S", 0.0)  # the run asks after each batch, before the others are handed out
+    monkeypatch.setattr(pulse, "EVERY_S", 0.0)  # the run asks after each batch
+    place.add("later", 400)  # more than twice as many batches as may be under way: two runs can't finish them
     stop, copied = "", 0
 
     def note(now: Any) -> None:
