@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,9 +23,14 @@ from gears.errors import ContentsDiffer, GearsError, Incomplete, Interrupted, Lo
 from gears.sites.context import Context
 from gears.system import processes, timestamps
 from gears.system.processes import this_located_process
+from gears.system.progress import wait_for
 
 MOST_FRUITLESS = 3
 """How often in a row a task is begun that then does nothing, before it is given up."""
+
+
+SIGNAL_S = 2.0
+"""A signal to all processes of a job has come to each of them within this time."""
 
 
 @dataclass(slots=True)
@@ -130,7 +136,7 @@ class _Execution:
             except KeyboardInterrupt:
                 end = self._ended_by(Interrupted("interrupted; what is finished stays", next=self._again()))
             except GearsError as error:
-                end = self._ended_by(error)
+                end = self._ended_by(self._cause_of(error))
             except OSError as error:
                 what = f"{error.filename or self._transfer.source_path}: {error.strerror or error}"
                 end = self._ended_by(Incomplete(what, next=self._again()))
@@ -138,6 +144,12 @@ class _Execution:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._stop.reason = self._stop.reason or f"signal {signal.Signals(number).name}"
+
+    def _cause_of(self, error: GearsError) -> GearsError:
+        """Return the request to stop if that is what has killed a worker: schedulers signal all processes of a job."""
+        if isinstance(error.__cause__, BrokenProcessPool) and wait_for(self._stop, timeout_s=SIGNAL_S):
+            return Paused(f"stopped: {self._stop()}", next=self._again())
+        return error
 
     def _again(self) -> str:
         return planning.again(self._transfer, self._context.site.name, self._reporter.task.verb)

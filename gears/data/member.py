@@ -24,7 +24,7 @@ from gears.data.pulse import Pulse
 from gears.data.tree import MARK
 from gears.system.host import this_host
 
-SILENT_S = 60.0
+SILENT_S = 30.0
 """The run says something every second."""
 TELL_S = 1.0
 
