@@ -147,7 +147,7 @@ class _Execution:
 
     def _cause_of(self, error: GearsError) -> GearsError:
         """Return the request to stop if that is what has killed a worker: schedulers signal all processes of a job."""
-        if isinstance(error.__cause__, BrokenProcessPool) and wait_for(self._stop, timeout_s=SIGNAL_S):
+        if isinstance(error.__cause__, BrokenProcessPool) and wait_for(lambda: bool(self._stop()), timeout_s=SIGNAL_S):
             return Paused(f"stopped: {self._stop()}", next=self._again())
         return error
 
