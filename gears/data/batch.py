@@ -13,6 +13,7 @@ import secrets
 import time
 from pathlib import Path
 
+from gears.data.addresses import parse, place_of
 from gears.data.records import Method, Task, Verb, load_task, load_transfer
 from gears.errors import CommandFailed, GearsError
 from gears.schedulers.base import OVER, Job, JobSpec, JobState, check_output, scheduler
@@ -125,7 +126,7 @@ def render_script(context: Context, name: str, job_name: str, *, after: str = ""
         umask=files.current_umask(),
         work=[this_gears(), "_data", "_work", *words],
         help=[this_gears(), "_data", "_help", *words],
-        other_nodes=scheduler(wanted.kind).other_nodes() if wanted and spec and (spec.nodes or 1) > 1 else "",
+        other_nodes=scheduler(wanted.kind).other_nodes() if wanted and _writes_bundles(context, name) else "",
         script=script_path(paths, name, job_name),
         ended=paths.transfer(name) / f"{job_name}.ended",
         most_tries=MOST_TRIES,
@@ -150,12 +151,30 @@ def _plan(context: Context, name: str, job_name: str, after: str) -> JobSpec:
 
 def why_one_node(context: Context, name: str) -> str:
     """Return why a transfer is the work of one node, although the profile allows several; "" if it is not."""
-    if context.site.scheduler is None or not scheduler(context.site.scheduler.kind).other_nodes():
+    site, transfer = context.site, load_transfer(context.paths, name)
+    if site.scheduler is None or not scheduler(site.scheduler.kind).other_nodes():
         return "gears starts processes on the other nodes with Slurm only"
+    if transfer is None or transfer.method is Method.TREE or _writes_bundles(context, name):
+        return ""
+    held = place_of(parse(transfer.source if transfer.verb is Verb.GET else transfer.target, site), site)
+    return "" if held.kind == "posix" else "bundles that a program keeps are read by one node"
+
+
+def _writes_bundles(context: Context, name: str) -> bool:
+    """Tell whether the job has tasks on other nodes that write bundles (`bundles.tasks`)."""
     transfer, task = load_transfer(context.paths, name), load_task(context.paths, name)
-    if transfer is None or (transfer.verb, transfer.method) != (Verb.PUT, Method.BUNDLES):
-        return "only bundles are written by several nodes"
-    return "" if task is None or task.verb is Verb.PUT else "one node reads everything again"
+    if context.site.transfer.nodes <= 1 or transfer is None or (task and task.verb is not Verb.PUT):
+        return False
+    return (transfer.verb, transfer.method) == (Verb.PUT, Method.BUNDLES)
+
+
+def helper_commands(context: Context, name: str, jobs: int) -> list[list[str]]:
+    """Return the command for each other node of this job that starts a helper there (`crew`); [] where none can."""
+    site = context.site
+    if site.scheduler is None or site.transfer.nodes <= 1 or why_one_node(context, name):
+        return []
+    helper = [this_gears(), "_data", "_member", *[f"--jobs={jobs}"] * bool(jobs)]
+    return [[*command, *helper] for command in scheduler(site.scheduler.kind).on_other_nodes()]
 
 
 def log_path(paths: RunDir, name: str) -> Path:

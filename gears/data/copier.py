@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from gears.data.entries import Entry, Type, to_line
 from gears.data.pulse import Pulse, StopRequested
 from gears.data.sharing import Rule
 from gears.data.tally import Tally
-from gears.data.tree import Tree, split
+from gears.data.tree import Tree, new_token, split
 
 READS = 4
 """How often a file is read that changes meanwhile: once, and three times again."""
@@ -285,7 +284,7 @@ class Copier:
 
     def temporary_name(self) -> bytes:
         """Return a name that no other process has (`tree.TEMPORARY`)."""
-        self._token = self._token or secrets.token_hex(8)
+        self._token = self._token or new_token()
         self._number += 1
         return f".gears-part-{self._token}-{self._number}".encode()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gears.data import engine, locks, overssh
 from gears.data.addresses import parse, place_of
+from gears.data.crew import Crew
 from gears.data.overssh import End, Far, News
 from gears.data.pulse import MustStop
 from gears.data.records import Transfer
@@ -21,13 +22,20 @@ from gears.ssh.target import find_target
 from gears.system.host import this_host
 
 
-def copy(
-    transfer: Transfer, site: Site, state: Path, *, jobs: int, must_stop: MustStop, on_progress: OnProgress
+def copy(  # noqa: PLR0913
+    transfer: Transfer,
+    site: Site,
+    state: Path,
+    *,
+    jobs: int,
+    must_stop: MustStop,
+    on_progress: OnProgress,
+    crew: Crew | None = None,
 ) -> Tally:
     """Copy the tree of a transfer and write its manifest in `state`. May be repeated: it goes on where it was.
 
-    `jobs`: processes, 0: as many as there are processors. In a place that is shared the copy gets the place's group and
-    modes, and what the others can't reach or read after all counts as a problem.
+    `jobs`: processes, 0: as many as there are processors. `crew`: helps on other nodes. In a place that is shared the
+    copy gets the place's group and modes, and what the others can't reach or read after all counts as a problem.
 
     Raises what `engine.copy_tree` raises; NotReachable also if another transfer writes into the target. Over ssh,
     Incomplete if the connection was cut, ContentsDiffer if the target has other contents after all, MissingProgram
@@ -37,7 +45,23 @@ def copy(
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _connect(transfer, site, News(state, must_stop, on_progress)) as far:
             return overssh.copy(far, *ends, state)
-    return _copy_here(transfer, site, state, jobs or len(os.sched_getaffinity(0)), must_stop, on_progress)
+    target, source = Path(transfer.target_path), Path(transfer.source_path)
+    into = _shared(transfer, site, target)
+    if into is None:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locks.held(target, transfer.name):
+        tally = engine.copy_tree(
+            source,
+            into or target,
+            state / "manifest",
+            jobs=jobs or len(os.sched_getaffinity(0)),
+            must_stop=must_stop,
+            on_progress=on_progress,
+            crew=crew,
+        )
+        for path, reason in unreadable(into) if into else ():
+            tally.fail(path, reason)
+    return tally
 
 
 def verify_far(
@@ -52,22 +76,6 @@ def verify_far(
         return None
     with _connect(transfer, site, News(state, must_stop, on_progress)) as far:
         return overssh.verify(far, ends[1], state)
-
-
-def _copy_here(
-    transfer: Transfer, site: Site, state: Path, jobs: int, must_stop: MustStop, on_progress: OnProgress
-) -> Tally:
-    target, source = Path(transfer.target_path), Path(transfer.source_path)
-    into = _shared(transfer, site, target)
-    if into is None:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locks.held(target, transfer.name):
-        tally = engine.copy_tree(
-            source, into or target, state / "manifest", jobs=jobs, must_stop=must_stop, on_progress=on_progress
-        )
-        for path, reason in unreadable(into) if into else ():
-            tally.fail(path, reason)
-    return tally
 
 
 def _shared(transfer: Transfer, site: Site, target: Path) -> Shared | None:

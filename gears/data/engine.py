@@ -19,6 +19,7 @@ from pathlib import Path
 from gears.data import attributes, manifest
 from gears.data.checksums import Checksums, checksums_path
 from gears.data.copier import Copier, Item
+from gears.data.crew import Crew
 from gears.data.entries import Entry, Type
 from gears.data.links import Groups
 from gears.data.pulse import MustStop, never
@@ -37,7 +38,7 @@ DIRECTORY_LINE = b'"type":"directory"'
 def _ignore(_: object) -> None: ...
 
 
-def copy_tree(
+def copy_tree(  # noqa: PLR0913
     source: Path,
     target: Path | Shared,
     record: Path,
@@ -45,12 +46,14 @@ def copy_tree(
     jobs: int = 1,
     must_stop: MustStop = never,
     on_progress: OnProgress = _ignore,
+    crew: Crew | None = None,
 ) -> Tally:
     """Copy what is in `source` into the directory `target`, and write the manifest `record` and its SHA256SUMS.
 
     Files of the same name in the target are replaced; nothing else there is removed. May be repeated, also after kill
     -9: files that are finished by the manifest, and have the same size and mtime in the source, are not copied again.
-    What can't be copied is in the result and in the manifest: `Tally.complete` says whether there was any.
+    What can't be copied is in the result and in the manifest: `Tally.complete` says whether there was any. `crew`:
+    copies too, on other nodes, which mount both.
 
     Raises UsageError for directories that contain one another, Incomplete if the disk is full or a worker ended, Paused
     if `must_stop` gives a reason, BrokenSeal for a damaged manifest of an earlier run, NotReachable if another process
@@ -63,7 +66,7 @@ def copy_tree(
     try:
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with files.locked(record.with_name(f"{record.name}.lock"), timeout_s=1.0):
-            return _copy_locked(source, copier, record, jobs, must_stop, on_progress)
+            return _copy_locked(source, copier, record, jobs, must_stop, on_progress, crew)
     except OSError as exc:
         raise incomplete(target, exc.strerror or str(exc), str(exc.filename or source)) from exc
 
@@ -77,8 +80,14 @@ def _check_apart(source: Path, target: Path, record: Path) -> None:
             raise UsageError(f"{inner} is in {outer}: source, copy and manifest have to be apart", next="gears --help")
 
 
-def _copy_locked(
-    source: Path, copier: Copier, record: Path, jobs: int, must_stop: MustStop, on_progress: OnProgress
+def _copy_locked(  # noqa: PLR0913
+    source: Path,
+    copier: Copier,
+    record: Path,
+    jobs: int,
+    must_stop: MustStop,
+    on_progress: OnProgress,
+    crew: Crew | None,
 ) -> Tally:
     known, new, target = manifest.carry_over(record), manifest.new_path(record), copier.target.root
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,7 +99,7 @@ def _copy_locked(
             on_progress(tally)
 
         run = Run(copier, note, must_stop, add_line=writer.add_line, add_checksums=sums.add)
-        run.carry_out(_found_items(source, run, manifest.Known(known)), jobs)
+        run.carry_out(_found_items(source, run, manifest.Known(known)), jobs, crew)
         with Tree(source) as from_tree, Tree(target) as to_tree:
             directories = manifest.read(new, containing=DIRECTORY_LINE)
             Finisher(from_tree, to_tree, copier.rule, run.tally).finish_all(directories)

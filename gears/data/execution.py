@@ -12,18 +12,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gears.data import batch, holders, planning, records
+from gears.data.crew import Crew
 from gears.data.methods import Work, check_stop, count_bundles, help_move, move, reverify
 from gears.data.records import Method, Step, Task, TaskState, Verb
 from gears.data.reporter import Reporter
 from gears.data.sizing import Sizing
 from gears.data.tally import Tally
+from gears.data.workers import WorkerGone
 from gears.errors import ContentsDiffer, GearsError, Incomplete, Interrupted, LoginNeeded, NothingRunning, Paused
 from gears.sites.context import Context
 from gears.system import processes, timestamps
 from gears.system.processes import this_located_process
+from gears.system.progress import wait_for
 
 MOST_FRUITLESS = 3
 """How often in a row a task is begun that then does nothing, before it is given up."""
+
+
+SIGNAL_S = 2.0
+"""A signal to all processes of a job has come to each of them within this time."""
 
 
 @dataclass(slots=True)
@@ -93,6 +100,7 @@ def _begun(task: Task, job_name: str, id: str) -> Task:
         started_ticks=me.start,
         job=id,
         job_name=job_name,
+        helpers=(),
         job_ends=None,
         successor="" if promoted else task.successor,
         successor_name="" if promoted else task.successor_name,
@@ -123,11 +131,12 @@ class _Execution:
                 with self._succeeded():
                     self._say_nodes()
                     planning.check_reachable(self._transfer, self._context.route)
-                    end = self._do()
+                    with self._helped():
+                        end = self._do()
             except KeyboardInterrupt:
                 end = self._ended_by(Interrupted("interrupted; what is finished stays", next=self._again()))
             except GearsError as error:
-                end = self._ended_by(error)
+                end = self._ended_by(self._cause_of(error))
             except OSError as error:
                 what = f"{error.filename or self._transfer.source_path}: {error.strerror or error}"
                 end = self._ended_by(Incomplete(what, next=self._again()))
@@ -135,6 +144,12 @@ class _Execution:
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self._stop.reason = self._stop.reason or f"signal {signal.Signals(number).name}"
+
+    def _cause_of(self, error: GearsError) -> GearsError:
+        """Return the request to stop if that is what has killed a worker: schedulers signal all processes of a job."""
+        if isinstance(error.__cause__, WorkerGone) and wait_for(lambda: bool(self._stop()), timeout_s=SIGNAL_S):
+            return Paused(f"stopped: {self._stop()}", next=self._again())
+        return error
 
     def _again(self) -> str:
         return planning.again(self._transfer, self._context.site.name, self._reporter.task.verb)
@@ -148,6 +163,17 @@ class _Execution:
         nodes = self._context.site.transfer.nodes
         if self._reporter.task.batch and nodes > 1 and (why := batch.why_one_node(self._context, self._transfer.name)):
             self._context.say(f"one node instead of {nodes}: {why}")
+
+    @contextlib.contextmanager
+    def _helped(self) -> Iterator[None]:
+        """Work with helpers on the other nodes of the job, if it has any."""
+        commands = batch.helper_commands(self._context, self._transfer.name, self._transfer.jobs)
+        if not commands or not self._reporter.task.batch:
+            yield
+            return
+        with Crew(commands, self._context.say, lambda hosts: self._reporter.change(helpers=tuple(hosts))) as crew:
+            self._work = replace(self._work, crew=crew)
+            yield
 
     def _log(self) -> str:
         return f"tail {batch.log_path(self._context.paths, self._transfer.name)}"

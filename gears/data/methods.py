@@ -13,6 +13,7 @@ from pathlib import Path
 from gears.data import batch, bundles, copying, records, verification
 from gears.data.addresses import Address, full_path, parse, place_of
 from gears.data.bundles import ownership
+from gears.data.crew import Crew
 from gears.data.records import Method, Task, Transfer, Verb
 from gears.data.reporter import Reporter
 from gears.data.resumption import Resumption
@@ -40,12 +41,16 @@ MOST_JOBS = 16
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A transfer to carry out. `before`: the task as an earlier process has left it; `stop`: the reason to stop."""
+    """A transfer to carry out. `before`: the task as an earlier process has left it; `stop`: the reason to stop.
+
+    `crew`: helpers on other nodes, if there are any.
+    """
 
     transfer: Transfer
     context: Context
     before: Task
     stop: Callable[[], str]
+    crew: Crew | None = None
 
     @property
     def state(self) -> Path:
@@ -60,7 +65,12 @@ class Work:
     @property
     def jobs(self) -> int:
         """Return the number of processes: as asked, else as many as this process may use processors."""
-        return self.transfer.jobs or min(MOST_JOBS, len(os.sched_getaffinity(0)))
+        return self.transfer.jobs or default_jobs()
+
+
+def default_jobs() -> int:
+    """Return how many processes to use if nobody has said it: one for each processor that this one may use."""
+    return min(MOST_JOBS, len(os.sched_getaffinity(0)))
 
 
 def move(work: Work, on_progress: Callable[[Tally], None]) -> Tally:
@@ -72,8 +82,10 @@ def move(work: Work, on_progress: Callable[[Tally], None]) -> Tally:
 
     work.verified.unlink(missing_ok=True)  # what is written from now on was not read again
     if work.transfer.method is Method.TREE:
-        site = work.context.site
-        return copying.copy(work.transfer, site, work.state, jobs=work.jobs, must_stop=work.stop, on_progress=note)
+        site, jobs, crew = work.context.site, work.jobs, work.crew
+        return copying.copy(
+            work.transfer, site, work.state, jobs=jobs, must_stop=work.stop, on_progress=note, crew=crew
+        )
     return _put(work, note) if work.transfer.verb is Verb.PUT else _get(work, note)
 
 
@@ -86,7 +98,7 @@ def reverify(work: Work, reporter: Reporter) -> Verified:
             reporter.change(size=verified.size)
             check_stop(work.stop)
 
-        return bundles.verify(_store(work), work.state, jobs=work.jobs, on_progress=note)
+        return bundles.verify(_store(work), work.state, jobs=work.jobs, on_progress=note, crew=work.crew)
 
     def note_far(_tally: Tally) -> None:
         reporter.change(mark=base)
@@ -106,7 +118,9 @@ def _reverify_tree(work: Work, reporter: Reporter) -> Verified:
         check_stop(work.stop)
 
     target = Path(work.transfer.target_path)
-    verified = verification.verify(record, target, jobs=work.jobs, on_progress=note, begun=resumption.begun())
+    verified = verification.verify(
+        record, target, jobs=work.jobs, on_progress=note, begun=resumption.begun(), crew=work.crew
+    )
     resumption.forget()
     return verified
 
@@ -153,6 +167,7 @@ def _get(work: Work, on_progress: Callable[[Tally], None]) -> Tally:
         jobs=work.jobs,
         must_stop=work.stop,
         on_progress=on_progress,
+        crew=work.crew,
     )
 
 

@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
+from multiprocessing.context import get_spawning_popen
+from typing import Any
 
 from gears.errors import Paused
 
@@ -35,11 +37,19 @@ SLOTS = 1024
 
 
 class Pulse:
-    """Counts bytes over all processes of a run. Picklable only for a process that multiprocessing starts."""
+    """Counts bytes over all processes of a run on this host; pickled for another host it is a new one.
+
+    `far`: what was moved on other hosts, by process; for the process that has started the run.
+    """
 
     def __init__(self) -> None:
         context = get_context("spawn")
         self._moved, self._stop = context.RawArray("Q", SLOTS), context.RawValue("b", 0)
+        self.far: dict[str, int] = {}
+
+    def __reduce__(self) -> tuple[Callable[..., Pulse], tuple[Any, ...]]:
+        """Pickle with what is shared for a process that multiprocessing starts, and without it for all else."""
+        return (Pulse, ()) if get_spawning_popen() is None else (_joined, (self._moved, self._stop))
 
     def add(self, size: int) -> None:
         """Count bytes that were moved."""
@@ -53,11 +63,23 @@ class Pulse:
     @property
     def moved(self) -> int:
         """How many bytes were moved."""
-        return sum(self._moved)
+        here: int = sum(self._moved)
+        return here + sum(self.far.values())
+
+    @property
+    def stopped(self) -> bool:
+        """Whether all processes were asked to stop."""
+        return bool(self._stop.value)
 
     def stop(self) -> None:
         """Ask all processes to stop."""
         self._stop.value = 1
+
+
+def _joined(moved: Any, stop: Any) -> Pulse:
+    pulse = Pulse()
+    pulse._moved, pulse._stop = moved, stop
+    return pulse
 
 
 class Ticker:

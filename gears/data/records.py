@@ -87,7 +87,8 @@ class Transfer:
 class Task:
     """What is done about a transfer. Numbers are of all runs of this task. Times: ISO 8601, UTC.
 
-    `host`, `pid`, `started_ticks`: the process that does it (`processes`). `job_name`: of the batch job, or of the tmux
+    `host`, `pid`, `started_ticks`: the process that does it (`processes`). `helpers`: other hosts that have helped it
+    since it began. `job_name`: of the batch job, or of the tmux
     session, "" in the foreground; `job`: the scheduler's id; `successor`, `successor_name`: of the job that goes on.
     `total_size`, `total_files`: None until the source has been listed. `mark`: grows with all that is done;
     `begun_mark`: its value at the last begin; `fruitless`: how many begins in a row it did not change. `verified`:
@@ -101,6 +102,7 @@ class Task:
     host: str = ""
     pid: int = 0
     started_ticks: str = ""
+    helpers: tuple[str, ...] = ()
     job: str = ""
     job_name: str = ""
     job_ends: str | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gears.data import attributes, checksums, contents, durable, workers
 from gears.data.copier import Copier, Done, Item
+from gears.data.crew import Crew, Helpers
 from gears.data.entries import Entry, to_line
 from gears.data.pulse import MustStop, Ticker
 from gears.data.sharing import Rule
@@ -49,19 +50,21 @@ class Run:
         self._ticker = Ticker(copier.pulse, must_stop, self._report)
         copier.tick = self._ticker.tick
 
-    def carry_out(self, items: Iterator[Item], jobs: int) -> None:
-        """Copy all items; all results are added that there are.
+    def carry_out(self, items: Iterator[Item], jobs: int, crew: Crew | None = None) -> None:
+        """Copy all items; all results are added that there are. `crew`: helps on other nodes.
 
         Raises Incomplete if the target has failed, Paused if the run had to stop.
         """
         root, tick = self._copier.target.root, self._ticker.tick
         begin, batches = functools.partial(join_writers, root), self._batches(items)
+        helpers = Helpers(crew, _is_doubtful, self._copier.pulse) if crew else None
         try:
-            found = workers.run_ordered(self._copier, batches, jobs=jobs, begin=begin, on_wait=tick)
+            found = workers.run_ordered(self._copier, batches, jobs=jobs, begin=begin, on_wait=tick, helpers=helpers)
             with contextlib.closing(found) as results:
                 for done in results:
                     self._take(done)
                     tick()
+            self._clear_lost(helpers)
         finally:
             self._copier.close()
             self._target.close()
@@ -69,6 +72,13 @@ class Run:
             self._ticker.require_going_on()
         if self.stopped:
             raise incomplete(root, self.stopped, str(root))
+
+    def _clear_lost(self, helpers: Helpers | None) -> None:
+        """Remove what ended helpers have left under temporary names."""
+        for mark, batch in helpers.lost if helpers else ():
+            for directory in dict.fromkeys(split(item.entry.path)[0] for item in batch):
+                with contextlib.suppress(OSError):
+                    self._target.clear_temporaries(directory, mark)
 
     def _batches(self, items: Iterable[Item]) -> Iterator[list[Item]]:
         """Group items; ends when the target has failed, or the run has to stop."""
@@ -156,6 +166,11 @@ class Run:
             with contextlib.suppress(FileNotFoundError):  # rename(2) leaves it if both are the same file already
                 os.unlink(temporary, dir_fd=at)
         return True
+
+
+def _is_doubtful(done: Done) -> bool:
+    """Tell whether another node has met what may be wrong with it alone, such as a place that it does not mount."""
+    return bool(done.tally.problems or done.stopped)
 
 
 # --- directories, at the end -----------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ from typing import Self
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 TEMPORARY = re.compile(rb"\.gears-part-[0-9a-f]{16}-[0-9]+")
 """Names of files that are not whole yet."""
+MARK, MARK_BYTES = "GEARS_PART_MARK", 4
+"""Variable with the beginning of all tokens in such names that a process and its children use; how long it is."""
+
+
+def new_token() -> str:
+    """Return the part of the names of temporary files that no other process has."""
+    mark = os.environ.get(MARK, "")
+    return mark + secrets.token_hex(8 - len(mark) // 2)
 
 
 def split(path: bytes) -> tuple[bytes, bytes]:
@@ -110,11 +119,14 @@ class Tree:
                 _make_accessible(name, at)
         self.clear_temporaries(path)
 
-    def clear_temporaries(self, path: bytes) -> None:
-        """Remove files that an interrupted copy has left in a directory. Raises OSError."""
-        fd = self.directory(path)
+    def clear_temporaries(self, path: bytes, mark: str = "") -> None:
+        """Remove files that an interrupted copy has left in a directory. Raises OSError.
+
+        `mark`: only those of the process with it.
+        """
+        fd, beginning = self.directory(path), f".gears-part-{mark}"
         for entry in os.listdir(fd):
-            if TEMPORARY.fullmatch(os.fsencode(entry)):
+            if entry.startswith(beginning) and TEMPORARY.fullmatch(os.fsencode(entry)):
                 os.unlink(entry, dir_fd=fd)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gears.data import attributes, contents, manifest, workers
+from gears.data.crew import Crew, Helpers
 from gears.data.entries import Entry, Type, order
 from gears.data.sharing import Rule
 from gears.data.tally import MOST_NAMED
@@ -84,10 +85,12 @@ def verify(
     jobs: int = 1,
     on_progress: OnProgress = lambda _verified: None,
     begun: Verified | None = None,
+    crew: Crew | None = None,
 ) -> Verified:
     """Read the copy in `directory` again and compare it with the manifest `record`. Changes nothing but atimes.
 
-    `begun`: the result of an interrupted run by the same manifest, which is continued after its last path.
+    `begun`: the result of an interrupted run by the same manifest, which is continued after its last path. `crew`:
+    reads too, on other nodes; what they find to differ is read once more here.
 
     Raises UsageError if one of the two is not there, BrokenSeal if the manifest is damaged, Incomplete if it has no
     seal or a worker ended.
@@ -99,7 +102,9 @@ def verify(
         if verified.last:
             pairs = _after(pairs, order(verified.last))
         checker = Checker(directory, _rule(record))
-        with contextlib.closing(workers.run_ordered(checker, _batches(pairs), jobs=jobs)) as results:
+        helpers = Helpers(crew, lambda checked: bool(checked.differences)) if crew else None
+        found = workers.run_ordered(checker, _batches(pairs), jobs=jobs, helpers=helpers)
+        with contextlib.closing(found) as results:
             for checked in results:
                 verified.add(checked.differences)
                 verified.entries += checked.entries

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from gears.data.crew import Helpers, Shift
 from gears.errors import Incomplete
 
 Batch = TypeVar("Batch")
@@ -31,7 +32,7 @@ WAITING_PER_JOB = 16
 WAIT_S = 1.0
 
 
-def run_ordered(
+def run_ordered(  # noqa: PLR0913
     work: Callable[[Batch], Result],
     batches: Iterable[Batch],
     *,
@@ -39,8 +40,11 @@ def run_ordered(
     begin: Callable[[], object] | None = None,
     on_wait: Callable[[], None] | None = None,
     waiting: int = WAITING_PER_JOB,
+    helpers: Helpers | None = None,
 ) -> Generator[Result, None, None]:
     """Yield `work(batch)` for each batch, in order. `work` is pickled; with one job it runs in this process.
+
+    `helpers`: on other nodes, which do batches too; what they are given is pickled for another host.
 
     `begin` is called once in each worker before, and what it returns is kept. `on_wait` is called in this process every
     WAIT_S while it waits for a worker. `waiting`: how many batches may be under way for each process.
@@ -48,17 +52,41 @@ def run_ordered(
     Close the iterator to stop: batches that have begun are finished first, except after Ctrl-C. Raises Incomplete if a
     worker is killed.
     """
+    if helpers:
+        yield from _run_with(helpers, work, batches, jobs=max(1, jobs), begin=begin, on_wait=on_wait, waiting=waiting)
+        return
     if jobs <= 1:
         yield from map(work, batches)
         return
     under_way: deque[Future[Result]] = deque()
-    with _pool(work, jobs, begin) as pool:
+    with open_pool(work, jobs, begin) as pool:
         for batch in batches:
             under_way.append(pool.submit(batch))
             while under_way and (under_way[0].done() or len(under_way) >= jobs * waiting):
                 yield _result(under_way.popleft(), on_wait)
         while under_way:
             yield _result(under_way.popleft(), on_wait)
+
+
+def _run_with(  # noqa: PLR0913
+    helpers: Helpers,
+    work: Callable[[Batch], Result],
+    batches: Iterable[Batch],
+    *,
+    jobs: int,
+    begin: Callable[[], object] | None,
+    on_wait: Callable[[], None] | None,
+    waiting: int,
+) -> Generator[Result, None, None]:
+    under_way: deque[Future[Result]] = deque()
+    with open_pool(work, jobs, begin) as pool:
+        with Shift(helpers, work, begin, pool.submit, jobs).opened() as shift:
+            for batch in batches:
+                under_way.append(shift.submit(batch))
+                while under_way and (under_way[0].done() or len(under_way) >= shift.jobs * waiting):
+                    yield shift.result(under_way.popleft(), on_wait)
+            while under_way:
+                yield shift.result(under_way.popleft(), on_wait)
 
 
 def run_growing(
@@ -73,7 +101,7 @@ def run_growing(
         yield from map(work, iter(following, None))
         return
     under_way: set[Future[Result]] = set()
-    with _pool(work, jobs, None) as pool:
+    with open_pool(work, jobs, None) as pool:
         while True:
             while len(under_way) < 2 * jobs and (batch := following()) is not None:
                 under_way.add(pool.submit(batch))
@@ -90,12 +118,13 @@ def _result(future: Future[Result], on_wait: Callable[[], None] | None) -> Resul
 
 
 @contextlib.contextmanager
-def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[_Pool]:
+@contextlib.contextmanager
+def open_pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> Iterator[Pool]:
     """Make a pool that ends with the block: after batches that have begun, or at once after Ctrl-C."""
-    pool = _Pool(work, jobs, begin)
+    pool = Pool(work, jobs, begin)
     try:
         yield pool
-    except _WorkerGone as exc:
+    except WorkerGone as exc:
         pool.kill()
         raise Incomplete("a worker process was killed, perhaps for want of memory", next="free -m") from exc
     except KeyboardInterrupt:
@@ -105,7 +134,7 @@ def _pool(work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | N
         pool.close()
 
 
-class _WorkerGone(Exception):
+class WorkerGone(Exception):
     """A worker has ended by itself."""
 
 
@@ -120,12 +149,12 @@ class _Worker:
             self._process.start()
 
     def ask(self, batch: Any) -> Any:
-        """Return the result for a batch, or raise what it has raised. Raises _WorkerGone."""
+        """Return the result for a batch, or raise what it has raised. Raises WorkerGone."""
         try:
             self._here.send(batch)
             answered, result = self._here.recv()
         except (EOFError, ConnectionError) as exc:
-            raise _WorkerGone from exc
+            raise WorkerGone from exc
         if answered:
             return result
         raise result
@@ -139,7 +168,7 @@ class _Worker:
         self._process.close()
 
 
-class _Pool:
+class Pool:
     """Up to `jobs` workers, each started when there is a batch for it."""
 
     def __init__(self, work: Callable[[Any], Any], jobs: int, begin: Callable[[], object] | None) -> None:

@@ -99,6 +99,12 @@ class Scheduler(Protocol):
     def other_nodes(self) -> str:
         """Return the shell command that starts a program once on each node of its job but the first; "": unknown."""
 
+    def on_other_nodes(self) -> list[list[str]]:
+        """Return, for each node of this job but the first, the command that starts a program there; []: unknown.
+
+        The program's standard input and output are those of the command.
+        """
+
     def cancel(self, job: str) -> None:
         """Cancel a job, pending or running. No error if it has ended. Raises CommandFailed, CommandTimeout."""
 

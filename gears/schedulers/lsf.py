@@ -112,6 +112,11 @@ def other_nodes() -> str:
     return ""
 
 
+def on_other_nodes() -> list[list[str]]:
+    """Return no commands, as `other_nodes`."""
+    return []
+
+
 def cancel(job: str) -> None:
     """Cancel the job by bkill. No error if it has ended or is unknown. Raises CommandFailed, CommandTimeout."""
     try:

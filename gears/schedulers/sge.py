@@ -99,6 +99,11 @@ def other_nodes() -> str:
     return ""
 
 
+def on_other_nodes() -> list[list[str]]:
+    """Return no commands, as `other_nodes`."""
+    return []
+
+
 def cancel(job: str) -> None:
     """Cancel the job by qdel. No error if it is gone or being deleted. Raises CommandFailed, CommandTimeout."""
     try:

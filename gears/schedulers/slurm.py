@@ -170,6 +170,17 @@ def other_nodes() -> str:
     )
 
 
+def on_other_nodes() -> list[list[str]]:
+    """Return, for each node of this job but the first, the command that starts a program there.
+
+    A step for each, since input to a step of several tasks goes to all of them. srun(1) passes on whole lines. Its
+    variables of this job's own request could ask for what one node has not: the step gets what the node has.
+    """
+    count = os.environ.get("SLURM_JOB_NUM_NODES", "")
+    words = ["--nodes=1", "--ntasks=1", "--ntasks-per-node=1", "--cpu-bind=none", "--export=ALL", "--quiet"]
+    return [["srun", f"--relative={number}", *words] for number in range(1, int(count) if count.isdigit() else 1)]
+
+
 def cancel(job: str) -> None:
     """Cancel the job. Raises CommandFailed, CommandTimeout.
 

@@ -246,6 +246,17 @@ def start_piped(argv: Sequence[str], *, takes_input: bool) -> subprocess.Popen[b
         raise missing_program(argv[0]) from exc
 
 
+def start_connected(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start `argv` in a session of its own, with pipes for its input and its output; its standard error is ours.
+
+    `end_group` ends it. Raises MissingProgram.
+    """
+    try:
+        return subprocess.Popen(argv, stdin=PIPE, stdout=PIPE, bufsize=0, start_new_session=True)
+    except FileNotFoundError as exc:
+        raise missing_program(argv[0]) from exc
+
+
 def wait_for_end(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
     """Return the exit status of a program; None if it is still running after `timeout_s`."""
     with contextlib.suppress(subprocess.TimeoutExpired):

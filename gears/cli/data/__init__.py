@@ -25,3 +25,5 @@ def add(commands: Commands) -> None:
         worker = add_internal(verbs, verb, action, "name")
         worker.add_argument("--site", required=True)
         worker.add_argument("--job-name", default="")
+    member = add_internal(verbs, "_member", moving.do_serve, "mark")
+    member.add_argument("--jobs", type=int, default=0)

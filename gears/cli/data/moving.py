@@ -167,3 +167,11 @@ def do_help(args: argparse.Namespace) -> int:
     context = open_context(route_to(args))
     say(f"{context.route.here} helps {args.job_name}")
     return help_execute(context, args.name, args.job_name)
+
+
+def do_serve(args: argparse.Namespace) -> int:
+    """Do batches for a run on another node of the job, over standard input and output."""
+    from gears.data.member import serve
+    from gears.data.methods import default_jobs
+
+    serve(args.mark, args.jobs or default_jobs())

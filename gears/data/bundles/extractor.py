@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gears.data.bundles.watch import Signals
 from gears.data.entries import Entry
 from gears.data.stores.base import Store
 from gears.data.tally import Tally
-from gears.data.tree import Tree, split
+from gears.data.tree import Tree, new_token, split
 
 BATCH_FILES, BATCH_BYTES = 256, 64 << 20
 MOST_GAP = 1 << 20
@@ -62,7 +62,7 @@ class Extractor:
 
     def __call__(self, part: Part) -> Extracted:
         """Extract the members of a part. Raises what the store raises, and OSError if the target has no room."""
-        self._result, self._token = Extracted(), self._token or secrets.token_hex(8)
+        self._result, self._token = Extracted(), self._token or new_token()
         self._root = os.open(self._tree.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._at_once = durable.syncs_all_at_once(self._root)
         try:
@@ -141,7 +141,7 @@ class Extractor:
         directory, name = split(one.entry.path)
         at = self._tree.directory(directory)
         try:
-            if not self._may_replace(one.entry.path):
+            if not self._may_replace(one.entry):
                 raise FileExistsError(TAKEN)
             os.rename(one.name, name, src_dir_fd=at, dst_dir_fd=at)
         except OSError as exc:
@@ -157,11 +157,18 @@ class Extractor:
         tally.lost.update(one.lost)
         return journal.key(one.entry.path, os.fstat(one.fd))
 
-    def _may_replace(self, path: bytes) -> bool:
+    def _may_replace(self, entry: Entry) -> bool:
+        """Tell whether the name is free, or has what this get has written, noted or, by a helper that ended, not."""
         try:
-            info = self._tree.lstat(path)
+            info = self._tree.lstat(entry.path)
         except FileNotFoundError:
             return True
         if self._known is None:
             self._known = journal.Journal(self._notes.parent)
-        return self._known.has(path, info)
+        return self._known.has(entry.path, info) or self._is_same(entry, info)
+
+    def _is_same(self, entry: Entry, info: os.stat_result) -> bool:
+        if not stat.S_ISREG(info.st_mode) or (info.st_size, info.st_mtime_ns) != (entry.size, entry.mtime_ns):
+            return False
+        with self._tree.opened(entry.path) as fd:
+            return contents.sha256(fd) == entry.sha256

@@ -15,16 +15,18 @@ from pathlib import Path
 
 from gears.data import manifest, workers
 from gears.data.bundles import fetching
-from gears.data.bundles.extractor import Extractor, Problem
+from gears.data.bundles.extractor import Extracted, Extractor, Problem
 from gears.data.bundles.finishing import Finisher
 from gears.data.bundles.layout import read_layout
 from gears.data.bundles.needs import Needs
 from gears.data.bundles.putting import WORK, incomplete
 from gears.data.bundles.selection import Selection
-from gears.data.bundles.spools import Spools
+from gears.data.bundles.spools import Part, Spools, read_sorted
 from gears.data.bundles.watch import MustStop, OnProgress, Watch
+from gears.data.crew import Crew, Helpers
 from gears.data.stores.base import Store
 from gears.data.tally import Tally
+from gears.data.tree import Tree, split
 from gears.data.writers import join_writers, only_writer
 from gears.errors import ContentsDiffer, UsageError
 from gears.system import files
@@ -43,18 +45,19 @@ def get(  # noqa: PLR0913
     jobs: int = 1,
     must_stop: MustStop = lambda: "",
     on_progress: OnProgress = lambda _tally: None,
+    crew: Crew | None = None,
 ) -> Tally:
     """Bring back what matches the patterns, or all, into the directory `target`.
 
     May be repeated, also after kill -9: files that are there, by their size and time, are not read from the store
     again. A file that is there, is another one and was not written by this get, stays and is named in the result. What
-    could not be put has no copy: it is named too.
+    could not be put has no copy: it is named too. `crew`: extracts too, on other nodes.
 
     Raises ContentsDiffer at the end if members are not as the manifest says, which get no name; UsageError if there is
     no finished put, or a pattern matches nothing; BrokenSeal or Incomplete for a damaged manifest; NotReachable if
     another process writes into the target; Paused if `must_stop` returned a reason; Incomplete if the disk is full.
     """
-    selection, run = Selection(patterns), _Run(store, target, state, jobs)
+    selection, run = Selection(patterns), _Run(store, target, state, jobs, crew)
     return run.carry_out(selection, False, must_stop, on_progress)
 
 
@@ -74,11 +77,24 @@ def restore(
     return run.carry_out(Selection(()), True, lambda: "", on_progress)
 
 
+def _is_doubtful(extracted: Extracted) -> bool:
+    """Tell whether another node has met what may be wrong with it alone."""
+    return bool(extracted.tally.problems or extracted.damaged)
+
+
+def _clear_lost(tree: Tree, mark: str, part: Part) -> None:
+    """Remove what an ended helper has left of a part under temporary names."""
+    for directory in dict.fromkeys(split(member.entry.path)[0] for member in read_sorted(part)):
+        with contextlib.suppress(OSError):
+            tree.clear_temporaries(directory, mark)
+
+
 class _Run:
     """A get or a restoration."""
 
-    def __init__(self, store: Store, target: Path, state: Path, jobs: int) -> None:
+    def __init__(self, store: Store, target: Path, state: Path, jobs: int, crew: Crew | None = None) -> None:
         self._store, self._target, self._state, self._jobs = store, target.resolve(), state.resolve(), jobs
+        self._crew = crew
         self._work, self._damaged = self._state / f"{WORK}-get", list[Problem]()
 
     def carry_out(self, selection: Selection, restoring: bool, must_stop: MustStop, on_progress: OnProgress) -> Tally:
@@ -128,10 +144,14 @@ class _Run:
             finisher.finish_directories(manifest.read(needs.directories_path))
 
     def _extract(self, spools: Spools, notes: Path, watch: Watch) -> None:
-        jobs = min(self._jobs, len(spools.parts))
-        extractor = Extractor(self._store, self._target, notes, watch.signals(jobs))
+        jobs, helpers = min(self._jobs, len(spools.parts)), None
+        if self._crew and len(spools.parts) > 1:
+            jobs, helpers = max(1, jobs), Helpers(self._crew, _is_doubtful)
+        extractor = Extractor(self._store, self._target, notes, watch.signals(max(jobs, 2) if helpers else jobs))
         begin = functools.partial(join_writers, self._target)
-        results = workers.run_ordered(extractor, spools.parts, jobs=jobs, begin=begin, on_wait=watch.poll)
+        results = workers.run_ordered(
+            extractor, spools.parts, jobs=jobs, begin=begin, on_wait=watch.poll, helpers=helpers
+        )
         with contextlib.closing(results) as extracted:
             for one in extracted:
                 watch.tally.add(one.tally)
@@ -139,6 +159,9 @@ class _Run:
                     watch.tally.fail(name, reason)
                 self._damaged += one.damaged
                 watch.report()
+        with Tree(self._target) as tree:
+            for mark, part in helpers.lost if helpers else ():
+                _clear_lost(tree, mark, part)
 
     def _require_whole(self) -> None:
         """Raise ContentsDiffer if members were damaged."""

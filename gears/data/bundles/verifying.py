@@ -23,6 +23,7 @@ from gears.data.bundles.sealing import BUNDLES, CHECKSUMS, bundle_lines
 from gears.data.bundles.spools import Part, Spools, passes, read_sorted
 from gears.data.bundles.streams import Damaged, Stream, read_bundle, take_file
 from gears.data.bundles.watch import Signals, Watch
+from gears.data.crew import Crew, Helpers
 from gears.data.entries import Entry, Type
 from gears.data.manifest import Bundle
 from gears.data.stores.base import Store
@@ -34,8 +35,17 @@ from gears.system import files
 OnVerified = Callable[[Verified], None]
 
 
-def verify(store: Store, state: Path, *, jobs: int = 1, on_progress: OnVerified = lambda _verified: None) -> Verified:
+def verify(
+    store: Store,
+    state: Path,
+    *,
+    jobs: int = 1,
+    on_progress: OnVerified = lambda _verified: None,
+    crew: Crew | None = None,
+) -> Verified:
     """Read every bundle again, and all that belongs to it. Changes nothing in the store.
+
+    `crew`: reads bundles too, on other nodes; those that they find to differ are read once more here.
 
     Raises UsageError if no put has finished, BrokenSeal or Incomplete if the newest manifest is damaged and the state
     directory has none, and what the store raises.
@@ -49,7 +59,7 @@ def verify(store: Store, state: Path, *, jobs: int = 1, on_progress: OnVerified 
         path = fetching.fetch_manifest(store, found, state)
         run = _Run(store, found, path, work, on_progress)
         run.check_records()
-        run.check_bundles(jobs)
+        run.check_bundles(jobs, crew)
         on_progress(run.verified)
         return run.verified
     except OSError as exc:
@@ -135,13 +145,15 @@ class _Run:
 
     # --- bundles ------------------------------------------------------------------------------
 
-    def check_bundles(self, jobs: int) -> None:
+    def check_bundles(self, jobs: int, crew: Crew | None) -> None:
         """Read the bundles, several at once."""
         parts = self._parts()
         watch = Watch(self._work / "watch", lambda: "", self._tell)
-        jobs = min(jobs, len(parts))
-        checker = Checker(self._store, watch.signals(jobs), {one.name: one for one in self._header.bundles})
-        with contextlib.closing(workers.run_ordered(checker, parts, jobs=jobs, on_wait=watch.poll)) as results:
+        jobs, helpers = min(jobs, len(parts)), Helpers(crew, _is_doubtful) if crew and len(parts) > 1 else None
+        signals = watch.signals(max(jobs, 2) if helpers else jobs)
+        checker = Checker(self._store, signals, {one.name: one for one in self._header.bundles})
+        found = workers.run_ordered(checker, parts, jobs=jobs, on_wait=watch.poll, helpers=helpers)
+        with contextlib.closing(found) as results:
             for checked in results:
                 self.verified.add(checked.differences)
                 self.verified.entries += checked.entries
@@ -171,6 +183,11 @@ class _Run:
         for name in bundles:
             found = [member.entry for member in read_sorted(parts[name])]
             self.verified.add([Difference(entry.path, MISSING, f"{name} is not in the manifest") for entry in found])
+
+
+def _is_doubtful(checked: Checked) -> bool:
+    """Tell whether another node has found a difference: it may not see the store as it is."""
+    return bool(checked.differences)
 
 
 class Checker:
