@@ -13,6 +13,7 @@ import re
 import secrets
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def begin(serverapp: Any, paths: RunDir) -> None:
     limits = Limits(*map(int, words.split()))
     try:
         root = saved_states.open_root(paths)
-        saved_states.save_states_record(paths, saved_states.States(root=str(root)))
+        saved_states.save_states_record(paths, replace(saved_states.load_states(paths), root=str(root), trouble=""))
         remove_old(str(root), limits.days)
     except (GearsError, OSError) as exc:
         serverapp.log.warning("gears: variables are not carried: %s", exc)
