@@ -1,4 +1,4 @@
-"""A job that carries variables ends, in each way that a job can end: the notebook goes on in the next one. Real Slurm."""
+"""A job that carries variables ends, in each way that a job can: the notebook goes on in the next one. Real Slurm."""
 
 import json
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import Kernel, Lab, gears, home, lab_at, status, wait_until
-from tests.jobs import PROFILE, cancel, clear, node_of, queue, submit
+from tests.helpers import Kernel, Lab, gears, lab_at, status, wait_until
+from tests.jobs import PROFILE, cancel, clear, queue
 
-NOTEBOOK = "work.ipynb"
 EVERY = '[carry]\nevery = "00:00:02"\n'
 CENTRE = {"slurm": True, "profiles": {"andes": PROFILE + EVERY}}
-LIMIT_S = 120.0
+LIMIT_S = 200.0
 """For each wait: the machine may be busy."""
+EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
 @pytest.fixture(scope="module")
@@ -26,79 +26,93 @@ def slurm(centre: Centre) -> Iterator[Centre]:
     clear(centre)
 
 
-def notebook(centre: Centre) -> Kernel:
-    """The notebook, opened in the lab that is up: it has a kernel of its own, as in a browser."""
-    lab = wait_until(lambda: answering(centre), LIMIT_S, "the lab answers")
-    if lab.request("GET", f"/api/contents/{NOTEBOOK}").status == 404:
-        empty = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        lab.request("PUT", f"/api/contents/{NOTEBOOK}", {"type": "notebook", "content": empty})
-    wanted = {"path": NOTEBOOK, "name": NOTEBOOK, "type": "notebook", "kernel": {"name": "python3"}}
+def submit(centre: Centre, words: str = "") -> None:
+    """A lab in a job, unless one runs: what is asked of it goes to its own socket, not through hub and login node."""
+    if not queue(centre):
+        done = gears(centre.login1, f"lab andes --job --carry --no-wait {words}", timeout_s=LIMIT_S)
+        assert done.returncode == 0, done.stderr
+
+
+def lab_of(centre: Centre) -> Lab | None:
+    """The lab on the node where a job runs, once it answers."""
+    node = next((job["node"] for job in queue(centre) if job["state"] == "RUNNING"), "")
+    lab = lab_at(centre.hosts[node]) if node else None
+    return lab if lab and lab.answers() else None
+
+
+def notebook(centre: Centre, name: str) -> Kernel:
+    """A notebook, opened as JupyterLab does: it has a kernel of its own."""
+    lab = wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers")
+    if lab.request("GET", f"/api/contents/{name}").status == 404:
+        lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
+    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
     return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
-
-
-def answering(centre: Centre) -> Lab | None:
-    lab = lab_at(centre.hub)
-    return lab if lab.answers() else None
 
 
 def running(centre: Centre) -> str:
     return next((job["id"] for job in queue(centre) if job["state"] == "RUNNING"), "")
 
 
-def test_every_end_of_a_job(slurm: Centre) -> None:
-    hub = slurm.hub
-    submit(hub, "--carry --renew")
-    kernel = notebook(slurm)
-    kernel.run("steps, model = ['first'], open('/dev/null')")
-    saved = gears(hub, "state save andes", timeout_s=LIMIT_S)
-    assert (saved.returncode, "1 variables" in saved.stdout) == (0, True), saved
-    assert "not saved: model: model: an open file" in saved.stdout
-
-    # Slurm's warning before the walltime, as `--signal=B:` sends it: the successor takes over.
-    kernel.run("steps += ['warned']")
-    first = running(slurm)
-    slurm.login2.run(["scancel", "--batch", "--signal=USR1", first], "root", check=True)
-    second = wait_until(lambda: (now := running(slurm)) != first and now, LIMIT_S, "the successor runs")
-    kernel = notebook(slurm)
-    printed = kernel.run("print(steps)")
-    assert "['first', 'warned']" in printed
-    assert f"1 of 2 variables are back, from job {first} at" in printed
-    assert "`model` was not" in printed
-
-    # Requeued: the same job begins again.
-    kernel.run("steps += ['requeued']")
-    slurm.login2.run(["scontrol", "requeue", second], "root", check=True)
-    wait_until(lambda: running(slurm) != second, LIMIT_S, "it has ended")
-    wait_until(lambda: started_again(slurm, second), LIMIT_S, "it runs again")
-    kernel = notebook(slurm)
-    assert "['first', 'warned', 'requeued']" in kernel.run("print(steps)")
-
-    # Cancelled: the next job that she asks for.
-    kernel.run("steps += ['cancelled']")
-    cancel(slurm, second)
-    wait_until(lambda: not queue(slurm), LIMIT_S, "it is over")
-    listed = json.loads(gears(hub, "state list andes --json").stdout)
-    assert [(state["notebook"], state["job"]) for state in listed] == [(f"/home/alice/{NOTEBOOK}", second)]
-    assert status(hub)["carry"]["notebooks"] == 1
-    submit(hub, "--carry")
-    kernel = notebook(slurm)
-    assert "['first', 'warned', 'requeued', 'cancelled']" in kernel.run("print(steps)")
-
-    # The node's power fails: what the last periodic save has.
-    kernel.run("steps += ['off']")
-    before, node = status(hub)["carry"]["saved"], node_of(kernel)
-    wait_until(lambda: status(hub)["carry"]["saved"] > before, LIMIT_S, "it is saved")
-    slurm.hosts[node].power_off()
-    down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=off"]
-    third = running(slurm)
-    slurm.login2.run(down, "root", check=True)
-    wait_until(lambda: started_again(slurm, third), LIMIT_S, "it runs on the other node")
-    assert "['first', 'warned', 'requeued', 'cancelled', 'off']" in notebook(slurm).run("print(steps)")
-
-
-def started_again(centre: Centre, job: str) -> bool:
-    """Whether a requeued job runs; it is not made to wait (BeginTime)."""
+def starts_again(centre: Centre, job: str) -> bool:
+    """Whether a requeued job runs. It is not made to wait (BeginTime)."""
     if running(centre) == job:
         return True
     centre.login2.run(["scontrol", "update", f"jobid={job}", "starttime=now"], "root")
     return False
+
+
+def test_warned_before_the_walltime_and_the_successor_takes_over(slurm: Centre) -> None:
+    """The warning is sent as slurmctld sends that of `--signal=B:`, to the script alone."""
+    submit(slurm, "--renew")
+    kernel = notebook(slurm, "warned.ipynb")
+    first = running(slurm)
+    kernel.run("steps, model = ['first'], open('/dev/null')")
+    saved = gears(slurm.login1, "state save andes", timeout_s=LIMIT_S)
+    assert (saved.returncode, "1 variables" in saved.stdout) == (0, True), saved
+    assert "not saved: model: model: an open file" in saved.stdout
+    kernel.run("steps += ['last']")
+    wait_until(lambda: len(queue(slurm)) == 2, LIMIT_S, "a successor waits")
+    slurm.login2.run(["scancel", "--batch", "--signal=USR1", first], "root", check=True)
+    wait_until(lambda: running(slurm) not in (first, ""), LIMIT_S, "the successor runs")
+    printed = notebook(slurm, "warned.ipynb").run("print(steps)")
+    assert "['first', 'last']" in printed
+    assert f"1 of 2 variables are back, from job {first} at" in printed
+    assert "`model` was not: model: an open file" in printed
+
+
+def test_requeued(slurm: Centre) -> None:
+    submit(slurm)
+    notebook(slurm, "requeued.ipynb").run("x = 'requeued'")
+    job = running(slurm)
+    slurm.login2.run(["scontrol", "requeue", job], "root", check=True)
+    wait_until(lambda: running(slurm) != job, LIMIT_S, "it has ended")
+    wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs again")
+    assert "requeued\n" in notebook(slurm, "requeued.ipynb").run("print(x)")
+
+
+def test_cancelled_and_another_one_asked_for(slurm: Centre) -> None:
+    submit(slurm)
+    notebook(slurm, "cancelled.ipynb").run("x = 'cancelled'")
+    job = running(slurm)
+    cancel(slurm, *[job["id"] for job in queue(slurm)])
+    wait_until(lambda: not queue(slurm), LIMIT_S, "it is over")
+    listed = json.loads(gears(slurm.login1, "state list andes --json").stdout)
+    assert ("/home/alice/cancelled.ipynb", job) in [(state["notebook"], state["job"]) for state in listed]
+    assert status(slurm.login1)["carry"]["notebooks"] == len(listed)
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
+    submit(slurm)
+    assert "cancelled\n" in notebook(slurm, "cancelled.ipynb").run("print(x)")
+
+
+def test_power_of_its_node_fails_and_the_last_periodic_save_is_back(slurm: Centre) -> None:
+    submit(slurm)
+    kernel = notebook(slurm, "off.ipynb")
+    kernel.run("x = 'saved in time'")
+    listed = lambda: gears(slurm.login1, "state list andes").stdout  # noqa: E731
+    wait_until(lambda: "off.ipynb" in listed(), LIMIT_S, "it is saved")
+    (node, job) = next((job["node"], job["id"]) for job in queue(slurm) if job["state"] == "RUNNING")
+    slurm.hosts[node].power_off()
+    down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=off"]
+    slurm.login2.run(down, "root", check=True)
+    wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs on the other node")
+    assert "saved in time\n" in notebook(slurm, "off.ipynb").run("print(x)")

@@ -189,7 +189,7 @@ class Agent:
             request = Request(json.loads(file.readline() or b"{}"))
             self._ask(request)
             if not request.started.wait(request.wait_s) and self._withdraw(request):
-                request.answer = {"notebook": self._notebook, "problem": RUNNING}
+                request.answer = {"notebook": self._notebook, "unchanged" if request.periodic else "problem": RUNNING}
             else:
                 request.done.wait()
             try:

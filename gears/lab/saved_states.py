@@ -37,7 +37,10 @@ class SavedKernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class States:
-    """Where the states of a site are (`root`), and how many notebooks the last lab has saved, and when."""
+    """Where the states of a site are (`root`), of how many notebooks, and when the newest was saved.
+
+    `trouble`: which notebooks the last save left out, and why.
+    """
 
     root: str
     notebooks: int = 0
@@ -102,10 +105,11 @@ def save_states_record(paths: RunDir, states: States) -> None:
 
 def note_saved(paths: RunDir, kernels: tuple[SavedKernel, ...]) -> None:
     """Record what a save of all notebooks did. Raises OSError."""
-    saved = [kernel for kernel in kernels if kernel.saved_at]
     troubles = [f"{Path(kernel.notebook).name}: {kernel.problem}" for kernel in kernels if is_trouble(kernel)]
-    newest = max((kernel.saved_at for kernel in saved), default=0.0)
-    states = replace(load_states(paths), notebooks=len(saved), trouble="; ".join(troubles))
+    newest = max((kernel.saved_at for kernel in kernels), default=0.0)
+    states = load_states(paths)
+    count = sum(1 for _ in Path(states.root).glob("*/manifest"))
+    states = replace(states, notebooks=count, trouble="; ".join(troubles))
     save_states_record(paths, replace(states, saved=timestamps.utc_time(newest)) if newest else states)
 
 

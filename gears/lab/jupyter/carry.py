@@ -37,6 +37,8 @@ WAIT_S = 60.0
 """Time that a save on request waits for the end of a cell."""
 CLEAN_S = 86400.0
 REPLY_S = 30.0
+LONGEST_S = 3600.0
+"""For a save without a limit of its own."""
 LONGEST_ANSWER = 64 << 20
 
 
@@ -75,6 +77,8 @@ class Carrier:
         if saved:
             took_s, size = max(kernel.seconds for kernel in saved), sum(kernel.bytes for kernel in saved)
             self.serverapp.log.info("gears: %d notebooks saved: %d MB, %.1f s", len(saved), size >> 20, took_s)
+        elif not any(map(saved_states.is_trouble, kernels)):
+            return
         try:
             saved_states.note_saved(self.paths, kernels)
         except (GearsError, OSError) as exc:
@@ -121,19 +125,23 @@ def is_socket(path: str) -> bool:
 
 async def ask(path: str, wanted: dict[str, Any]) -> SavedKernel:
     """Ask a kernel to save, and return its answer."""
+    limit_s = wanted["wait_s"] + (wanted["limit_s"] or LONGEST_S) + REPLY_S
     problem = "the kernel has ended"
     try:
-        reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_ANSWER)
-        try:
-            writer.write(json.dumps(wanted).encode() + b"\n")
-            found = records.parse(SavedKernel, json.loads(await reader.readline() or b"{}"))
-        finally:
-            writer.close()
-        if found:
+        if found := records.parse(SavedKernel, await asyncio.wait_for(_talk(path, wanted), limit_s)):
             return found
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError) as exc:  # OSError: TimeoutError is one
         problem = f"the kernel does not answer ({exc})"
     return SavedKernel(notebook=wanted["notebook"], problem=problem)
+
+
+async def _talk(path: str, wanted: dict[str, Any]) -> object:
+    reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_ANSWER)
+    try:
+        writer.write(json.dumps(wanted).encode() + b"\n")
+        return json.loads(await reader.readline() or b"{}")
+    finally:
+        writer.close()
 
 
 # --- in the server ---------------------------------------------------------------------------
@@ -175,7 +183,13 @@ def schedule(carrier: Carrier, root: Path) -> None:
     ends = float(os.environ.get("GEARS_JOB_ENDS") or 0)
     if limits.timer and ends:
         delay_s = max(0.0, ends - limits.notice_s - time.time())
-        carrier.serverapp.io_loop.call_later(delay_s, carrier.end, limits.notice_s)
+        carrier.serverapp.io_loop.call_later(delay_s, warn_script, os.getppid())
+
+
+def warn_script(pid: int) -> None:
+    """Signal the job's script as Slurm does before the walltime: it signals JupyterLab, and knows the job's end."""
+    if os.getppid() == pid:
+        os.kill(pid, signal.SIGUSR1)
 
 
 def serve_requests(web_app: Any, carrier: Carrier) -> None:
