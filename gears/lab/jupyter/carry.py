@@ -21,13 +21,10 @@ from gears.carry.protocol import LAB, STATES, socket_of
 from gears.carry.saved import remove_old
 from gears.errors import GearsError
 from gears.lab import saved_states
-from gears.lab.jupyter.carry_limits import VARIABLE, Limits
+from gears.lab.jupyter.carry_limits import CARRIER, VARIABLE, Limits
 from gears.lab.saved_states import SavedKernel
 from gears.sites.paths import RunDir
 from gears.system import records
-
-SETTING = "gears_carry"
-"""The key of the `Carrier` in the application's settings; absent where nothing is carried."""
 
 PATH = "gears/state/save"
 """Where pages ask for a save, below the base URL."""
@@ -162,7 +159,7 @@ def begin(serverapp: Any, paths: RunDir) -> None:
         return
     os.environ[STATES], os.environ[LAB] = str(root), secrets.token_hex(8)
     carrier = Carrier(serverapp, paths, limits)
-    serverapp.web_app.settings[SETTING] = carrier
+    serverapp.web_app.settings[CARRIER] = carrier
     serverapp.stop = lambda from_signal=False: carrier.end(limits.end_s)  # noqa: ARG005  as ServerApp.stop has it
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: carrier.end(max(limits.notice_s, limits.end_s)))

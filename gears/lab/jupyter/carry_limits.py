@@ -10,6 +10,9 @@ from gears.sites.validators import walltime_s
 VARIABLE = "GEARS_CARRY"
 """Of JupyterLab: the fields of `Limits`, in order. Removed before kernels and terminals get theirs."""
 
+CARRIER = "gears_carry"
+"""The key in the application's settings of what saves (`carry.Carrier`); absent where nothing is carried."""
+
 STOP_S = 16
 """`gears stop` kills a lab on a login node after 20 s."""
 
