@@ -31,6 +31,7 @@ START = ("gears.cli.lab", "do_lab")
 OPTIONAL = (
     "gears.cli.status",  # --no-wait
     "gears.envs.activate",  # an environment as the default
+    "gears.lab.jupyter.carry_limits",  # --carry
     "gears.lab.job",  # a job: `docs/how-it-works.md` tells it as a story of its own
     "gears.lab.status.job_status",
     "gears.lab.supervisor.job_policy",

@@ -61,7 +61,7 @@ def _of_ipython(name: str) -> bool:
     return OF_IPYTHON.fullmatch(name) is not None
 
 
-def save(
+def save(  # noqa: PLR0913  each limits or names something else
     namespace: dict[str, Any],
     directory: str,
     *,
@@ -69,8 +69,11 @@ def save(
     limit_s: float | None = None,
     must_stop: Callable[[], bool] = lambda: False,
     key: str | None = None,
+    about: dict[str, str] | None = None,
 ) -> Report:
     """Save the variables of `namespace`; what can't be saved is in the report. `key`: the file of the key, in the home.
+
+    `about`: what else the manifest says, such as the notebook.
 
     Small groups first, as many as `limit_bytes`, the disk and `limit_s` allow. A call of `must_stop` that returns true
     ends it without effect, and so does any failure of the directory: the last good save stays.
@@ -80,7 +83,7 @@ def save(
     try:
         with Directory(directory, read_key(key or default_key(), make=True), make=True) as files:
             files.lock()
-            _Save(namespace, files, report, limit_bytes, limit_s and began + limit_s, must_stop).run()
+            _Save(namespace, files, report, limit_bytes, limit_s and began + limit_s, must_stop).run(about or {})
     except Stopped:
         report.problem = "the save was stopped"
     except BlockingIOError:
@@ -110,7 +113,7 @@ class _Save:
         self.scans: dict[str, Scan] = {}
         self.sizes: dict[str, int] = {}
 
-    def run(self) -> None:
+    def run(self, about: dict[str, str]) -> None:
         """Scan all variables, write all groups, then the manifest; then remove what it does not name."""
         groups: list[dict[str, Any]] = []
         for name, value in settings.gather().items():
@@ -123,7 +126,7 @@ class _Save:
             self._add(groups, group, {name: self.namespace[name] for name in group}, "variables")
         manifest = {
             "format": FORMAT, "python": PYTHON, "saved_at": self.report.saved_at, "groups": groups,
-            "missing": self.report.missing, "notes": self.report.notes,
+            "missing": self.report.missing, "notes": self.report.notes, "about": about,
         }  # fmt: skip
         self.report.names = [name for group in groups if group["kind"] == "variables" for name in group["names"]]
         self._stop_if_told()

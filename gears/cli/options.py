@@ -36,7 +36,10 @@ def _checked(check: validators.Check, value: object) -> Any:
 
 
 def add_job_options(lab: argparse.ArgumentParser) -> None:
-    """Add the options of a lab as a batch job."""
+    """Add the options of a lab as a batch job, and whether it carries variables."""
+    lab.add_argument(
+        "--carry", action="store_true", help="save the variables of notebooks, and load them in the next lab"
+    )
     job = lab.add_argument_group("as a batch job", "defaults are in the site's profile")
     job.add_argument("--job", action="store_true", help="run JupyterLab on a compute node, through the batch queue")
     job.add_argument("-A", "--account", help="account to charge")
@@ -110,7 +113,10 @@ def lab_route(args: argparse.Namespace) -> Route:
 
 
 def with_lab_options(site: Site, args: argparse.Namespace) -> Site:
-    """Return the site with --dir and --env in place of its own. Raises UsageError for an invalid path or name."""
+    """Return the site with --dir, --env and --carry in place of its own.
+
+    Raises UsageError for an invalid path or name.
+    """
     from dataclasses import replace
 
     try:
@@ -123,7 +129,7 @@ def with_lab_options(site: Site, args: argparse.Namespace) -> Site:
             site = replace(site, envs=replace(site.envs, default=validators.setting_name(args.env)))
     except ValueError as exc:
         raise UsageError(f"--env {args.env}: {exc}", next="gears env list") from exc
-    return site
+    return replace(site, carry=replace(site.carry, on=True)) if getattr(args, "carry", False) else site
 
 
 def check_job_options(args: argparse.Namespace, site: str) -> None:
@@ -139,7 +145,7 @@ def lab_options(args: argparse.Namespace) -> list[str]:
     """Return the options of the lab as given, for gears on another host."""
     from gears.lab.job.options import OPTIONS
 
-    words = ["--job"] if args.job else []
+    words = [option for option, given in (("--job", args.job), ("--carry", args.carry)) if given]
     for key, option in {"dir": "--dir", "env": "--env", **OPTIONS}.items():
         values = getattr(args, key)
         for value in values if isinstance(values, list) else [values]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "dask": ("dask", "manage a Dask cluster that all your notebooks share"),
     "env": ("env", "manage environments; each is a kernel in JupyterLab"),
     "kernel": ("env", "manage the kernels that JupyterLab offers"),
+    "state": ("state", "list, save and forget the variables of notebooks that labs carry"),
     "data": ("data", "move data between the places of a site, and prove that it arrived"),
     "workspace": ("workspace", "keep code, notebooks, jobs and data of a team in one git repository"),
     "_turn": ("internal", ""),

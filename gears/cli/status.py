@@ -30,23 +30,25 @@ def do_status(args: argparse.Namespace) -> int:
     import time
 
     from gears.cli.status import as_text
+    from gears.lab.saved_states import shown_states
     from gears.lab.status.status import look
+    from gears.sites.directories import find_paths
     from gears.sites.locate import locate
 
     route = locate(site_name(args))
     shown = None
     while True:
-        status = look(route)
-        if (record := status.as_json()) != shown:
-            print(json.dumps(record) if args.json else as_text(status), flush=True)
+        status, (states, line) = look(route), shown_states(find_paths(route))
+        if (record := status.as_json() | states) != shown:
+            print(json.dumps(record) if args.json else as_text(status, line), flush=True)
             shown = record
         if not args.watch:
             return STATUS_EXITS.get(status.state, 0)
         time.sleep(2.0)
 
 
-def as_text(status: Status) -> str:
-    """Write the status for a terminal."""
+def as_text(status: Status, carried: str = "") -> str:
+    """Write the status for a terminal. `carried`: the line about saved variables."""
     from gears.lab.status.status import lab_notes
 
     lab = status.lab
@@ -67,6 +69,7 @@ def as_text(status: Status) -> str:
         where = f"on {lab.host}, pid {lab.pid}, since {lab.started}"
         lines.append(f"  lab      JupyterLab {lab.version} {where}{kernels}")
         lines += lab_notes(lab)
+    lines += [carried] if carried else []
     if status.next:
         lines.append(f"  next:    {status.next}")
     return "\n".join(lines)

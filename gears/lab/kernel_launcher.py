@@ -1,6 +1,7 @@
 """Start ipykernel as `python -m ipykernel_launcher` does, but with the pipe for its forked children on an ipc socket.
 
 Run by the kernel's own Python, of any environment and version, so it imports no gears. See `lab/jupyter/kernels.py`.
+Where the lab carries variables (`--carry`), it loads `gears/carry` by its path.
 """
 
 import os
@@ -38,4 +39,26 @@ class IOPubThread(iostream.IOPubThread):
 
 
 kernelapp.IOPubThread = IOPubThread  # type: ignore[attr-defined]
-kernelapp.launch_new_instance()
+
+
+def carry(app: Any) -> None:
+    """Let this kernel save and load its variables. A failure is logged, and the kernel starts."""
+    import importlib
+    import importlib.util
+
+    package = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "carry")
+    try:
+        spec: Any = importlib.util.spec_from_file_location(
+            "_gears_carry", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+        )
+        sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+        importlib.import_module("_gears_carry.agent").begin(app)
+    except Exception:
+        app.log.exception("gears: the variables of this kernel are not carried")
+
+
+app: Any = kernelapp.IPKernelApp.instance()
+app.initialize()
+if os.environ.get("GEARS_STATES") and app.subapp is None:
+    carry(app)
+app.start()

@@ -49,6 +49,7 @@ class JobSpec:
     nodes: int | None = None  # None: the scheduler's default
     walltime_s: int = 3600
     directives: tuple[str, ...] = ()  # verbatim, with or without the scheduler's prefix
+    notice_s: int = 0  # seconds before the walltime at which its script is to get SIGUSR1; 0: none is needed
     after: str = ""  # the id of a job that must end first, in any way
 
 

@@ -105,6 +105,7 @@ def header(spec: JobSpec) -> list[str]:
     lines += [f"#SBATCH --partition={spec.queue}"] if spec.queue else []
     lines += [f"#SBATCH --nodes={spec.nodes}"] if spec.nodes else []
     lines += [f"#SBATCH --time={clock(spec.walltime_s)}"]
+    lines += [f"#SBATCH --signal=B:USR1@{spec.notice_s}"] if spec.notice_s else []
     lines += [f"#SBATCH --output={spec.log}", "#SBATCH --open-mode=append"]
     after, clusters = _split(spec.after)
     lines += [f"#SBATCH --dependency=afterany:{after}"] if after else []

@@ -140,6 +140,27 @@ class RunDir:
         """Return the directory of a transfer: its records, manifest, log and job script (`gears.data.records`)."""
         return self.transfers / name
 
+    # --- the variables of notebooks ------------------------------------------------------------
+    @property
+    def states(self) -> Path:
+        """Return the directory in the home for saved variables, where the site has no scratch for them."""
+        return self.records / "states"
+
+    @property
+    def states_record(self) -> Path:
+        """Return the record of where variables are saved, and what was saved last (`lab.saved_states`)."""
+        return self.records / "states.json"
+
+    @property
+    def states_request(self) -> Path:
+        """Return the file by which a command asks the lab to save; the lab removes it when it begins."""
+        return self.records / "states.request"
+
+    @property
+    def states_answer(self) -> Path:
+        """Return the lab's answer to the last request."""
+        return self.records / "states.answer"
+
     # --- on a laptop, while `gears open` runs there -------------------------------------------
     @property
     def opened(self) -> Path:

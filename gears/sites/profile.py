@@ -70,6 +70,15 @@ class Envs:
     prologue: tuple[str, ...] = ()  # lines of shell, run first in every kernel: `module load …`
 
 
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Whether the variables of notebooks are saved, for the next lab; `every`: [D-]HH:MM:SS, "" only at the end."""
+
+    on: bool = False
+    every: str = ""
+    days: int = 30  # a state that is older is removed
+
+
 PlaceKind = Literal["posix", "hpss", "globus", "rclone"]
 PurgeBy = Literal["", "atime", "mtime", "either", "ctime"]
 
@@ -126,13 +135,22 @@ class Site:
     laptop: Laptop = Laptop()
     scheduler: Scheduler | None = None
     envs: Envs = Envs()
+    carry: Carry = Carry()
     dask: dict[str, Any] = field(default_factory=dict)
     transfer: Transfer = Transfer()
     filesystem: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
-SECTIONS = {"front": Front, "lab": Lab, "laptop": Laptop, "scheduler": Scheduler, "envs": Envs, "transfer": Transfer}
+SECTIONS = {
+    "front": Front,
+    "lab": Lab,
+    "laptop": Laptop,
+    "scheduler": Scheduler,
+    "envs": Envs,
+    "carry": Carry,
+    "transfer": Transfer,
+}
 OPEN_SECTIONS = ("dask",)  # any key: defined by other programs
 PLACES = "filesystem"  # a table of tables, one for each place
 CHECKS: dict[str, validators.Check] = {
@@ -165,6 +183,9 @@ CHECKS: dict[str, validators.Check] = {
     "envs.directory": validators.or_empty(validators.path),
     "envs.default": validators.or_empty(validators.setting_name),
     "envs.prologue": validators.many(validators.text),
+    "carry.on": validators.switch,
+    "carry.every": validators.or_empty(validators.walltime),
+    "carry.days": validators.number(1, 3650),
     "transfer.host": validators.optional(validators.host),
     "transfer.queue": validators.or_empty(validators.job_word),
     "transfer.nodes": validators.number(1, 100_000),

@@ -82,6 +82,13 @@ def number(least: int, most: int, meaning: str = "number") -> Check:
     return check
 
 
+def switch(value: object) -> bool:
+    """Check true or false."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_kind(value)}")
+    return value
+
+
 def text(value: object) -> str:
     """Check one line of text, passed on verbatim: no control characters, 500 characters at most."""
     if not isinstance(value, str):

@@ -11,6 +11,7 @@ from typing import Any
 from gears.envs import archive, registry
 from gears.lab.job.options import check_scheduler
 from gears.lab.job.records import JobRecord
+from gears.lab.jupyter.carry_limits import VARIABLE, notice_s, plan_job_limits
 from gears.lab.jupyter.command_line import plan_environment, plan_job_command
 from gears.schedulers.base import JobSpec, check_output, scheduler
 from gears.sites import validators
@@ -50,6 +51,7 @@ def plan_job(context: Context, number: int, name: str, *, after: JobRecord | Non
         nodes=wanted.nodes,
         walltime_s=validators.walltime_s(wanted.walltime),
         directives=wanted.directives,
+        notice_s=notice_s(validators.walltime_s(wanted.walltime)) if context.site.carry.on else 0,
         after=after.id if after else "",
     )
 
@@ -71,8 +73,15 @@ def render_script(context: Context, number: int, spec: JobSpec, *, before: int |
 
 def _values(context: Context, number: int, before: int | None) -> dict[str, Any]:
     paths = context.paths
-    site = context.site
-    socket = paths.socket("lab", number)
+    site, wanted = context.site, check_scheduler(context.site)
+    own = {
+        "GEARS_LAB_SOCKET": str(paths.socket("lab", number)),
+        "GEARS_JOB": str(number),
+        "GEARS_PYTHON": sys.executable,
+    }
+    if site.carry.on:
+        limits = plan_job_limits(site, wanted.kind, validators.walltime_s(wanted.walltime))
+        own[VARIABLE] = limits.as_words()
     return {
         "site": site.name,
         "number": number,
@@ -92,8 +101,8 @@ def _values(context: Context, number: int, before: int | None) -> dict[str, Any]
         "envs_local": paths.envs_here,
         "directory": Path(site.lab.directory).expanduser(),
         "python": sys.executable,
-        "environment": plan_environment(site, paths)
-        | {"GEARS_LAB_SOCKET": str(socket), "GEARS_JOB": str(number), "GEARS_PYTHON": sys.executable},
+        "environment": plan_environment(site, paths) | own,
+        "carry": site.carry.on,
         "jupyter": plan_job_command(site, paths, root=os.geteuid() == 0),
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gears.dask.settings import fixed_ports
 from gears.envs.paths import place
+from gears.lab.jupyter.carry_limits import VARIABLE, plan_limits
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.validators import walltime_s
@@ -58,7 +59,7 @@ def _options(site: Site, paths: RunDir, listen: str, *, root: bool) -> list[str]
         options.append(f"--ServerApp.root_dir={Path(site.lab.directory).expanduser()}")
     if site.envs.default:
         options.append(f"--MappingKernelManager.default_kernel_name={site.envs.default.lower()}")
-    if listen == "socket":
+    if listen == "socket" or site.carry.on:  # its launcher carries variables, too
         options.append("--MappingKernelManager.kernel_manager_class=gears.lab.jupyter.kernels.SocketKernelManager")
     return [*options, "--allow-root"] if root else options
 
@@ -78,9 +79,15 @@ def plan_environment(site: Site, paths: RunDir, environ: Mapping[str, str] = os.
         "GEARS_PROLOGUE": "\n".join(site.envs.prologue),
         **fixed_ports(site),
         **_idle_timeout(site),
+        **_carry(site),
     }
 
 
 def _idle_timeout(site: Site) -> dict[str, str]:
     timeout = site.lab.idle_timeout
     return {"GEARS_IDLE_TIMEOUT_S": str(walltime_s(timeout))} if timeout else {}
+
+
+def _carry(site: Site) -> dict[str, str]:
+    """Return what `gears.lab.jupyter.carry` needs to know, where variables are carried."""
+    return {VARIABLE: plan_limits(site).as_words()} if site.carry.on else {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gears.lab.jupyter import deferred_extensions, panel, rebind
+from gears.lab.jupyter.carry_limits import VARIABLE as CARRY
 from gears.lab.state import Lab, save_lab
 from gears.sites.paths import RunDir
 from gears.system import processes, timestamps
@@ -64,6 +65,10 @@ async def _start_jupyter_server_extension(serverapp: Any) -> None:
         idle.watch(places, RunDir(Path(token).parents[2], str(lab.site), Path(path).parent), float(timeout_s))
     if lab.site:
         panel.serve(serverapp.web_app, panel.plan_looker(Path(token).parents[2], lab.site, python))
+    if CARRY in os.environ:
+        from gears.lab.jupyter import carry
+
+        carry.begin(serverapp, RunDir(Path(token).parents[2], str(lab.site), Path(path).parent))
     deferred_extensions.load_noted(serverapp, Path(token))
 
 

@@ -7,10 +7,14 @@ pipe. Delete this module and the script when ipykernel chooses the pipe by `tran
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
+
+from gears.carry.protocol import ASKED, CRASHED, START
 
 LAUNCHER = Path(__file__).parents[1] / "kernel_launcher.py"
 
@@ -21,6 +25,13 @@ class SocketKernelManager(ServerKernelManager):
     def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
         """Return the command that starts a kernel, as changed by `plan_kernel`."""
         return plan_kernel(super().format_kernel_cmd(extra_arguments))
+
+    async def restart_kernel(self, *, now: bool = False, **options: Any) -> None:  # type: ignore[override]
+        """Restart the kernel, and tell it whether its user asked for that or it had crashed (`now`): then variables
+        that were saved are loaded."""
+        before: dict[str, Any] = self._launch_args or {}
+        environ = {**before.get("env", os.environ), START: CRASHED if now else ASKED}
+        await super().restart_kernel(now=now, env=environ, **options)
 
 
 def plan_kernel(command: list[str]) -> list[str]:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gears.lab.jupyter.carry_limits import CARRIER
+
 WARN_BEFORE_S = (600.0, 120.0)
 """Times of the warnings before the end; in a short job at most a quarter and a twentieth of its time."""
 
@@ -36,7 +38,8 @@ def warn(serverapp: Any, ends: float) -> None:
     """Warn in JupyterLab's log, terminals and kernels that its job is about to end. `ends`: seconds since 1970."""
     left_s = max(0, round(ends - time.time()))
     left = f"{left_s // 60} min" if left_s >= 120 else f"{left_s} s"
-    words = f"gears: this job ends in {left}. Save your work: variables are lost, notebooks are saved automatically."
+    lost = "variables are saved between two cells" if CARRIER in serverapp.web_app.settings else "variables are lost"
+    words = f"gears: this job ends in {left}. Save your work: {lost}, notebooks are saved automatically."
     serverapp.log.warning(words)
     warn_terminals(serverapp.web_app.settings.get("terminal_manager"), words)
     signal_kernels(serverapp.kernel_manager)

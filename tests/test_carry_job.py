@@ -1,0 +1,118 @@
+"""A job that carries variables ends, in each way that a job can: the notebook goes on in the next one. Real Slurm."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.centre import Centre
+from tests.helpers import Kernel, Lab, gears, lab_at, status, wait_until
+from tests.jobs import PROFILE, cancel, clear, queue
+
+EVERY = '[carry]\nevery = "00:00:02"\n'
+CENTRE = {"slurm": True, "profiles": {"andes": PROFILE + EVERY}}
+LIMIT_S = 200.0
+"""For each wait: the machine may be busy."""
+EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture(scope="module")
+def slurm(centre: Centre) -> Iterator[Centre]:
+    """A Slurm that leaves a job as much time to end as its default does."""
+    for host in (centre.login1, centre.login2, centre.c1, centre.c2):
+        host.run("sed -i s/KillWait=5/KillWait=30/ /etc/slurm/slurm.conf", "root", check=True)
+    centre.login2.run("scontrol reconfigure", "root", check=True)
+    yield centre
+    clear(centre)
+
+
+def submit(centre: Centre, words: str = "") -> None:
+    """A lab in a job, unless one runs: what is asked of it goes to its own socket, not through hub and login node."""
+    if not queue(centre):
+        done = gears(centre.login1, f"lab andes --job --carry --no-wait {words}", timeout_s=LIMIT_S)
+        assert done.returncode == 0, done.stderr
+
+
+def lab_of(centre: Centre) -> Lab | None:
+    """The lab on the node where a job runs, once it answers."""
+    node = next((job["node"] for job in queue(centre) if job["state"] == "RUNNING"), "")
+    lab = lab_at(centre.hosts[node]) if node else None
+    return lab if lab and lab.answers() else None
+
+
+def notebook(centre: Centre, name: str) -> Kernel:
+    """A notebook, opened as JupyterLab does: it has a kernel of its own."""
+    lab = wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers")
+    if lab.request("GET", f"/api/contents/{name}").status == 404:
+        lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
+    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+    return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
+
+
+def running(centre: Centre) -> str:
+    return next((job["id"] for job in queue(centre) if job["state"] == "RUNNING"), "")
+
+
+def starts_again(centre: Centre, job: str) -> bool:
+    """Whether a requeued job runs. It is not made to wait (BeginTime)."""
+    if running(centre) == job:
+        return True
+    centre.login2.run(["scontrol", "update", f"jobid={job}", "starttime=now"], "root")
+    return False
+
+
+def test_warned_before_the_walltime_and_the_successor_takes_over(slurm: Centre) -> None:
+    """The warning is sent as slurmctld sends that of `--signal=B:`, to the script alone."""
+    submit(slurm, "--renew")
+    kernel = notebook(slurm, "warned.ipynb")
+    first = running(slurm)
+    kernel.run("steps, model = ['first'], open('/dev/null')")
+    saved = gears(slurm.login1, "state save andes", timeout_s=LIMIT_S)
+    assert (saved.returncode, "1 variables" in saved.stdout) == (0, True), saved
+    assert "not saved: model: model: an open file" in saved.stdout
+    kernel.run("steps += ['last']")
+    wait_until(lambda: len(queue(slurm)) == 2, LIMIT_S, "a successor waits")
+    slurm.login2.run(["scancel", "--batch", "--signal=USR1", first], "root", check=True)
+    wait_until(lambda: running(slurm) not in (first, ""), LIMIT_S, "the successor runs")
+    printed = notebook(slurm, "warned.ipynb").run("print(steps)")
+    assert "['first', 'last']" in printed
+    assert f"1 of 2 variables are back, from job {first} at" in printed
+    assert "`model` was not: model: an open file" in printed
+
+
+def test_requeued(slurm: Centre) -> None:
+    submit(slurm)
+    notebook(slurm, "requeued.ipynb").run("x = 'requeued'")
+    job = running(slurm)
+    slurm.login2.run(["scontrol", "requeue", job], "root", check=True)
+    wait_until(lambda: running(slurm) != job, LIMIT_S, "it has ended")
+    wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs again")
+    assert "requeued\n" in notebook(slurm, "requeued.ipynb").run("print(x)")
+
+
+def test_cancelled_and_another_one_asked_for(slurm: Centre) -> None:
+    submit(slurm)
+    notebook(slurm, "cancelled.ipynb").run("x = 'cancelled'")
+    job = running(slurm)
+    cancel(slurm, *[job["id"] for job in queue(slurm)])
+    wait_until(lambda: not queue(slurm), LIMIT_S, "it is over")
+    listed = json.loads(gears(slurm.login1, "state list andes --json").stdout)
+    assert ("/home/alice/cancelled.ipynb", job) in [(state["notebook"], state["job"]) for state in listed]
+    assert status(slurm.login1)["carry"]["notebooks"] == len(listed)
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
+    submit(slurm)
+    assert "cancelled\n" in notebook(slurm, "cancelled.ipynb").run("print(x)")
+
+
+def test_power_of_its_node_fails_and_the_last_periodic_save_is_back(slurm: Centre) -> None:
+    submit(slurm)
+    kernel = notebook(slurm, "off.ipynb")
+    kernel.run("x = 'saved in time'")
+    listed = lambda: gears(slurm.login1, "state list andes").stdout  # noqa: E731
+    wait_until(lambda: "off.ipynb" in listed(), LIMIT_S, "it is saved")
+    (node, job) = next((job["node"], job["id"]) for job in queue(slurm) if job["state"] == "RUNNING")
+    slurm.hosts[node].power_off()
+    down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=off"]
+    slurm.login2.run(down, "root", check=True)
+    wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs on the other node")
+    assert "saved in time\n" in notebook(slurm, "off.ipynb").run("print(x)")
