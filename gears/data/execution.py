@@ -14,11 +14,11 @@ from pathlib import Path
 from gears.data import batch, holders, planning, records
 from gears.data.crew import Crew
 from gears.data.methods import Work, check_stop, count_bundles, help_move, move, reverify
+from gears.data.pool import WorkerGone
 from gears.data.records import Method, Step, Task, TaskState, Verb
 from gears.data.reporter import Reporter
 from gears.data.sizing import Sizing
 from gears.data.tally import Tally
-from gears.data.workers import WorkerGone
 from gears.errors import ContentsDiffer, GearsError, Incomplete, Interrupted, LoginNeeded, NothingRunning, Paused
 from gears.sites.context import Context
 from gears.system import processes, timestamps

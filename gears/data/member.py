@@ -17,7 +17,7 @@ import traceback
 from concurrent.futures import Future
 from typing import Any, NoReturn
 
-from gears.data import workers
+from gears.data import pool
 from gears.data.messages import Answer, Begin, Channel, End, Hello, Moved, Stop, Task
 from gears.data.pulse import Pulse
 from gears.data.tree import MARK
@@ -46,7 +46,7 @@ class _Member:
     def __init__(self, channel: Channel, jobs: int) -> None:
         self._channel, self._jobs, self._messages = channel, jobs, queue.SimpleQueue[Any]()
         self._run, self._pools = 0, contextlib.ExitStack()
-        self._pool: workers.Pool | None = None
+        self._pool: pool.Pool | None = None
         self._pulse: Pulse | None = None
 
     def carry_out(self) -> NoReturn:
@@ -74,7 +74,7 @@ class _Member:
         if isinstance(message, Begin):
             self._end()
             self._pulse = getattr(message.work, "pulse", None)
-            self._pool = self._pools.enter_context(workers.open_pool(message.work, self._jobs, message.begin))
+            self._pool = self._pools.enter_context(pool.open_pool(message.work, self._jobs, message.begin))
             self._run = message.run
         elif isinstance(message, Task) and self._pool and message.run == self._run:
             future = self._pool.submit(message.batch)
@@ -88,7 +88,7 @@ class _Member:
         """Send what came of a batch. Called in a thread of the pool."""
         error = None if future.cancelled() else future.exception()
         try:
-            if isinstance(error, workers.WorkerGone):
+            if isinstance(error, pool.WorkerGone):
                 sys.stderr.write("a process of this helper was killed, perhaps for want of memory\n")
                 os._exit(1)
             if isinstance(error, Exception):
