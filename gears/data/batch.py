@@ -151,10 +151,16 @@ def _plan(context: Context, name: str, job_name: str, after: str) -> JobSpec:
 
 def why_one_node(context: Context, name: str) -> str:
     """Return why a transfer is the work of one node, although the profile allows several; "" if it is not."""
-    site, transfer = context.site, load_transfer(context.paths, name)
-    if site.scheduler is None or not scheduler(site.scheduler.kind).other_nodes():
+    wanted = context.site.scheduler
+    if wanted is None or not scheduler(wanted.kind).other_nodes():
         return "gears starts processes on the other nodes with Slurm only"
-    if transfer is None or transfer.method is Method.TREE or _writes_bundles(context, name):
+    return "" if _writes_bundles(context, name) else _why_not_helped(context, name)
+
+
+def _why_not_helped(context: Context, name: str) -> str:
+    """Return why no crew helps with a transfer: programs of stores, such as hsi, have limits of their own."""
+    site, transfer = context.site, load_transfer(context.paths, name)
+    if transfer is None or transfer.method is Method.TREE:
         return ""
     held = place_of(parse(transfer.source if transfer.verb is Verb.GET else transfer.target, site), site)
     return "" if held.kind == "posix" else "bundles that a program keeps are read by one node"
@@ -171,7 +177,7 @@ def _writes_bundles(context: Context, name: str) -> bool:
 def helper_commands(context: Context, name: str, jobs: int) -> list[list[str]]:
     """Return the command for each other node of this job that starts a helper there (`crew`); [] where none can."""
     site = context.site
-    if site.scheduler is None or site.transfer.nodes <= 1 or why_one_node(context, name):
+    if site.scheduler is None or site.transfer.nodes <= 1 or _why_not_helped(context, name):
         return []
     helper = [this_gears(), "_data", "_member", *[f"--jobs={jobs}"] * bool(jobs)]
     return [[*command, *helper] for command in scheduler(site.scheduler.kind).on_other_nodes()]

@@ -31,6 +31,8 @@ MOST_LOST = 3
 """How often a batch is lost with its helper before the run does it itself."""
 MOST_FRUITLESS = 3
 """How often in a row a helper is started that does nothing, before it is given up."""
+MOST_WAITING = 256
+"""Batches under way on all nodes; more where there are so many processes that they need it."""
 AGAIN_S = 1.0
 BEAT_S = 1.0
 WAIT_S = 1.0
@@ -280,10 +282,13 @@ class Shift:
             self._waiting.clear()
             self._helpers.crew.end(self)
 
-    @property
-    def jobs(self) -> int:
-        """How many processes there are on all nodes now."""
-        return self._jobs + sum(member.jobs for member in self.members)
+    def window(self, waiting: int) -> int:
+        """Return how many batches may be under way: `waiting` for each process, but few enough for this one's memory.
+
+        Each process on each node can always have two, and one in which others are ahead of it.
+        """
+        jobs = self._jobs + sum(member.jobs for member in self.members)
+        return max(3 * jobs, min(jobs * waiting, MOST_WAITING))
 
     def submit(self, batch: Any) -> Future[Any]:
         """Have a batch done, by whoever is free first."""

@@ -70,7 +70,7 @@ def _run_with(  # noqa: PLR0913
         with Shift(helpers, work, begin, pool.submit, jobs).opened() as shift:
             for batch in batches:
                 under_way.append(shift.submit(batch))
-                while under_way and (under_way[0].done() or len(under_way) >= shift.jobs * waiting):
+                while under_way and (under_way[0].done() or len(under_way) >= shift.window(waiting)):
                     yield shift.result(under_way.popleft(), on_wait)
             while under_way:
                 yield shift.result(under_way.popleft(), on_wait)
