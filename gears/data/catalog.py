@@ -1,8 +1,9 @@
 """Print what is in a directory as lines of a manifest, with the SHA-256 of each file; then one that says it was all.
 
 It runs by itself, with any Python from 3.6 on, also where no gears is: its text is on the command line (`python3 -c`),
-and the words `list DIRECTORY` or `make DIRECTORY` after it. So it imports nothing of gears, and a file is read where it
-is. The keys are those of `entries`. Files are read from the disk, as far as the system lets a user drop its cache.
+and `list DIRECTORY`, `make DIRECTORY` or `share DIRECTORY PLACE group|world` after it. So it imports nothing of gears,
+and a file is read where it is. The keys are those of `entries`. Files are read from the disk, as far as the system lets
+a user drop its cache.
 """
 
 import base64
@@ -196,10 +197,74 @@ def write(values: Any, future: Any) -> None:
     sys.stdout.write(json.dumps(values, separators=(",", ":")) + "\n")
 
 
+def share(root: Any, place: Any, kind: Any) -> None:
+    """Make the directory, in a place that is shared, and give it and all in it the place's group and modes.
+
+    Prints the group, and which directories on the way others can't enter. The modes are those of `sharing.Rule`.
+    """
+    number = os.stat(place).st_gid
+    if os.geteuid() and number not in (os.getegid(), *os.getgroups()):
+        sys.exit(f"the group of {os.fsdecode(place)} is {group(number)}, and you are not in it")
+    sys.stdout.write(json.dumps({"group": group(number)}) + "\n")
+    for way in ways(root):
+        if not os.path.isdir(way):
+            os.mkdir(way)
+            share_one(way, os.lstat(way), number, kind)
+        if way != root and not may_enter(way, number if kind == "group" else None):
+            sys.stdout.write(json.dumps({"closed": os.fsdecode(way)}) + "\n")
+    for _, full, info, _ in walk(root):
+        if info is not None:
+            share_one(full, info, number, kind)
+
+
+def ways(path: Any) -> Any:
+    """Return the directories to a path, and the path itself, the first one first."""
+    above = os.path.dirname(path)
+    return ([] if above == path else ways(above)) + [path]
+
+
+def share_one(full: Any, info: Any, number: Any, kind: Any) -> None:
+    """Give a file or directory the group and its modes, and no ACL; leave what is another user's."""
+    is_link = stat.S_ISLNK(info.st_mode)
+    try:
+        if info.st_gid != number:
+            os.lchown(full, -1, number)
+        for name in () if is_link or not hasattr(os, "listxattr") else KEPT[:2]:
+            if name in os.listxattr(full):
+                os.removexattr(full, name)
+        mode = shared_mode(stat.S_IMODE(info.st_mode), stat.S_ISDIR(info.st_mode), kind == "world")
+        if not is_link and stat.S_IMODE(os.lstat(full).st_mode) != mode:
+            os.chmod(full, mode)
+    except OSError:
+        pass  # the comparison afterwards finds it
+
+
+def shared_mode(mode: Any, is_directory: Any, for_all: Any) -> Any:
+    """Return the permission bits that others need."""
+    if is_directory:
+        return (mode & 0o1777) | stat.S_ISGID | 0o770 | (0o005 if for_all else 0)
+    owner = mode & stat.S_IRWXU
+    others = stat.S_IROTH | (owner & stat.S_IXUSR) >> 6 if for_all else 0
+    return (mode & 0o777) | stat.S_IRUSR | stat.S_IRGRP | (owner & (stat.S_IWUSR | stat.S_IXUSR)) >> 3 | others
+
+
+def may_enter(directory: Any, number: Any) -> Any:
+    """Tell whether a member of the group, or anybody for None, may enter; true where an ACL may say so."""
+    info = os.stat(directory)
+    try:
+        if hasattr(os, "listxattr") and KEPT[0] in os.listxattr(directory):
+            return True
+    except OSError:
+        pass
+    return info.st_mode & (stat.S_IXGRP if info.st_gid == number else stat.S_IXOTH)
+
+
 if __name__ == "__main__":
-    word, place = sys.argv[1], os.path.expanduser(os.fsencode(sys.argv[2]))
+    word, place = sys.argv[1], os.path.abspath(os.path.expanduser(os.fsencode(sys.argv[2])))
     os.umask(0o077)
     if word == "make":
         os.makedirs(place, exist_ok=True)
+    elif word == "share":
+        share(place, os.path.expanduser(os.fsencode(sys.argv[3])), sys.argv[4])
     else:
         print_all(place)

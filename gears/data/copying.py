@@ -39,7 +39,7 @@ def copy(  # noqa: PLR0913
 
     Raises what `engine.copy_tree` raises; NotReachable also if another transfer writes into the target. Over ssh,
     Incomplete if the connection was cut, ContentsDiffer if the target has other contents after all, MissingProgram
-    without an rsync, UsageError for a shared place.
+    without an rsync.
     """
     if ends := far_ends(transfer, site):
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,22 +95,17 @@ def _shared(transfer: Transfer, site: Site, target: Path) -> Shared | None:
 
 
 def far_ends(transfer: Transfer, site: Site) -> tuple[End, End] | None:
-    """Return source and target of a copy between this laptop and a place; None for any other copy.
-
-    Raises UsageError if that place is shared: its rule needs gears where it is mounted.
-    """
+    """Return source and target of a copy between this laptop and a place; None for any other copy."""
     source, target = parse(transfer.source, site), parse(transfer.target, site)
     if bool(source.place) == bool(target.place) or host_role(route_of(site)) != "laptop":
         return None
-    if place_of(target, site).shared != "no":
-        text = f"{target.place} is shared: copy to another place first, and from there to it"
-        raise UsageError(text, next=f"gears data copy {transfer.source} PLACE:{transfer.name}")
     there = find_target(site.name)
     if there is None:
         return None
     if source.place:
         return End(there.host, _far_path(transfer.source, site)), End("", transfer.target_path)
-    return End("", transfer.source_path), End(there.host, _far_path(transfer.target, site))
+    far = _far_path(transfer.target, site), place_of(target, site).shared, _far_path(f"{target.place}:", site)
+    return End("", transfer.source_path), End(there.host, *far)
 
 
 def _far_path(text: str, site: Site) -> str:

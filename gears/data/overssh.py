@@ -27,6 +27,7 @@ from gears.data.checksums import Checksums, checksums_path, to_lines
 from gears.data.entries import Entry, Type, from_values, load, order
 from gears.data.pulse import MustStop
 from gears.data.run import OnProgress
+from gears.data.sharing import GROUP, READ, SEARCH, Rule
 from gears.data.tally import Tally
 from gears.data.verification import DIFFERENT, EXTRA, METADATA, MISSING, Difference, Verified
 from gears.errors import CommandFailed, CommandTimeout, Incomplete, Paused
@@ -75,10 +76,12 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a copy. `host`: "" if it is this one."""
+    """One end of a copy. `host`: "" if it is this one. `shared`: by whom its place is shared; `place`: its path."""
 
     host: str
     path: str
+    shared: str = "no"
+    place: str = ""
 
 
 class Far:
@@ -109,14 +112,14 @@ class Far:
         """The name by which ssh knows the far end."""
         return self._target.host
 
-    def catalog(self, end: End, word: str, into: Path) -> None:
-        """Run the catalog at an end, its output into a file."""
+    def catalog(self, end: End, word: str, into: Path, *more: str) -> None:
+        """Run the catalog at an end, its output into a file. `more`: words after the path."""
         script = base64.b64encode(zlib.compress(Path(catalog.__file__).read_bytes())).decode()
         code = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{script}')))"
         if end.host:
-            argv = [*self.ssh(), shlex.join(["python3", "-c", code, word, end.path])]
+            argv = [*self.ssh(), shlex.join(["python3", "-c", code, word, end.path, *more])]
         else:
-            argv = [sys.executable, "-I", "-c", code, word, end.path]
+            argv = [sys.executable, "-I", "-c", code, word, end.path, *more]
         status, said = self.run(argv, into)
         if status:
             raise self._failed(status, said, end)
@@ -149,23 +152,53 @@ def copy(far: Far, source: End, target: End, state: Path) -> Tally:
     other contents than the source after all.
     """
     lists = state / "source.list", state / "target.list"
-    far.catalog(target, "make", lists[1])
-    verified = Verified()
+    _make(far, target, lists[1])
+    verified, rule, closed = Verified(), None, list[str]()
     for checksum in (False, True):
         far.catalog(source, "list", lists[0])
         far.news.tally = _tally(lists[0], far.news.tally.moved)
         _send(far, source, target, state, checksum=checksum)
+        if target.shared != "no":
+            rule, closed = _make(far, target, lists[1])
         far.catalog(target, "list", lists[1])
-        verified = compare(read(lists[0]), lists[1])
+        verified = compare(_as_shared(read(lists[0]), rule), lists[1])
         if verified.whole:
             break
     verified.require_whole(Path(target.path))
     tally = far.news.tally
     tally.lost.update(one.what for one in verified.named if one.kind == METADATA)
-    _write_manifest(state / "manifest", source, lists[0])
+    for name, reason in _unreadable(lists[1], rule, closed) if rule else ():
+        tally.fail(name, reason)
+    _write_manifest(state / "manifest", source, lists[0], rule)
     for path in (*lists, state / "rsync.log"):
         path.unlink()
     return tally
+
+
+def _make(far: Far, target: End, into: Path) -> tuple[Rule | None, list[str]]:
+    """Make the target; in a shared place with its group and modes. Returns its rule, and which directories on the way
+    to it others can't enter."""
+    if target.shared == "no":
+        far.catalog(target, "make", into)
+        return None, []
+    far.catalog(target, "share", into, target.place, target.shared)
+    told = [load(line) for line in into.read_bytes().splitlines() if line.startswith(b"{")]
+    group = next((str(one["group"]) for one in told if "group" in one), "")
+    return Rule(target.shared, group), [str(one["closed"]) for one in told if "closed" in one]
+
+
+def _as_shared(entries: Iterator[Entry], rule: Rule | None) -> Iterator[Entry]:
+    return map(rule.applied, entries) if rule else entries
+
+
+def _unreadable(listed: Path, rule: Rule, closed: list[str]) -> Iterator[tuple[bytes, str]]:
+    """Yield what others can't reach or read, by what was listed: path, and why."""
+    yield from ((os.fsencode(path), "others can't enter this directory") for path in closed)
+    for entry in read(listed):
+        permitted = entry.mode >> 3 if rule.shared == GROUP and entry.group == rule.group else entry.mode
+        wanted = READ | SEARCH if entry.type is Type.DIRECTORY else READ
+        if entry.type in (Type.FILE, Type.DIRECTORY) and wanted & ~permitted:
+            yield entry.path, "others can't read it"
 
 
 def _send(far: Far, source: End, target: End, state: Path, *, checksum: bool) -> None:
@@ -176,7 +209,9 @@ def _send(far: Far, source: End, target: End, state: Path, *, checksum: bool) ->
     for with_attributes in (True, False):  # the far end's rsync may have been built without them
         ssh = far.ssh()[:-1]
         far.news.rewind()
-        argv = program.command(ssh, ends[0], ends[1], attributes=with_attributes, checksum=checksum)
+        argv = program.command(
+            ssh, ends[0], ends[1], attributes=with_attributes, checksum=checksum, shared=target.shared
+        )
         status, said = far.run(argv, log)
         if status not in rsync.UNSUPPORTED or not program.full:
             break
@@ -189,7 +224,9 @@ def verify(far: Far, target: End, state: Path) -> Verified:
     manifest.check(state / "manifest")
     listed = state / "target.list"
     far.catalog(target, "list", listed)
-    verified = compare(manifest.read(state / "manifest"), listed)
+    header = manifest.read_header(state / "manifest")
+    rule = Rule(header.shared, header.group) if header and header.shared else None
+    verified = compare(_as_shared(manifest.read(state / "manifest"), rule), listed)
     listed.unlink()
     return verified
 
@@ -271,9 +308,11 @@ def _differences(entry: Entry, found: Entry | None) -> list[Difference]:
     return [Difference(entry.path, METADATA, name) for name in names]
 
 
-def _write_manifest(path: Path, source: End, listed: Path) -> None:
+def _write_manifest(path: Path, source: End, listed: Path, rule: Rule | None) -> None:
     """Write the manifest and its SHA256SUMS. Raises OSError."""
-    header = manifest.Header(os.fsencode(source.path), source.host or socket.gethostname(), timestamps.utc_now())
+    shared, group = (rule.shared, rule.group) if rule else ("", "")
+    host, now = source.host or socket.gethostname(), timestamps.utc_now()
+    header = manifest.Header(os.fsencode(source.path), host, now, shared=shared, group=group)
     new, sums = manifest.new_path(path), Checksums(checksums_path(path))
     with sums, manifest.Writer(new, header) as writer:
         for entry in read(listed):

@@ -19,6 +19,9 @@ INSTALL = "brew install rsync   (Debian: sudo apt install rsync; Windows: in WSL
 PARTIAL = ".gears-partial"
 """Directory, beside each file, of what an interrupted transfer has of it; the next run goes on with that."""
 
+MODES = {"group": "Du+rwx,Dg+rwxs,Fu+r,Fg+rX", "world": "Du+rwx,Dg+rwxs,Do+rx,Fu+r,Fgo+rX"}
+"""What others may do in a shared place, so that no later run takes it from them meanwhile."""
+
 UNSUPPORTED = (1, 2, 4)
 INCOMPLETE_LIST = (23, 24)
 """Some files could not be read, or have vanished: the comparison names them."""
@@ -34,12 +37,17 @@ class Rsync:
     path: str
     full: bool
 
-    def command(self, ssh: Sequence[str], source: str, target: str, *, attributes: bool, checksum: bool) -> list[str]:
+    def command(
+        self, ssh: Sequence[str], source: str, target: str, *, attributes: bool, checksum: bool, shared: str = "no"
+    ) -> list[str]:
         """Return the command line. `source` or `target` is `HOST:PATH`; `ssh`: up to and without the host. Pure.
 
-        `attributes`: with ACLs and extended attributes; `checksum`: compare contents, not size and time.
+        `attributes`: with ACLs and extended attributes; `checksum`: compare contents, not size and time. `shared`: the
+        target's own group and modes for others are kept, as far as rsync can; the catalog does the rest.
         """
         keep = ["-AX"] if self.full and attributes else []
+        if shared != "no":
+            keep = ["--no-group", *(["-X"] if keep else []), *([f"--chmod={MODES[shared]}"] if self.full else [])]
         quote = ["-s"] if self.full else []
         again = ["--checksum"] if checksum else []
         options = ["-rlptgHS", *keep, *quote, *again, f"--partial-dir={PARTIAL}", "--out-format=%l"]
