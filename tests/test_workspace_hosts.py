@@ -1,4 +1,4 @@
-"""A workspace on two hosts: Alice pushes from a login node, by jobs to a tape; Bob pulls, and pushes, on a compute node.
+"""A workspace on two hosts: Alice pushes from a login node, by jobs to a tape; Bob pulls and pushes on a compute node.
 
 Each has a group of their own, umask 077, and the group of the project; its directories are in the shared file system.
 """
