@@ -87,8 +87,8 @@ def push_data(here: Here, *, verify: bool) -> Moved:
     from gears.workspace import shipping
 
     remote, cache = here.remote(), here.cache
-    if remote is None:
-        here.say(f"the data is only in the cache, {cache.root}: gears.toml names no remote place of this site")
+    if remote is None and not here.found.remote:
+        here.say(f"the data is only in the cache, {cache.root}: gears.toml names no remote place")
     far = [remote.store] if remote and remote.store else []
     tracked = here.tracked([cache, *far])
     moved = Moved(remote.place if remote else "", len(tracked.paths))

@@ -56,7 +56,7 @@ class Here:
         except GearsError as exc:
             if type(exc) is not GearsError:  # it is there, and does not answer
                 raise
-            self.say(f"no remote place is used: {exc}")
+            self.say(f"there is no remote place, and data is only in the cache: {exc}")
             return None
 
     def tracked(self, stores: Sequence[ObjectStore]) -> Tracked:
