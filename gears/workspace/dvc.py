@@ -7,9 +7,9 @@ group`, committed with the template; where the cache is differs from site to sit
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -49,12 +49,13 @@ class Dvc:
     def get_local(self, key: str) -> str:
         """Return a key of the clone's own configuration; empty if it is not set. Runs nothing: DVC takes a second."""
         section, _, name = key.partition(".")
-        settings = configparser.ConfigParser(interpolation=None, strict=False)
         try:
-            settings.read_string((self.top / ".dvc/config.local").read_text(encoding="utf-8"))
-        except (FileNotFoundError, UnicodeDecodeError, configparser.Error):
+            text = (self.top / ".dvc/config.local").read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):
             return ""
-        return settings.get(section, name, fallback="").strip("\"'")
+        table = re.search(rf"^\[{section}\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+        value = re.search(rf"^\s*{name}\s*=\s*(.*?)\s*$", table[1], re.MULTILINE) if table else None
+        return value[1].strip("\"'") if value else ""
 
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.
