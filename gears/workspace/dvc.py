@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from configparser import ConfigParser
-from configparser import Error as ParsingError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +52,13 @@ class Dvc:
     def get_local(self, key: str) -> str:
         """Return a key of the clone's own configuration; empty if it is not set. Does not run DVC."""
         section, _, name = key.partition(".")
-        config = ConfigParser(interpolation=None, strict=False)
         try:
-            config.read_string((self.top / ".dvc" / "config.local").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, ParsingError):
+            text = (self.top / ".dvc/config.local").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
             return ""
-        return config.get(section, name, fallback="").strip("'\"")
+        table = re.search(rf"^\[{section}\]$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
+        value = re.search(rf"^\s*{name}\s*=\s*(.*?)\s*$", table[1], re.MULTILINE) if table else None
+        return value[1].strip("\"'") if value else ""
 
     def local_directories(self) -> tuple[Path, ...]:
         """Return the directories that the clone's own configuration names."""

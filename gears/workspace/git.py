@@ -50,6 +50,11 @@ def top_of(directory: Path) -> Path:
         raise UsageError(f"{directory} is not in a git repository", next="gears workspace new DIR") from exc
 
 
+def common_directory(directory: Path) -> Path:
+    """Return the directory of the repository itself, which all its worktrees share."""
+    return Path(git(directory, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+
+
 def of_another_user(directory: Path | str) -> UsageError:
     """Return the error for a repository that git refuses since another user owns it."""
     return UsageError(

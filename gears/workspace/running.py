@@ -14,19 +14,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote, unquote
 
 from gears.data import holders
 from gears.data.holders import Holder
 from gears.errors import GearsError
-from gears.sites.profile import Site
 from gears.system import records, timestamps
-from gears.system.host import Host
 from gears.system.processes import this_located_process
 from gears.workspace.dvc import CACHE, Dvc, find_dvc
-from gears.workspace.git import git
+from gears.workspace.git import common_directory
 from gears.workspace.settings import Settings
+
+if TYPE_CHECKING:
+    from gears.sites.profile import Site
+    from gears.system.host import Host
 
 FOR_ALL = 0o644
 """Of a lock. Its directory keeps out who is not in the team."""
@@ -131,8 +133,7 @@ def in_environment(found: Settings) -> list[str]:
 
 def locks_directory(top: Path, cache: str) -> Path:
     """Return where the locks are: beside the team's cache, else in the clone. `cache`: DVC's own setting, or ""."""
-    common = Path(git(top, "rev-parse", "--path-format=absolute", "--git-common-dir"))
-    return Path(cache).parent / "locks" if cache else common / "gears-locks"
+    return Path(cache).parent / "locks" if cache else common_directory(top) / "gears-locks"
 
 
 def ensure_locks(locks: list[Path]) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from gears.schedulers.base import OVER, WAITING, JobState, scheduler
 from gears.system import files, records
-from gears.workspace.git import git, try_git
+from gears.workspace.git import common_directory, try_git
+
+DIRECTORY = "gears-runs"
 
 
 class RunState(StrEnum):
@@ -79,10 +81,15 @@ class FoundRun:
     clone: str = ""
     log: str = ""
 
+    @property
+    def is_live(self) -> bool:
+        """Tell whether its job is, or may be, under way."""
+        return self.state in LIVE
+
 
 def directory_of(top: Path) -> Path:
     """Return the directory of the runs of a clone."""
-    return Path(git(top, "rev-parse", "--path-format=absolute", "--git-common-dir")) / "gears-runs"
+    return common_directory(top) / DIRECTORY
 
 
 def record_path(directory: Path) -> Path:
@@ -170,7 +177,7 @@ def is_settled(top: Path, found: FoundRun) -> bool:
         branch = f"refs/heads/{found.branch}"
         tip = try_git(top, "rev-parse", "--verify", "--quiet", branch) if found.branch else ""
         return bool(found.branch) and (not tip or try_git(top, "merge-base", "HEAD", tip) == tip)
-    return found.state not in LIVE and not found.clone
+    return not found.is_live and not found.clone
 
 
 def find_runs(top: Path) -> tuple[FoundRun, ...]:

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gears.errors import GearsError
 from gears.sites.profile import Site
 from gears.system.host import Host
 from gears.workspace import settings
 from gears.workspace.dvc import CACHE, Data, find_dvc, other_keeper, uses_dvc
-from gears.workspace.git import branch, changed, try_git, unmerged
+from gears.workspace.git import branch, changed, common_directory, try_git, unmerged
 from gears.workspace.holding import Holding, find_holding
 from gears.workspace.running import running
-from gears.workspace.runs import FoundRun, RunState, find_runs
 from gears.workspace.settings import Settings
 from gears.workspace.template import SHIPPED, answers_of, shipped_version
+
+if TYPE_CHECKING:
+    from gears.workspace.runs import FoundRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def find_status(directory: Path, site: Site, host: Host) -> Status:
     code, data = code_of(top), data_of(top, found, site, host)
     state = environment_state(found.environment)
     template, newer = template_of(top)
-    jobs = find_runs(top)
+    jobs = jobs_of(top)
     to_do = [*next_steps(top, code, data, state, newer), *after_jobs(top, jobs)]
     held = running(top, data.cache) if data.keeper == "dvc" else ()
     return Status(str(top), found.name, code, data, found.environment, state, template, newer, held, jobs, tuple(to_do))
@@ -157,13 +160,22 @@ def next_steps(top: Path, code: Code, data: DataState, environment: str, newer: 
     return [command for needed, command in steps if needed]
 
 
+def jobs_of(top: Path) -> tuple[FoundRun, ...]:
+    """Look at the jobs that were submitted here; the scheduler is asked about each."""
+    if not (common_directory(top) / "gears-runs").is_dir():
+        return ()
+    from gears.workspace.runs import find_runs
+
+    return find_runs(top)
+
+
 def after_jobs(top: Path, jobs: tuple[FoundRun, ...]) -> list[str]:
     """Return the commands for jobs that have ended. Pure."""
     commands = []
     for job in jobs:
-        if job.state == RunState.DONE and job.branch:
+        if job.branch:
             commands.append(to_merge(top, job.branch))
-        elif job.state in (RunState.FAILED, RunState.INTERRUPTED):
+        elif job.clone and not job.is_live:
             again = " ".join(["gears workspace run", *job.stages, "--job"])
             commands.append(f"tail {job.log}; cd {top} && {again}   (goes on; or: rm -r {job.clone})")
     return commands

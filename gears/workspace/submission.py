@@ -66,7 +66,7 @@ def submit(top: Path, found: Settings, stages: Sequence[str], site: Site, host: 
     with files.locked(directory / ".lock", timeout_s=LOCK_S):
         prune(top)
         known = _same(top, stages)
-        if known and (there := _look(directory / known.name, known)).state in runs.LIVE:
+        if known and (there := _look(directory / known.name, known)).is_live:
             return Submitted(known, there, already=True)
         check_free(locks_of(dvc, stages), site, host)
         run = _with_job(known or _new(top, directory, found, stages, site, host), site)
