@@ -26,6 +26,7 @@ from gears.system.host import this_host
 SILENT_S = 30.0
 """The run says something every second."""
 TELL_S = 1.0
+ENDING_S = 5.0
 
 
 def serve(mark: str, jobs: int) -> NoReturn:
@@ -48,6 +49,7 @@ class _Member:
         self._run, self._pools = 0, contextlib.ExitStack()
         self._pool: pool.Pool | None = None
         self._pulse: Pulse | None = None
+        self._ended = threading.Event()
 
     def carry_out(self) -> NoReturn:
         """Work until the other end is gone."""
@@ -64,10 +66,16 @@ class _Member:
         os._exit(1)
 
     def _receive(self) -> None:
+        message = None
         try:
-            while (message := self._channel.receive(SILENT_S)) is not None:
+            while (received := self._channel.receive(SILENT_S)) is not None:
+                message = received
+                if isinstance(message, Begin):
+                    self._ended.clear()
                 self._messages.put(message)
         finally:
+            if isinstance(message, End):  # nothing is under way: the pool may end in order
+                self._ended.wait(ENDING_S)
             os._exit(0)  # its processes end with it
 
     def _act(self, message: object) -> None:
@@ -83,6 +91,7 @@ class _Member:
             self._pulse.stop()
         elif isinstance(message, End):
             self._end()
+            self._ended.set()
 
     def _answer(self, task: Task, future: Future[Any]) -> None:
         """Send what came of a batch. Called in a thread of the pool."""
