@@ -71,7 +71,7 @@ class Dvc:
 
     def link(self) -> None:
         """Link the committed data, all of which is in the cache, into the clone. Raises CommandFailed."""
-        self.run("checkout", "--quiet")
+        self.run("checkout", "--quiet", "--allow-missing")  # of a stage that was never run there is nothing
 
     def check_out(self) -> tuple[str, ...]:
         """Link the committed data from the cache into the clone; return what the cache has not.

@@ -235,6 +235,8 @@ def check_out(here: Here, moved: Moved) -> GearsError | None:
     """Link the data into the clone; returns why that failed."""
     lost: tuple[str, ...] = ()
     try:
+        if not moved.objects:
+            return None
         if moved.missing:
             lost = here.dvc.check_out()
         else:
