@@ -141,6 +141,19 @@ def test_current_environment_is_left_alone_at_once(checkout: Path, programs: Pat
     assert init(checkout, programs, "--quiet").stdout == ""
 
 
+def test_modules_are_collected_again_once_after_packages_have_changed(checkout: Path, programs: Path) -> None:
+    make_current(checkout)
+    packages, modules = checkout / ".venv/lib/python3.12/site-packages", checkout / ".venv/gears-modules"
+    packages.mkdir(parents=True)
+    (checkout / "run/env.log").touch()
+    assert "collecting" not in init(checkout, programs).stdout  # there is none: it was removed, or never wanted
+    modules.write_text("of other packages")
+    os.utime(modules, (1, 1))
+    assert "collecting" in init(checkout, programs, "--quiet").stdout
+    assert modules.read_bytes() == b""  # it failed, as these packages are none; a start then imports as usual
+    assert "collecting" not in init(checkout, programs).stdout
+
+
 def test_current_environment_costs_little(checkout: Path, programs: Path) -> None:
     make_current(checkout)
     assert fastest(lambda: init(checkout, programs, "--quiet")) < 5 * fastest(start_python)

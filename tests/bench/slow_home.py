@@ -28,19 +28,19 @@ def measure(centre: Centre, rounds: int) -> Iterator[Row]:
             with ExitStack() as stack:
                 hosts = (centre.hub, centre.login1)
                 homes = [stack.enter_context(watched_home(host, delay_us=delay_us)) for host in hosts]
-                ours, asked = _repeat(rounds, homes, partial(start_ours, centre, laptop))
-                bare, asked_by_bare = _repeat(rounds, homes, partial(start_bare, centre, login1))
+                starts = partial(start_ours, centre, laptop), partial(start_bare, centre, login1)
+                measured = [[_measure(homes, start) for start in starts] for _ in range(rounds)]
+            (ours, asked), (bare, asked_by_bare) = ([*zip(*side, strict=True)] for side in zip(*measured, strict=True))
             what = f"start, {delay_us / 1000:g} ms a request to the home: `make andes-lab` to the first answer"
             yield Row(what, "s", ours, BARE, bare, "≤ 0.6")
             yield Row("the same", "requests", asked, BARE, asked_by_bare)
 
 
-def _repeat(rounds: int, homes: list[Requests], start: Callable[..., float]) -> tuple[list[float], list[int]]:
-    """How long each start took, and how many requests came until its first answer."""
-    took, asked = [], []
-    for _ in range(rounds):
-        time.sleep(2 * CACHED_S)
-        for requests in homes:
-            requests.take()
-        took.append(start(after=lambda: asked.append(sum(len(requests.take()) for requests in homes))))
-    return took, asked
+def _measure(homes: list[Requests], start: Callable[..., float]) -> tuple[float, int]:
+    """How long a start took, and how many requests came until its first answer."""
+    time.sleep(2 * CACHED_S)
+    for requests in homes:
+        requests.take()
+    asked: list[int] = []
+    took = start(after=lambda: asked.append(sum(len(requests.take()) for requests in homes)))
+    return took, asked[0]
