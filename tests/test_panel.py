@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from gears.lab.job import records as job_records
+from gears.lab.job.keep_going import keep_going
 from gears.lab.job.records import JobRecord
+from gears.lab.job.submit import NO_SUCCESSOR
 from gears.lab.jupyter.idle import is_use
 from gears.lab.panel import low_disks, walltime
+from gears.schedulers.base import JobState
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.sites.profile import Lab as LabProfile
@@ -177,6 +181,24 @@ def test_successor_has_its_own_time_and_stop_asks_first(site: JobLab, browser: B
 def test_asking_is_no_use_of_the_lab_but_acting_is() -> None:
     assert not is_use("GET", "gears/panel")
     assert is_use("POST", "gears/panel/keep")
+
+
+def test_what_is_refused_on_the_node_is_left_to_the_login_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    paths = RunDir(tmp_path, "site", tmp_path / "local")
+    paths.records.mkdir(parents=True)
+    running = {"state": JobState.RUNNING, "known": JobState.RUNNING, "node": "c1"}
+    job_records.write(paths, JobRecord(number=1, id="11", host="login1", **running))
+
+    def refuse(context: Context, job: JobRecord, *, claimed_by: str) -> JobRecord:
+        assert (context.route.here, claimed_by) == ("login1", "c1")
+        return replace(job, renew=0, trouble=f"{NO_SUCCESSOR}no submission from compute nodes")
+
+    monkeypatch.setattr("gears.lab.job.keep_going.submit_successor", refuse)
+    kept = keep_going(Context(Route(Site("site"), "local", "lab", "c1", front="c1", lab="c1"), paths))
+    assert kept.later == "no submission from compute nodes"
+    found = job_records.read(paths)
+    assert found
+    assert (found.renew, found.successor, found.trouble) == (1, None, "")
 
 
 def test_disk_is_almost_full_by_its_share_and_its_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
