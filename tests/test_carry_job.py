@@ -41,8 +41,12 @@ def lab_of(centre: Centre) -> Lab | None:
 
 
 def notebook(centre: Centre, name: str) -> Kernel:
+    """A notebook, opened in the lab of the job that runs."""
+    return opened(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name)
+
+
+def opened(lab: Lab, name: str) -> Kernel:
     """A notebook, opened as JupyterLab does: it has a kernel of its own."""
-    lab = wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers")
     if lab.request("GET", f"/api/contents/{name}").status == 404:
         lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
     wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
@@ -138,3 +142,15 @@ def test_power_of_its_node_fails_and_the_last_periodic_save_is_back(slurm: Centr
     slurm.login2.run(down, "root", check=True)
     wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs on the other node")
     assert "saved in time\n" in notebook(slurm, "off.ipynb").run("print(x)")
+
+
+def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
+    done = gears(slurm.login1, "lab andes --carry", timeout_s=LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    opened(lab_at(slurm.login1), "moved.ipynb").run("x = 'moved'")
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S, check=True)
+    submit(slurm)
+    printed = notebook(slurm, "moved.ipynb").run("print(x)")
+    assert "moved\n" in printed
+    assert "1 of 1 variables are back, from the lab on login1 at " in printed
