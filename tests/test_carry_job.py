@@ -41,8 +41,12 @@ def lab_of(centre: Centre) -> Lab | None:
 
 
 def notebook(centre: Centre, name: str) -> Kernel:
+    """A notebook, opened in the lab of the job that runs."""
+    return opened(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name)
+
+
+def opened(lab: Lab, name: str) -> Kernel:
     """A notebook, opened as JupyterLab does: it has a kernel of its own."""
-    lab = wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers")
     if lab.request("GET", f"/api/contents/{name}").status == 404:
         lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
     wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
@@ -67,9 +71,9 @@ def test_warned_before_the_walltime_and_the_successor_takes_over(slurm: Centre) 
     kernel = notebook(slurm, "warned.ipynb")
     first = running(slurm)
     kernel.run("steps, model = ['first'], open('/dev/null')")
-    saved = gears(slurm.login1, "state save andes", timeout_s=LIMIT_S)
-    assert (saved.returncode, "1 variables" in saved.stdout) == (0, True), saved
-    assert "not saved: model: model: an open file" in saved.stdout
+    done = gears(slurm.login1, "state save andes", timeout_s=LIMIT_S)
+    assert done.returncode == 0, done
+    assert "not saved: model: model: an open file" in done.stdout
     kernel.run("steps += ['last']")
     wait_until(lambda: len(queue(slurm)) == 2, LIMIT_S, "a successor waits")
     slurm.login2.run(["scancel", "--batch", "--signal=USR1", first], "root", check=True)
@@ -78,6 +82,29 @@ def test_warned_before_the_walltime_and_the_successor_takes_over(slurm: Centre) 
     assert "['first', 'last']" in printed
     assert f"1 of 2 variables are back, from job {first} at" in printed
     assert "`model` was not: model: an open file" in printed
+
+
+def test_crashed_kernel_has_the_last_save_and_one_restarted_on_purpose_begins_empty(slurm: Centre) -> None:
+    submit(slurm)
+    kernel = notebook(slurm, "crashed.ipynb")
+    kernel.run("x = 'kept'")
+    wait_until(lambda: saved(slurm, "crashed.ipynb"), LIMIT_S, "it is saved")
+    (pid,) = kernels(kernel)
+    kernel.lab.host.kill(pid)
+    wait_until(lambda: kernels(kernel) not in ([pid], []), LIMIT_S, "it is started again")
+    assert "kept\n" in kernel.run("print(x)")
+    assert kernel.lab.request("POST", f"/api/kernels/{kernel.id}/restart").status == 200
+    assert kernel.run("print('x' in globals())") == "False\n"
+
+
+def saved(centre: Centre, name: str) -> bool:
+    return name in gears(centre.login1, "state list andes").stdout
+
+
+def kernels(kernel: Kernel) -> list[int]:
+    """The processes of this kernel on its node."""
+    found = kernel.lab.host.processes("alice")
+    return [process.pid for process in found if any(f"kernel-{kernel.id}.json" in word for word in process.argv)]
 
 
 def test_requeued(slurm: Centre) -> None:
@@ -108,11 +135,22 @@ def test_power_of_its_node_fails_and_the_last_periodic_save_is_back(slurm: Centr
     submit(slurm)
     kernel = notebook(slurm, "off.ipynb")
     kernel.run("x = 'saved in time'")
-    listed = lambda: gears(slurm.login1, "state list andes").stdout  # noqa: E731
-    wait_until(lambda: "off.ipynb" in listed(), LIMIT_S, "it is saved")
+    wait_until(lambda: saved(slurm, "off.ipynb"), LIMIT_S, "it is saved")
     (node, job) = next((job["node"], job["id"]) for job in queue(slurm) if job["state"] == "RUNNING")
     slurm.hosts[node].power_off()
     down = ["scontrol", "update", f"nodename={node}", "state=down", "reason=off"]
     slurm.login2.run(down, "root", check=True)
     wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs on the other node")
     assert "saved in time\n" in notebook(slurm, "off.ipynb").run("print(x)")
+
+
+def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
+    done = gears(slurm.login1, "lab andes --carry", timeout_s=LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    opened(lab_at(slurm.login1), "moved.ipynb").run("x = 'moved'")
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S, check=True)
+    submit(slurm)
+    printed = notebook(slurm, "moved.ipynb").run("print(x)")
+    assert "moved\n" in printed
+    assert "1 of 1 variables are back, from the lab on login1 at " in printed

@@ -77,3 +77,10 @@ def test_grid_engine_tells_how_several_nodes_are_had() -> None:
     with pytest.raises(UsageError, match='add "-pe NAME 2" to directives') as refused:
         scheduler("sge").header(JobSpec(name="a", log=LOG, nodes=2))
     assert "qconf -spl" in str(refused.value)
+
+
+def test_only_slurm_can_be_asked_to_warn_the_script_of_the_walltime() -> None:
+    spec = JobSpec(name="a", log=LOG, notice_s=120)
+    assert "#SBATCH --signal=B:USR1@120" in scheduler("slurm").header(spec)
+    for kind in ("pbs", "lsf", "sge"):
+        assert scheduler(kind).header(spec) == scheduler(kind).header(JobSpec(name="a", log=LOG))

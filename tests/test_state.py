@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from gears.carry import kernel_state, saved
+from gears.lab.jupyter.carry_limits import KILL_S, notice_s, plan_job_limits, plan_limits
+from gears.sites.load import from_json
 
 NOTEBOOKS = ("a.ipynb", "b.ipynb")
 
@@ -101,3 +103,12 @@ def test_old_states_are_removed(account: Account) -> None:
     assert saved.remove_old(str(account.root), 30) == 1
     assert [state["notebook"] for state in account.listed()] == ["/work/b.ipynb"]
     assert (account.root / "no-state").is_dir()
+
+
+def test_limits_fit_into_what_schedulers_leave() -> None:
+    site = from_json('{"name": "a", "carry": {"on": true, "every": "00:30:00", "days": 7}}')
+    limits = plan_limits(site)
+    assert (limits.every_s, limits.days, limits.timer) == (1800, 7, 0)
+    assert [notice_s(seconds) for seconds in (60, 600, 7200)] == [6, 60, 120]
+    for kind in KILL_S:
+        assert plan_job_limits(site, kind, 7200).timer == (kind != "slurm"), "others end by the lab's own clock"

@@ -176,8 +176,11 @@ class Agent:
     def _ask(self, request: Request) -> None:
         with self._lock:
             self._requests.append(request)
-        # Not `add_callback`: from a signal's handler that does not wake the loop.
-        self._app.kernel.io_loop.asyncio_loop.call_soon_threadsafe(self._serve)
+        loop = getattr(self._app.kernel, "io_loop", None)
+        if loop is not None:  # not `add_callback`: from a signal's handler that does not wake the loop
+            loop.asyncio_loop.call_soon_threadsafe(self._serve)
+        elif self._ending:  # the kernel has not begun
+            self._end([])
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
