@@ -9,17 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gears.data import workers
+from gears.data import batch, records, workers
 from gears.data.crew import Crew, Helpers
 from gears.data.messages import Channel, Stop
 from gears.data.pulse import Pulse
+from gears.data.records import Method, Task, TaskState, Transfer, Verb
 from gears.data.tree import MARK
 from gears.errors import Paused
+from gears.sites.context import Context
+from gears.sites.paths import RunDir
+from gears.sites.profile import Place, Scheduler, Site
+from gears.sites.profile import Transfer as TransferLimits
+from gears.sites.route import plan_route
+from gears.system.host import this_host
 from tests.helpers import wait_until
 
 MEMBER = [sys.executable, "-m", "gears", "_data", "_member", "--jobs=2"]
@@ -248,3 +256,73 @@ def test_a_channel_keeps_messages_whole_and_says_that_the_other_end_is_silent() 
     os.close(writing)
     assert channel.receive() is None
     os.close(reading)
+
+
+# --- which jobs have several nodes -----------------------------------------------------------
+
+TRANSFER = Transfer(
+    name="run7",
+    verb=Verb.COPY,
+    method=Method.TREE,
+    source="/source",
+    target="/target",
+    source_path="/source",
+    target_path="/target",
+    host="login1",
+    user="alice",
+    created="2026-11-20T11:06:53Z",
+)
+BUNDLES = replace(TRANSFER, method=Method.BUNDLES, target="tape:run7")
+GET = replace(BUNDLES, verb=Verb.GET, source="tape:run7", target="/target")
+PLANNED: dict[str, tuple[str, Transfer, Verb, str, bool, bool]] = {
+    # the scheduler, a transfer, what is done; why one node; whether its script starts tasks; whether it gets helpers
+    "a copy": ("slurm", TRANSFER, Verb.COPY, "", False, True),
+    "its verification": ("slurm", TRANSFER, Verb.VERIFY, "", False, True),
+    "a put into bundles": ("slurm", replace(BUNDLES, verb=Verb.PUT), Verb.PUT, "", True, True),
+    "reading it again": ("slurm", replace(BUNDLES, verb=Verb.PUT), Verb.VERIFY, "", False, True),
+    "a get": (
+        "slurm",
+        replace(BUNDLES, verb=Verb.GET, source="tape:run7", target="/target"),
+        Verb.GET,
+        "",
+        False,
+        True,
+    ),
+    "a put by hsi": ("slurm", replace(BUNDLES, verb=Verb.PUT, target="deep:run7"), Verb.PUT, "", True, False),
+    "reading it by hsi": (
+        "slurm",
+        replace(BUNDLES, verb=Verb.PUT, target="deep:run7"),
+        Verb.VERIFY,
+        "bundles that a program keeps are read by one node",
+        False,
+        False,
+    ),
+    "another scheduler": (
+        "lsf",
+        TRANSFER,
+        Verb.COPY,
+        "gears starts processes on the other nodes with Slurm only",
+        False,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANNED)
+def test_which_jobs_ask_for_several_nodes(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, transfer, verb, why, has_tasks, has_helpers = PLANNED[case]
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "3")
+    places = {"tape": Place("/tape", bundle_size="1GB"), "deep": Place("/deep", kind="hpss")}
+    moved = TransferLimits(queue="dtn", nodes=3, walltime="01:00:00")
+    site = Site("x", scheduler=Scheduler(kind), transfer=moved, filesystem=places)  # type: ignore[arg-type]
+    context = Context(plan_route(site, this_host(), on_lab_host=True), RunDir(tmp_path, "x", tmp_path))
+    context.paths.transfer("run7").mkdir(parents=True)
+    records.save_transfer(context.paths, transfer)
+    records.save_task(context.paths, "run7", Task(verb=verb, state=TaskState.QUEUED))
+    assert batch.why_one_node(context, "run7") == why
+    script = batch.render_script(context, "run7", "gears-data-1a2b")
+    assert ("--nodes=3" in script) == (not why)
+    assert ('"${1-}" = help' in script) == has_tasks
+    commands = batch.helper_commands(context, "run7", 4)
+    assert [command[:2] for command in commands] == [["srun", "--relative=1"], ["srun", "--relative=2"]] * has_helpers
+    assert all(command[-3:] == ["_data", "_member", "--jobs=4"] for command in commands)

@@ -71,8 +71,8 @@ class Crew:
         """Begin a run."""
         with self._guard:
             self._runs += 1
-            self._shift, shift.number, shift.guard, shift.members = shift, self._runs, self._guard, self._members
             # one lock for all: results, losses and what is handed out change the same lists
+            self._shift, shift.number, shift.guard, shift.members = shift, self._runs, self._guard, self._members
             for member in self._members:
                 member.start()
                 member.begin(shift)
@@ -111,7 +111,9 @@ class Crew:
     def lose(self, member: _Member) -> None:
         """Give what an ended helper had in hand to the others. Called in its thread."""
         with self._guard:
-            lost, member.in_hand, member.jobs = list(member.in_hand.values()), {}, 0
+            in_hand, member.in_hand, member.jobs = member.in_hand, {}, 0
+            number = self._shift.number if self._shift else 0
+            lost = [ticket for (run, _), ticket in in_hand.items() if run == number]
             if self._shift and lost:
                 self._shift.lose(member, lost)
 
