@@ -45,7 +45,12 @@ def trees(centre: Centre) -> list[Tree]:
         made.append(tree)
     centre.laptop.run("chown -R alice: /home/alice/run*; mkdir -p /home/alice/slow", "root", check=True)
     for name, text in PROGRAMS.items():
-        centre.laptop.run(f"cat > /home/alice/slow/{name} && chmod 755 /home/alice/slow/{name}", "root", input=text)
+        centre.laptop.run(
+            f"cat > /home/alice/slow/{name} && chmod 755 /home/alice/slow/{name}",
+            "root",
+            input=f"#!/bin/sh\n{text}\n",
+            check=True,
+        )
     return made
 
 
@@ -74,7 +79,8 @@ def _is_temporary(path: Path) -> bool:
 
 def ends(running: Running) -> list[str]:
     """The last line of each."""
-    return [(process.communicate(timeout=90)[0].splitlines() or [""])[-1] for process in running]
+    said = [process.communicate(timeout=90) for process in running]
+    return [(out.splitlines() or [""])[-1] if not err.strip() else f"{out}\n{err}" for out, err in said]
 
 
 def amount(centre: Centre) -> int:
