@@ -94,7 +94,7 @@ def cut_somewhere(centre: Centre, left: list[int]) -> list[str]:
     running = [start(centre, number, chance.uniform(0, 1.5)) for number in left]
     try:
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and amount_or_more(centre, before + more) and _any_runs(running):
+        while time.monotonic() < deadline and is_less(centre, before + more) and _any_runs(running):
             time.sleep(0.05)
         time.sleep(delay_s if chance.random() < 0.3 else 0)
         centre.hub.cut("outside")
@@ -105,7 +105,7 @@ def cut_somewhere(centre: Centre, left: list[int]) -> list[str]:
             process.kill()
 
 
-def amount_or_more(centre: Centre, wanted: float) -> bool:
+def is_less(centre: Centre, wanted: float) -> bool:
     try:
         return amount(centre) < wanted
     except FileNotFoundError:  # renamed meanwhile
