@@ -46,14 +46,13 @@ def test_the_colleague_reads_and_writes(centre: Centre) -> None:
         )
         assert found["run7/file"] == found["run7/d/same"] == found["run7/d/private"] == "-rw-rw---- team"
         assert (found["run7/d/script"], found["run7/d/e/read-only"]) == ("-rwxrwx--- team", "-r--r----- team")
-        centre.login1.run(f"cd /tmp/team/2026/run7 && {READ}", "bob", check=True)
-    assert copy(centre, to_team, "verify").startswith("verified 9 {}")
+    assert copy(centre, to_team, "verify") == "verified 9 {}"
     centre.login1.run("chmod g-r /tmp/team/2026/run7/file", check=True)
     assert copy(centre, to_team, "verify") == "verified 9 {'metadata': 2}"
     assert copy(centre, to_team) == "copied 5 0 {}"
-    centre.login1.run("cat /tmp/team/2026/run7/file", "bob", check=True)
+    centre.login1.run(f"cd /tmp/team/2026/run7 && {READ}", "bob", check=True)
     back = words("team:2026/run7", "/home/alice/back")
-    assert copy(centre, back) == "copied 5 0 {}"
+    assert copy(centre, back).startswith("copied 5 0 ")  # the laptop has no such group
     centre.laptop.run("diff -r run7 back", check=True)
 
 

@@ -45,7 +45,12 @@ def trees(centre: Centre) -> list[Tree]:
         made.append(tree)
     centre.laptop.run("chown -R alice: /home/alice/run*; mkdir -p /home/alice/slow", "root", check=True)
     for name, text in PROGRAMS.items():
-        centre.laptop.run(f"cat > /home/alice/slow/{name} && chmod 755 /home/alice/slow/{name}", "root", input=text)
+        centre.laptop.run(
+            f"cat > /home/alice/slow/{name} && chmod 755 /home/alice/slow/{name}",
+            "root",
+            input=f"#!/bin/sh\n{text}\n",
+            check=True,
+        )
     return made
 
 
@@ -74,7 +79,8 @@ def _is_temporary(path: Path) -> bool:
 
 def ends(running: Running) -> list[str]:
     """The last line of each."""
-    return [(process.communicate(timeout=90)[0].splitlines() or [""])[-1] for process in running]
+    said = [process.communicate(timeout=90) for process in running]
+    return [(out.splitlines() or [""])[-1] if not err.strip() else f"{out}\n{err}" for out, err in said]
 
 
 def amount(centre: Centre) -> int:
@@ -88,7 +94,7 @@ def cut_somewhere(centre: Centre, left: list[int]) -> list[str]:
     running = [start(centre, number, chance.uniform(0, 1.5)) for number in left]
     try:
         deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and amount_or_more(centre, before + more) and _any_runs(running):
+        while time.monotonic() < deadline and is_less(centre, before + more) and _any_runs(running):
             time.sleep(0.05)
         time.sleep(delay_s if chance.random() < 0.3 else 0)
         centre.hub.cut("outside")
@@ -99,7 +105,7 @@ def cut_somewhere(centre: Centre, left: list[int]) -> list[str]:
             process.kill()
 
 
-def amount_or_more(centre: Centre, wanted: float) -> bool:
+def is_less(centre: Centre, wanted: float) -> bool:
     try:
         return amount(centre) < wanted
     except FileNotFoundError:  # renamed meanwhile

@@ -182,7 +182,7 @@ def _make(far: Far, target: End, into: Path) -> tuple[Rule | None, list[str]]:
         far.catalog(target, "make", into)
         return None, []
     far.catalog(target, "share", into, target.place, target.shared)
-    told = [load(line) for line in into.read_bytes().splitlines() if line.startswith(b"{")]
+    told = [load(line) for line in into.read_bytes().splitlines(keepends=True) if line.startswith(b"{")]
     group = next((str(one["group"]) for one in told if "group" in one), "")
     return Rule(target.shared, group), [str(one["closed"]) for one in told if "closed" in one]
 
