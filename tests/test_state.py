@@ -12,8 +12,11 @@ import pytest
 
 from gears.carry import kernel_state, saved
 from gears.lab.jupyter.carry_limits import KILL_S, notice_s, plan_job_limits, plan_limits
+from gears.lab.saved_states import States, save_states_record
 from gears.sites.load import from_json
+from gears.sites.paths import RunDir
 
+CHECKOUT = Path(__file__).parents[1]
 NOTEBOOKS = ("a.ipynb", "b.ipynb")
 
 
@@ -41,9 +44,7 @@ class Account:
     def gears(self, *words: str) -> CompletedProcess[str]:
         argv = [sys.executable, "-m", "gears", "state", *words]
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.home), "GEARS_HOME": str(self.home / "gears")}
-        return subprocess.run(
-            argv, env=environ, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1]
-        )
+        return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, cwd=CHECKOUT)
 
     def listed(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self.gears("list", "--json").stdout)
@@ -70,6 +71,15 @@ def test_list_show_and_forget(account: Account) -> None:
     assert account.gears("forget", "--all").returncode == 0
     done = account.gears("list")
     assert (done.returncode, "gears lab local --carry" in done.stdout) == (0, True)
+
+
+def test_status_tells_what_is_saved(account: Account) -> None:
+    argv = [sys.executable, "-m", "gears", "status", "local"]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(account.home), "GEARS_HOME": str(account.home / "gears")}
+    states = States(root=str(account.root), notebooks=2, saved="2026-11-28T07:21:28Z", trouble="c.ipynb: no room")
+    save_states_record(RunDir(account.home / "gears", "local", Path("/tmp/none")), states)
+    said = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=120, cwd=CHECKOUT).stdout
+    assert "carried  2 notebooks, 2026-11-28T07:21:28Z; not saved: c.ipynb: no room" in said
 
 
 def test_nothing_ever_started_and_no_lab_up(account: Account) -> None:

@@ -10,6 +10,7 @@ from gears.cli.options import Commands, add_command, site_name
 
 if TYPE_CHECKING:
     from gears.lab.status.model import Status
+    from gears.sites.route import Route
 
 STATUS_EXITS = {"stopped": 4, "needs-login": 3, "failed": 1, "unknown": 5}
 """Exit statuses of `gears status`; 0 for all other states: up, or starting."""
@@ -30,21 +31,31 @@ def do_status(args: argparse.Namespace) -> int:
     import time
 
     from gears.cli.status import as_text
-    from gears.lab.saved_states import shown_states
     from gears.lab.status.status import look
-    from gears.sites.directories import find_paths
     from gears.sites.locate import locate
 
     route = locate(site_name(args))
     shown = None
     while True:
-        status, (states, line) = look(route), shown_states(find_paths(route))
+        status, (states, line) = look(route), _carried(route)
         if (record := status.as_json() | states) != shown:
             print(json.dumps(record) if args.json else as_text(status, line), flush=True)
             shown = record
         if not args.watch:
             return STATUS_EXITS.get(status.state, 0)
         time.sleep(2.0)
+
+
+def _carried(route: Route) -> tuple[dict[str, object], str]:
+    """Return what is to be said of saved variables, as JSON and as a line; nothing where none were ever carried."""
+    from gears.sites.directories import find_paths
+
+    paths = find_paths(route)
+    if paths is None or not paths.states_record.exists():
+        return {}, ""
+    from gears.lab.saved_states import shown_states
+
+    return shown_states(paths)
 
 
 def as_text(status: Status, carried: str = "") -> str:

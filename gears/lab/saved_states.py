@@ -88,11 +88,9 @@ def load_states(paths: RunDir) -> States:
     return records.load(States, paths.states_record) or States(root=str(paths.states))
 
 
-def shown_states(paths: RunDir | None) -> tuple[dict[str, object], str]:
-    """Return what `gears status` says of saved variables, as JSON and as a line; nothing where none were carried."""
-    states = records.load(States, paths.states_record) if paths else None
-    if states is None:
-        return {}, ""
+def shown_states(paths: RunDir) -> tuple[dict[str, object], str]:
+    """Return what `gears status` says of saved variables, as JSON and as a line."""
+    states = load_states(paths)
     count = f"{states.notebooks} notebooks, {states.saved}" if states.saved else "none yet"
     trouble = f"; not saved: {states.trouble}" if states.trouble else ""
     return {"carry": records.as_values(states)}, f"  carried  {count}{trouble}"
