@@ -17,7 +17,9 @@ from gears.lab.job.keep_going import keep_going
 from gears.lab.job.records import JobRecord
 from gears.lab.job.submit import NO_SUCCESSOR
 from gears.lab.jupyter.idle import is_use
+from gears.lab.jupyter.panel import tell_saved
 from gears.lab.panel import low_disks, walltime
+from gears.lab.saved_states import SavedKernel
 from gears.schedulers.base import JobState
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
@@ -49,10 +51,10 @@ window.fetch = async (input, init) => {
 
 @pytest.fixture(scope="module")
 def site(centre: Centre) -> Iterator[JobLab]:
-    """A lab in a job, without a successor."""
+    """A lab in a job that carries variables, without a successor."""
     if not Path(CHROMIUM).exists():
         skip_or_fail("the browser's tests need: apt-get install chromium")
-    submit(centre.hub)
+    submit(centre.hub, "--carry")
     found = connect(centre)
     yield replace(found, lab=replace(found.lab, timeout_s=60))
     clear(centre)
@@ -84,6 +86,7 @@ def test_nobody_else_asks_or_acts(site: JobLab) -> None:
     stranger = replace(site.lab, token="")
     assert stranger.request("GET", PANEL).status == 403
     assert stranger.request("POST", f"{PANEL}/keep").status == 403
+    assert stranger.request("POST", f"{PANEL}/save").status == 403
     assert site.lab.request("GET", f"{PANEL}/keep").status == 405
     assert len(queue(site.centre)) == 1
 
@@ -95,7 +98,7 @@ def test_answer_is_the_status_and_what_a_page_needs_beside_it(site: JobLab) -> N
     [hop] = found["status"]["hops"]
     assert (hop["from"], hop["state"], hop["reconnects"]) == ("hub", "up", 0)
     assert 0 < found["walltime"]["left_s"] <= found["walltime"]["whole_s"] == 1800
-    assert found["actions"] == ["keep", "stop"]
+    assert found["actions"] == ["keep", "stop", "save"]
     assert (found["successor"], found["cluster"]) == (None, None)
 
 
@@ -137,13 +140,27 @@ def test_last_minutes_are_told(browser: Browser, tmp_path: Path) -> None:
     page = browser.page
     page.evaluate("window.ending = true")
     page.locator(".gears-StatusItem button").click()
-    expect(page.locator(".Toastify__toast", has_text="takes over")).to_contain_text("ends in 2 min", timeout=30_000)
+    notice = page.locator(".Toastify__toast", has_text="takes over")
+    expect(notice).to_contain_text("ends in 2 min", timeout=30_000)
+    expect(notice).to_contain_text("Variables are saved for the next lab")
     expect(page.locator(".gears-mod-low").first).to_have_text("2 min left")
     expect(page.locator(".gears-mod-low").last).to_have_text("disk almost full")
     browser.screenshot(tmp_path / "ending.png")
 
-    page.locator(".gears-Panel").get_by_role("button", name="Python 3").click()
-    expect(page.locator(".jp-NotebookPanel")).to_be_visible(timeout=60_000)
+
+def test_state_is_saved_on_request(browser: Browser, tmp_path: Path) -> None:
+    page, panel = browser.page, browser.page.locator(".gears-Panel")
+    panel.get_by_role("button", name="Python 3").click()
+    cell = page.locator(".jp-NotebookPanel .jp-Cell .cm-content").first
+    cell.click(timeout=60_000)
+    page.keyboard.type("answer, log = 42, open('/dev/null'); print('done')")
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator(".jp-OutputArea-output", has_text="done")).to_be_visible(timeout=60_000)
+    panel.get_by_role("button", name="Save the state now").click()
+    told = panel.get_by_role("status")
+    expect(told).to_contain_text("saved: 1 of 1 notebooks", timeout=60_000)
+    expect(told).to_contain_text("log is not: ")
+    browser.screenshot(tmp_path / "saved.png")
 
 
 def test_successor_has_its_own_time_and_stop_asks_first(site: JobLab, browser: Browser, tmp_path: Path) -> None:
@@ -181,6 +198,17 @@ def test_successor_has_its_own_time_and_stop_asks_first(site: JobLab, browser: B
 def test_asking_is_no_use_of_the_lab_but_acting_is() -> None:
     assert not is_use("GET", "gears/panel")
     assert is_use("POST", "gears/panel/keep")
+    assert is_use("POST", "gears/panel/save")
+
+
+def test_save_is_told_in_a_sentence() -> None:
+    good = SavedKernel(notebook="/home/a/good.ipynb", names=("x",), bytes=2_500_000, seconds=0.31)
+    part = replace(good, notebook="part.ipynb", missing={"log": "log: an open file"}, bytes=0)
+    busy = SavedKernel(notebook="busy.ipynb", problem="a cell runs")
+    assert tell_saved([good, part, busy]) == (
+        "saved: 2 of 3 notebooks, 2.5 MB, 0.3 s; part.ipynb: log is not: log: an open file; busy.ipynb: a cell runs"
+    )
+    assert tell_saved([]) == "no notebook has a kernel whose variables can be saved"
 
 
 def test_what_is_refused_on_the_node_is_left_to_the_login_node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -100,9 +100,12 @@ class Lab {
       return;
     }
     const left = duration(this.trans, seen.left!);
+    const what = carries(seen)
+      ? this.trans.__('Variables are saved for the next lab.')
+      : this.trans.__('Save your work: variables are lost.');
     const words = successor
-      ? this.trans.__('Job %1 ends in %2. Job %3 takes over, without your variables.', id, left, successor.id)
-      : this.trans.__('Job %1 ends in %2. Save your work: variables are lost.', id, left);
+      ? this.trans.__('Job %1 ends in %2. Job %3 takes over. %4', id, left, successor.id, what)
+      : this.trans.__('Job %1 ends in %2. %3', id, left, what);
     const keep = { label: this.trans.__('Keep going'), callback: () => void this.keepGoing() };
     const show = { label: this.trans.__('Show'), callback: () => this.open() };
     const actions = seen.answer.actions.includes('keep') ? [keep, show] : [show];
@@ -132,9 +135,11 @@ class Lab {
     const what = job
       ? trans.__('JupyterLab, all its kernels and job %1 end; a job that was to take over is cancelled.', job.id)
       : trans.__('JupyterLab and all its kernels end.');
+    const saved = this.seen && carries(this.seen);
+    const variables = saved ? trans.__('Variables are saved for the next lab.') : trans.__('Variables are lost.');
     const { button } = await showDialog({
       title: trans.__('Stop this lab?'),
-      body: trans.__('%1 Variables are lost. A Dask cluster of gears keeps running.', what),
+      body: [what, variables, trans.__('A Dask cluster of gears keeps running.')].join(' '),
       defaultButton: 0,
       buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
     });
@@ -154,6 +159,11 @@ class Lab {
   private panel: Panel | null = null;
   private seen: Seen | null = null;
   private warned: { id: string; job: string; successor: boolean } | null = null;
+}
+
+/** Whether the lab saves the variables of notebooks when it ends. */
+function carries(seen: Seen): boolean {
+  return seen.answer.actions.includes('save');
 }
 
 /** Keep what the scheduler said of the next job, where this time it was not asked. */

@@ -34,6 +34,7 @@ export class Panel extends Widget {
     const buttons = element('div', 'gears-Panel-buttons');
     const actions: [string, string, string, string][] = [
       ['keep', trans.__('Keep going'), trans.__('Submit a job that takes over when this one ends'), 'jp-mod-accept'],
+      ['save', trans.__('Save the state now'), trans.__('Save the variables of all notebooks'), ''],
       ['stop', trans.__('Stop…'), trans.__('End JupyterLab, its kernels and its job'), 'jp-mod-warn']
     ];
     for (const [action, label, caption, look] of actions) {

@@ -1,7 +1,8 @@
 """The server's side of the panel in JupyterLab (`labextension/`): what it shows, and what its buttons do.
 
 `gears _panel` gathers it, at most every EVERY_S, and only while a page asks. It runs in the Python of the home: the
-one of this process can be a copy on a compute node, which the next job does not have.
+one of this process can be a copy on a compute node, which the next job does not have. Variables are saved by this
+process, where it carries them (`carry`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gears.errors import GearsError
+from gears.errors import GearsError, NothingRunning
+from gears.lab.jupyter.carry_limits import CARRIER
+from gears.lab.saved_states import SavedKernel
 from gears.system import commands, files
 
 LABEXTENSIONS = Path(__file__).parents[1] / "labextensions"
@@ -30,6 +33,9 @@ PATH = "gears/panel"
 EVERY_S = 10.0
 ASK_EVERY_S = 60.0
 """Least time between two looks, and between two queries to the scheduler: centres block users who query more often."""
+
+SAVE = "save"
+"""The button of a lab that carries variables."""
 
 LOOK_S, KEEP_S = 30.0, 120.0
 """Time limits of `gears _panel`."""
@@ -84,6 +90,35 @@ def plan_looker(home: Path, site: str, python: str) -> Looker:
     return Looker(command, {**os.environ, "GEARS_HOME": str(home)})
 
 
+async def with_save(seen: Awaitable[files.Record], settings: Mapping[str, Any]) -> files.Record:
+    """Return what the page shows, with the button for saving where the lab carries variables."""
+    answer = await seen
+    actions = answer.get("actions")
+    if CARRIER not in settings or not isinstance(actions, list):
+        return answer
+    return answer | {"actions": [*actions, SAVE]}
+
+
+async def save(settings: Mapping[str, Any]) -> str:
+    """Save the variables of all notebooks; return a sentence on it. Raises NothingRunning where none are carried."""
+    if CARRIER not in settings:
+        raise NothingRunning("this lab does not carry variables", next="gears lab --carry")
+    return tell_saved(await settings[CARRIER].save())
+
+
+def tell_saved(kernels: Sequence[SavedKernel]) -> str:
+    """Return a sentence on what a save did: how much, how long, and what is not saved and why. Pure."""
+    there = [kernel for kernel in kernels if not kernel.problem]
+    size, took_s = sum(kernel.bytes for kernel in there), max((kernel.seconds for kernel in there), default=0.0)
+    parts = [f"saved: {len(there)} of {len(kernels)} notebooks, {size / 1e6:,.1f} MB, {took_s:.1f} s"]
+    for kernel in kernels:
+        name = Path(kernel.notebook).name or "a kernel"
+        missing = kernel.missing or {}
+        parts += [f"{name}: {kernel.problem}"] if kernel.problem else []
+        parts += [f"{name}: {variable} is not: {why}" for variable, why in missing.items()]
+    return "; ".join(parts) if kernels else "no notebook has a kernel whose variables can be saved"
+
+
 def add_labextensions(lab_app: Any) -> None:
     """Let the pages of a LabApp load our extension too, beside those of the user. `lab_app`: the class."""
     initialize = lab_app.initialize_handlers
@@ -124,7 +159,8 @@ def serve(web_app: Any, looker: Looker) -> None:
         @authorized
         async def get(self) -> None:
             """Answer with what the page shows; with `?ask=1` also with the queue of the next job."""
-            await self.answer(looker.look(ask=self.get_query_argument("ask", "") == "1"))
+            seen = looker.look(ask=self.get_query_argument("ask", "") == "1")
+            await self.answer(with_save(seen, web_app.settings))
 
     class Keep(Own):
         """Carries out the button of the same name."""
@@ -135,5 +171,14 @@ def serve(web_app: Any, looker: Looker) -> None:
             """Let another job take over."""
             await self.answer(looker.keep())
 
+    class Save(Own):
+        """Carries out the button of the same name."""
+
+        @authenticated
+        @authorized
+        async def post(self) -> None:
+            """Save the variables of all notebooks."""
+            await self.answer(save(web_app.settings))
+
     base = re.escape(web_app.settings["base_url"]) + PATH
-    web_app.add_handlers(".*", [(base, Panel), (f"{base}/keep", Keep)])
+    web_app.add_handlers(".*", [(base, Panel), (f"{base}/keep", Keep), (f"{base}/{SAVE}", Save)])
