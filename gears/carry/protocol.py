@@ -1,5 +1,7 @@
 """What a lab and its kernels agree on: variables of the environment, and the socket over which a kernel is asked."""
 
+from __future__ import annotations
+
 import os
 
 STATES = "GEARS_STATES"
