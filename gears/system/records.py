@@ -7,6 +7,7 @@ working.
 
 from __future__ import annotations
 
+import functools
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import Enum
@@ -52,6 +53,7 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else str(value) if isinstance(value, Path) else value
 
 
+@functools.cache
 def _fields(kind: Any) -> tuple[tuple[str, Any, bool], ...]:
     """Return name, type and whether it is required, for each field."""
     hints = get_type_hints(kind)
