@@ -12,7 +12,7 @@ import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from gears.system import files
 
@@ -34,7 +34,7 @@ def parse(kind: type[T], values: object) -> T | None:
     if not isinstance(values, dict) or not values:
         return None
     found: dict[str, Any] = {}
-    for name, hint, required in _fields(kind):
+    for name, hint, required in _fields(cast(Any, kind)):
         try:
             found[name] = _convert(hint, values[name])
         except (KeyError, TypeError, ValueError):

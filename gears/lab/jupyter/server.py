@@ -204,6 +204,9 @@ def start() -> None:
 
 def initialize(options: list[str]) -> Any:
     """Make the server as `start` does, without serving yet."""
+    from jupyterlab import commands
+
+    leave_node_alone(commands)
     from jupyterlab.labapp import LabApp
 
     warnings.filterwarnings("ignore", category=JupyterServerAuthWarning)  # such handlers require a login nevertheless
@@ -219,6 +222,15 @@ def initialize(options: list[str]) -> Any:
         if where := failed_file(exc):
             end(Refused(f"{type(exc).__name__}: {exc}", where))
         raise
+
+
+def leave_node_alone(commands: Any) -> None:
+    """Keep JupyterLab, whose module of commands this is, from asking Node.js for yarn's settings when it is imported.
+
+    Where there is a `node`, that takes half a second of each start. Only a build of extensions in the server would use
+    them: it uses the default registry then.
+    """
+    commands._yarn_config = lambda _logger: {"yarn config": {}, "npm config": {}}
 
 
 def failed_file(exc: BaseException) -> str:
