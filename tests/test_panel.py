@@ -30,7 +30,7 @@ from gears.system.timestamps import utc_time
 from tests.centre import Centre
 from tests.centre.browser import CHROMIUM, Browser
 from tests.conftest import skip_or_fail
-from tests.helpers import home, wait_until
+from tests.helpers import Kernel, home, wait_until
 from tests.jobs import SLURM, JobLab, cancel, clear, connect, job_record, queue, submit
 
 CENTRE = SLURM
@@ -74,7 +74,7 @@ def browser(site: JobLab) -> Iterator[Browser]:
 
 def open_lab(page: Page, site: JobLab) -> tuple[Locator, Locator]:
     """The item in the status bar, and the panel."""
-    page.goto(f"http://localhost:38888/lab?token={site.lab.token}")
+    page.goto(f"http://localhost:38888/lab?reset&token={site.lab.token}")
     page.wait_for_selector("#jupyterlab-splash", state="detached", timeout=90_000)
     item = page.locator(".gears-StatusItem button")
     expect(item).to_contain_text("andes on", timeout=60_000)
@@ -148,14 +148,13 @@ def test_last_minutes_are_told(browser: Browser, tmp_path: Path) -> None:
     browser.screenshot(tmp_path / "ending.png")
 
 
-def test_state_is_saved_on_request(browser: Browser, tmp_path: Path) -> None:
+def test_state_is_saved_on_request(site: JobLab, browser: Browser, tmp_path: Path) -> None:
     page, panel = browser.page, browser.page.locator(".gears-Panel")
+    page.evaluate("window.ending = false")
     panel.get_by_role("button", name="Python 3").click()
-    cell = page.locator(".jp-NotebookPanel .jp-Cell .cm-content").first
-    cell.click(timeout=60_000)
-    page.keyboard.type("answer, log = 42, open('/dev/null'); print('done')")
-    page.keyboard.press("Shift+Enter")
-    expect(page.locator(".jp-OutputArea-output", has_text="done")).to_be_visible(timeout=60_000)
+    expect(page.locator(".jp-NotebookPanel")).to_be_visible(timeout=60_000)
+    [session] = wait_until(lambda: site.lab.request("GET", "/api/sessions").json(), 60, "the notebook has a kernel")
+    Kernel(site.lab, session["kernel"]["id"]).run("answer, log = 42, open('/dev/null')")
     panel.get_by_role("button", name="Save the state now").click()
     told = panel.get_by_role("status")
     expect(told).to_contain_text("saved: 1 of 1 notebooks", timeout=60_000)
