@@ -163,7 +163,9 @@ def test_a_card_of_the_launcher_starts_its_kernel(centre_with_tools: Centre, lab
     with centre_with_tools.browser() as browser:
         launcher(browser.page, lab.token)
         browser.page.locator('.jp-LauncherCard[data-category="Notebook"][title^="of-conda"]').click()
-        kernels = wait_until(lambda: lab.request("GET", "/api/kernels").json(), 30, "a kernel")
+        kernels = wait_until(
+            lambda: (found := lab.request("GET", "/api/kernels")).status == 200 and found.json(), 60, "a kernel"
+        )
         assert [kernel["name"] for kernel in kernels] == ["of-conda"]
 
 

@@ -32,14 +32,14 @@ class Account:
             self.save(name)
 
     def save(self, name: str) -> None:
-        notebook = f"/work/{name}"
+        notebook = f"/notebooks/{name}"
         about = {"notebook": notebook, "job": "4711", "host": "c1", "lab": "lab-1"}
         variables: dict[str, Any] = {"x": 1, "numbers": (n for n in ()), "__name__": "__main__"}
         report = kernel_state.save(variables, self.directory(name), key=self.key, about=about)
         assert (report.problem, report.names) == ("", ["x"])
 
     def directory(self, name: str) -> str:
-        return saved.directory_of(str(self.root), f"/work/{name}")
+        return saved.directory_of(str(self.root), f"/notebooks/{name}")
 
     def gears(self, *words: str) -> CompletedProcess[str]:
         argv = [sys.executable, "-m", "gears", "state", *words]
@@ -57,9 +57,9 @@ def account(tmp_path: Path) -> Account:
 
 
 def test_list_show_and_forget(account: Account) -> None:
-    assert [state["notebook"] for state in account.listed()] == ["/work/b.ipynb", "/work/a.ipynb"]
+    assert [state["notebook"] for state in account.listed()] == ["/notebooks/b.ipynb", "/notebooks/a.ipynb"]
     line = account.gears().stdout.splitlines()[0]
-    assert "/work/b.ipynb: 1 of 2 variables, " in line
+    assert "/notebooks/b.ipynb: 1 of 2 variables, " in line
     assert line.endswith("from job 4711")
     shown = account.gears("show", "--notebook", "a.ipynb").stdout
     assert "  saved: x\n" in shown
@@ -67,7 +67,7 @@ def test_list_show_and_forget(account: Account) -> None:
     assert account.gears("forget").returncode == 2
     assert account.gears("forget", "c.ipynb").returncode == 2
     assert account.gears("forget", "a.ipynb").returncode == 0
-    assert [state["notebook"] for state in account.listed()] == ["/work/b.ipynb"]
+    assert [state["notebook"] for state in account.listed()] == ["/notebooks/b.ipynb"]
     assert account.gears("forget", "--all").returncode == 0
     done = account.gears("list")
     assert (done.returncode, "gears lab local --carry" in done.stdout) == (0, True)
@@ -111,7 +111,7 @@ def test_old_states_are_removed(account: Account) -> None:
     (account.root / "no-state").mkdir()
     os.utime(old / "manifest", (0, 0))
     assert saved.remove_old(str(account.root), 30) == 1
-    assert [state["notebook"] for state in account.listed()] == ["/work/b.ipynb"]
+    assert [state["notebook"] for state in account.listed()] == ["/notebooks/b.ipynb"]
     assert (account.root / "no-state").is_dir()
 
 
