@@ -141,7 +141,8 @@ def test_what_is_in_the_way_is_named_at_once(login1: Host, case: str) -> None:
     assert done.returncode == 1
     assert reason in done.stderr
     assert SHOWN in done.stderr
-    assert not listening_ports(login1) - before
+    assert not [port for _, port in listening_ports(login1) - before if Lab(login1, port, timeout_s=5).answers()]
+    wait_until(lambda: not listening_ports(login1) - before, 30, "nothing of the refused lab is left")
     login1.run(f"rm ~/{FILE}", check=True)
     gears(login1, "lab local", check=True)
 
