@@ -154,10 +154,8 @@ def test_link_to_the_login_node_cut(work: Work, took: Took) -> None:
     assert "login1 does not answer" in silent["reason"]
 
     wait_until(lambda: work.state()["front"]["leads_to"] == "wait", 20, "the waiting page is at the fixed path")
-    down = wait_until(
-        lambda: (found := work.state())["hops"][0]["state"] == "connecting" and found, 30, "the link is noticed"
-    )
-    assert down["state"] == "unknown"
+    down = work.state()
+    assert (down["state"], down["hops"][0]["state"]) == ("unknown", "connecting")
     assert (down["hops"][0]["since"], "login1" in down["hops"][0]["to"]) == (None, True)
     assert "gears lab andes" in down["next"]
     assert gears(hub, "status andes").returncode == 5
@@ -397,7 +395,7 @@ def test_a_stop_does_not_wait_for_what_a_browser_keeps_open(centre: Centre) -> N
     try:
         began = time.monotonic()
         assert gears(centre.hub, "stop andes").returncode == 0
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 30
     finally:
         for channel in channels:
             channel.close()

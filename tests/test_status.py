@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
+from gears.lab.state import Plan, Turn, Up
+from gears.lab.status.facts import Answer, Facts
 from gears.lab.status.model import Hop, Page, State, Status, Step, StepState, parse_status
 from gears.lab.status.report import HopReport, read_hop
+from gears.lab.status.status import conclude
 from gears.lab.supervisor.waiting_page import as_html, as_json
 from gears.schedulers.base import JobState
+from gears.sites.context import Context
 from gears.sites.paths import RunDir
+from gears.sites.profile import Site
+from gears.sites.route import Route
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/status.json").read_text())
 """As it was written before a status was a dataclass: a job that runs, seen from the front."""
@@ -78,3 +84,26 @@ def test_a_report_is_read_as_it_was_sent(tmp_path: Path) -> None:
     assert replace(sent, token="").as_values()["token"] == ""
     paths.hop_out.write_text(json.dumps({"gears": sent.as_values()}, separators=(",", ":")) + "\n")
     assert read_hop(paths) == sent
+
+
+@pytest.mark.parametrize(("leads_to", "state"), [("hop", State.UP), ("wait", State.CONNECTING)])
+def test_a_hop_whose_ssh_has_ended_is_not_up(leads_to: str, state: State, tmp_path: Path) -> None:
+    """The loop leads clients to the waiting page at once, and plans the next turn a moment later."""
+    facts = Facts(
+        loop_alive=True,
+        loop_begins=False,
+        turn=Turn(number=3, what="hop", plan=Plan.DIAL, ever_up=True),
+        up=Up(number=3, since="2026-11-27T03:13:52Z", times=1),
+        leads_to=leads_to,
+        answer=Answer("silent"),
+        report=HopReport(host="login1"),
+        report_age_s=60.0,
+        starting_up=False,
+        lab=None,
+        lab_alive=False,
+        job=None,
+    )
+    route = Route(Site("andes"), "relay", "front", "hub", front="hub", lab="login1")
+    status = conclude(Context(route, RunDir(tmp_path, "andes", tmp_path)), facts)
+    assert (status.state, status.hops[0].state) == (State.UNKNOWN, state)
+    assert (status.hops[0].since is None) == (leads_to == "wait")

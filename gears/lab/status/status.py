@@ -260,6 +260,8 @@ def _hop_state(route: Route, facts: Facts) -> State:
         return State.STOPPED
     if facts.turn.plan == Plan.ASK:
         return _refusal(facts.turn.ended)
+    if facts.was_up and facts.leads_to == "wait":  # ssh has ended, the next turn is not planned yet
+        return State.CONNECTING
     if not facts.report and not facts.was_up:
         return State.CONNECTING
     own = _own_page(route, facts)
