@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from gears.dask.config import life_s, plan_config, processes_of, render_yaml
-from gears.dask.config_files import ensure_config
+from gears.dask.config_files import DEFAULTS, ensure_config
 from gears.dask.settings import bytes_of, read_settings
 from gears.errors import ProfileError
 from gears.sites.load import load_site
@@ -241,6 +241,9 @@ def test_workers_spill_to_a_scratch_that_can_be_written(tmp_path: Path, paths: R
 
 def test_all_of_it_is_closed_to_others(paths: RunDir) -> None:
     ensure_config(load_site("local"), paths, {"HOME": "/nonexistent"})
+    for name in DEFAULTS:
+        [source] = Path(dask.__file__).parents[1].glob(f"dask_*/{name}")
+        dask.config.ensure_file(str(source), destination=str(paths.dask_config))  # as its package does when imported
     every = [paths.dask, *paths.dask.rglob("*")]
-    assert {path.name for path in every} >= {"tls.pem", "config", "00-gears.yaml", "logs"}
+    assert {path.name for path in every} >= {"tls.pem", "config", "00-gears.yaml", "logs", *DEFAULTS}
     assert not [path for path in every if path.stat().st_mode & 0o077]

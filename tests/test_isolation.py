@@ -62,7 +62,6 @@ def test_bob_reads_nothing_of_hers(up: Centre) -> None:
 def test_all_she_has_is_closed(up: Centre) -> None:
     for host in (up.hub, up.login1):
         places = f"{RUN} {local_directory(host)} -not -path '*/runtime/*' -not -name README.md"
-        places += " -not -name labextension.yaml"  # Dask's own defaults, written when JupyterLab loads its panes
         assert len(host.run(f"find {places} {ALL}", check=True).stdout.split()) > 10
         assert host.run(f"find {places} {ALL} -perm /077", check=True).stdout == ""
 

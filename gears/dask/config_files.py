@@ -20,6 +20,9 @@ from gears.system import commands, files
 from gears.system.host import this_host
 
 OURS = "00-gears.yaml"
+DEFAULTS = ("jobqueue.yaml", "labextension.yaml")
+"""The files that Dask's packages copy their defaults into, commented out and with the user's umask, unless they are
+there (dask.config.ensure_file)."""
 KINDS = (".yaml", ".yml", ".json")
 """The files that Dask reads in a directory, in the order of their names (dask.config.collect_yaml)."""
 
@@ -50,11 +53,18 @@ def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.env
         files.write_record(paths.places, places)
     if files.read_text(paths.dask_config / OURS) != text:
         files.write_private(paths.dask_config / OURS, text)
+    _ensure_defaults(paths.dask_config)
     for link in paths.dask_config.glob("[56]0-*"):
         if link not in wanted:
             link.unlink(missing_ok=True)
     for link, target in wanted.items():
         files.ensure_link(link, target)
+
+
+def _ensure_defaults(directory: Path) -> None:
+    for path in (directory / name for name in DEFAULTS):
+        if not path.exists():
+            files.write_private(path, f"# gears: keeps the defaults of Dask's {path.name} out of here\n")
 
 
 def _is_writable(directory: str) -> bool:
