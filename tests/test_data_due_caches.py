@@ -9,7 +9,8 @@ import pytest
 from gears.cli.data.due import data_lines
 from gears.data import caches
 from gears.data.copies import ends
-from gears.data.objects import ObjectStore, copy_objects
+from gears.data.object_copies import copy_objects
+from gears.data.objects import ObjectStore
 from tests.test_data_due import Centre, pair
 
 FILES = {"data/a.nc": b"aaaa", "data/many": b"bb", "results/c.csv": b"c"}

@@ -148,9 +148,10 @@ def test_what_is_no_workspace_is_refused(ada: Person, made: Path) -> None:
     assert "no workspace" in ada.gears("status", made, status=2).stderr
 
 
-@pytest.mark.parametrize("words", ["new w --defaults", "status {}", "update {}"])
-def test_gears_itself_loads_no_copier(ada: Person, made: Path, words: str) -> None:
+@pytest.mark.parametrize(("words", "most"), [("new w --defaults", 200), ("status {}", 215), ("update {}", 200)])
+def test_gears_itself_loads_no_copier(ada: Person, made: Path, words: str, most: int) -> None:
+    """The status knows the site besides, whose places may have what the cache has lost."""
     argv = [sys.executable, "-c", MODULES, "workspace", *words.format(made).split()]
     modules = ada.run(*argv).stderr.splitlines()[-1].split()
     assert not {"copier", "plumbum", "pydantic", "dvc"} & {*modules}
-    assert len(modules) < 225, len(modules)
+    assert len(modules) < most, len(modules)

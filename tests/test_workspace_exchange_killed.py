@@ -1,4 +1,4 @@
-"""kill -9 of a push and of a pull at GEARS_FAULT_POINTS (5) points each: no object has its name that is not whole.
+"""kill -9 of a push and of a pull at GEARS_FAULT_POINTS (20) points each: no object has its name that is not whole.
 
 The same again ends.
 
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from gears.data.objects import Copied, ObjectStore, copy_objects
+from gears.data.object_copies import Copied, copy_objects
+from gears.data.objects import ObjectStore
 from gears.errors import NotReachable
 from tests.workspaces import ROOT, Person, person
 
-POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "5"))
+POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "20"))
 
 
 def make(person: Person, places: Path) -> Path:

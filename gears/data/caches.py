@@ -14,17 +14,14 @@ from pathlib import Path
 
 from gears.data.addresses import Address, full_path
 from gears.data.listing import Candidate, key_of
-from gears.data.objects import LAYOUT, ObjectStore
+from gears.data.objects import CACHE, IN_PLACE, LAYOUT, REMOTE, ObjectStore
 from gears.data.places import declared, is_mounted
 from gears.errors import UsageError
 from gears.sites.profile import Site
 from gears.system import files
 from gears.system.host import Host
 
-IN_PLACE = "workspaces"
-"""The directory of a place in which each workspace has one."""
-
-CACHE, REMOTE, TRACKED = "dvc-cache", "dvc-remote", "tracked.json"
+TRACKED = "tracked.json"
 FOR_ALL = 0o644
 """Of that file. The directory keeps out who is not to read it."""
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gears.data import caches
-from gears.data.objects import Copied, ObjectStore, copy_objects
+from gears.data.object_copies import Copied, copy_objects
+from gears.data.objects import ObjectStore
 from gears.errors import CommandFailed, ContentsDiffer, GearsError, Incomplete, NotReachable, UsageError
 from gears.workspace import ledger
 from gears.workspace.dvc import other_keeper, uses_dvc

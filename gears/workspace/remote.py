@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gears.data.addresses import Address, place_of
-from gears.data.caches import IN_PLACE, REMOTE
-from gears.data.objects import ObjectStore
+from gears.data.objects import IN_PLACE, REMOTE, ObjectStore
 from gears.data.places import declared, is_mounted
 from gears.errors import GearsError, NotReachable
 from gears.sites.profile import Site

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from gears.data.caches import CACHE as CACHE_NAME
-from gears.data.caches import IN_PLACE
+from gears.data.objects import CACHE as CACHE_NAME
+from gears.data.objects import IN_PLACE
 from gears.errors import GearsError, MissingProgram
 from gears.sites.profile import Place, Site
 from gears.system.host import Host

@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gears.data.caches import IN_PLACE, OUT
-from gears.data.objects import LAYOUT, Copied, ObjectStore, copy_objects, ensure_like
+from gears.data.caches import OUT
+from gears.data.object_copies import Copied, copy_objects, ensure_like
+from gears.data.objects import IN_PLACE, LAYOUT, ObjectStore
 from gears.errors import (
     CommandFailed,
     ContentsDiffer,
