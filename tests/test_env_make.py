@@ -99,8 +99,8 @@ class Room:
         prefix = self.home / name
         uv = str(self.home / ".local/bin/uv")
         run([uv, "venv", "-q", "--python", str(SYSTEM_PYTHON), str(prefix)], env=self.environ)
-        install = [uv, "pip", "install", "-q", "--python", f"{prefix}/bin/python", "--no-deps", "ipykernel", "sample"]
-        run(install, env=self.environ)
+        install = [uv, "pip", "install", "-q", "--compile-bytecode", "--python", f"{prefix}/bin/python", "--no-deps"]
+        run([*install, "ipykernel", "sample"], env=self.environ)
         return prefix
 
 
@@ -287,7 +287,7 @@ def test_killed_at_any_point(room: Room, conda_file: Path) -> None:
         room.create("killed", *words)
         whole_s = time.monotonic() - began
         room.gears("env", "remove", "killed")
-        for part in (0.3, 0.7):
+        for part in (0.25, 0.5, 0.75):
             process = room.popen("env", "create", "killed", *words)
             time.sleep(whole_s * (part + chance.uniform(-0.2, 0.2)))
             os.killpg(process.pid, signal.SIGKILL)

@@ -186,6 +186,8 @@ def test_what_is_damaged_is_named_and_repaired_from_where_it_is_whole(shared: Te
     ada, bob, his = shared.ada, shared.bob, shared.bob.home / "climate"
     [damaged, lost] = sorted(path for path in remote(shared).rglob("*") if path.is_file() and path.suffix != ".dir")[:2]
     whole = damaged.read_bytes()
+    for path in (damaged, lost):
+        path.chmod(0o644)
     damaged.write_bytes(b"x" * len(whole))
     kept = names(cache(shared))
     purge(shared, *(name for name in kept if name != damaged.parent.name + damaged.name))

@@ -30,12 +30,13 @@ class Person:
 
     @property
     def environ(self) -> dict[str, str]:
-        """GEARS_HOME is theirs, so that records of this checkout do not count."""
+        """GEARS_HOME and tmux are theirs, so that records and processes of this checkout's user do not count."""
         ours = ("GIT_", "DVC_", "XDG_", "GEARS_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         names = {"NAME": self.name, "EMAIL": f"{self.name}@example.org"}
         identity = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in names.items()}
         more = {"HOME": str(self.home), "GEARS_HOME": str(self.home / "gears"), "UV_OFFLINE": "1", "PIP_NO_INDEX": "1"}
+        more["TMUX_TMPDIR"] = str(self.home)  # a tmux that runs already has the home of who runs the tests
         if self.uid:
             return kept | identity | more | {"PYTHONPATH": str(self.code / "checkout")}
         return kept | identity | more | {"PATH": f"{GEARS.parent}{os.pathsep}{os.environ['PATH']}"}
