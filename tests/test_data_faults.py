@@ -1,6 +1,6 @@
 """Whatever ends a copy at whatever point: the same call ends with every byte right, and no call before it said so.
 
-Each fault is done at GEARS_FAULT_POINTS random points (2); the network is cut at a third as many, in puts and in gets.
+Each fault is done at GEARS_FAULT_POINTS random points (3); the network is cut at a third as many, in puts and in gets.
 The checker, tests/trees.py, shares no code with gears.
 """
 
@@ -24,7 +24,7 @@ import pytest
 from tests import trees
 from tests.places import PROGRAMS, Proxy, rclone_server, until
 
-POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "2"))
+POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "3"))
 CHECKOUT = Path(__file__).parents[1]
 ROOT = os.getuid() == 0
 chance = random.Random(os.environ.get("GEARS_FAULT_SEED", "12"))

@@ -206,7 +206,7 @@ def test_quota_commands_that_hang_fail_or_are_missing_harm_no_other(tmp_path: Pa
     }
     began = time.monotonic()
     found = found_by_name(site(**{name: Place(str(tmp_path), quota=quota) for name, quota in asked.items()}), here)
-    assert time.monotonic() - began < 30, "the one that hangs would hang for ever"
+    assert time.monotonic() - began < 3
     quotas = {name: found[name].quota for name in asked}
     assert all(quotas.values())
     assert {name: (quota.output, quota.status, quota.failure) for name, quota in quotas.items() if quota} == {

@@ -12,7 +12,7 @@ from tests.conftest import Took
 from tests.helpers import Kernel, gears, home, listening_ports, wait_until
 from tests.opening import PORT, Opened, await_nothing_left, await_up, end, masters, type_open
 
-ASLEEP_S = 40
+ASLEEP_S = 60
 NEW = "10.77.1.99"
 
 
@@ -52,7 +52,7 @@ def test_the_port_is_never_closed_for_long(centre: Centre, opened: Opened, took:
     """Somebody connects without a break while ssh dies and comes back: the page, or JupyterLab, or a moment nobody."""
     centre.laptop.kill(*masters(centre.laptop), check=True)
     refused, longest, waited = 0.0, 0.0, False
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 20
     while not (waited and opened.lab.answers()):
         assert time.monotonic() < deadline
         began = time.monotonic()
@@ -61,7 +61,7 @@ def test_the_port_is_never_closed_for_long(centre: Centre, opened: Opened, took:
         refused = time.monotonic() - began
         longest, waited = max(longest, refused), waited or opened.lab.waits()
     took(f"longest without an answer {1000 * longest:.0f} ms, of all", began)
-    assert longest < 10
+    assert longest < 2
 
 
 def test_asleep(centre: Centre, opened: Opened, kernel: Kernel) -> None:

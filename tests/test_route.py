@@ -131,14 +131,14 @@ def test_a_resolver_that_hangs_costs_no_more_than_the_limit(monkeypatch):
     release = threading.Event()
 
     def hang(*_, **__):
-        release.wait(120)
+        release.wait(20)
         raise socket.gaierror
 
     monkeypatch.setattr(host_module, "LOOKUP_TIMEOUT_S", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", hang)  # no name servers in a test
     began = time.monotonic()
     assert not is_this_host("login", host("box"))
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 5
     release.set()
 
 
