@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import queue
 import secrets
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -48,9 +48,11 @@ class Crew:
     """
 
     def __init__(self, commands: Sequence[Sequence[str]], say: Say, on_change: Callable[[list[str]], None]) -> None:
-        self._guard, self._runs = threading.RLock(), 0
+        # one lock for all: results, losses and what is handed out change the same lists
+        self.guard, self.numbers = threading.RLock(), itertools.count(1)
+        self._answered = threading.Condition(self.guard)
         self._shift: Shift | None = None
-        self._members = [_Member(number, argv, self, say) for number, argv in enumerate(commands, 1)]
+        self.members = [_Member(number, argv, self, say) for number, argv in enumerate(commands, 1)]
         self._say, self._on_change, self._hosts = say, on_change, list[str]()
         self.closing = threading.Event()
 
@@ -62,37 +64,34 @@ class Crew:
     ) -> None:
         """End the helpers; what they have under way is lost."""
         self.closing.set()
-        for member in self._members:
+        for member in self.members:
             member.close()
-        for member in self._members:
+        for member in self.members:
             member.join()
 
     def begin(self, shift: Shift) -> None:
         """Begin a run."""
-        with self._guard:
-            self._runs += 1
-            # one lock for all: results, losses and what is handed out change the same lists
-            self._shift, shift.number, shift.guard, shift.members = shift, self._runs, self._guard, self._members
-            for member in self._members:
+        with self.guard:
+            self._shift = shift
+            for member in self.members:
                 member.start()
                 member.begin(shift)
 
     def end(self, shift: Shift) -> None:
         """End the run: say who did how much, and wait for batches under way, END_S at most."""
-        with self._guard:
+        with self.guard:
             self._shift = None
-            for member in self._members:
+            for member in self.members:
                 member.send(End())
-        deadline = time.monotonic() + END_S  # those of a run that was cut short
-        while any(member.in_hand for member in self._members) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            # those of a run that was cut short
+            self._answered.wait_for(lambda: not any(member.in_hand for member in self.members), END_S)
         if shift.done:
             parts = ", ".join(f"{host} {count}" for host, count in sorted(shift.done.items()))
             self._say(f"batches that were done on other nodes: {parts} of {shift.submitted}")
 
     def take(self, member: _Member, message: object) -> None:
         """Act on what a helper says. Called in its thread."""
-        with self._guard:
+        with self.guard:
             if isinstance(message, Hello):
                 member.host, member.jobs = message.host, message.jobs
                 if message.host not in self._hosts:
@@ -103,6 +102,7 @@ class Crew:
                     member.begin(self._shift)
             elif isinstance(message, Answer):
                 ticket = member.in_hand.pop((message.run, message.number), None)
+                self._answered.notify_all()
                 if self._shift and ticket and message.run == self._shift.number:
                     self._shift.take(member, ticket, message)
             elif isinstance(message, Moved) and self._shift and message.run == self._shift.number:
@@ -110,8 +110,9 @@ class Crew:
 
     def lose(self, member: _Member) -> None:
         """Give what an ended helper had in hand to the others. Called in its thread."""
-        with self._guard:
+        with self.guard:
             in_hand, member.in_hand, member.jobs = member.in_hand, {}, 0
+            self._answered.notify_all()
             number = self._shift.number if self._shift else 0
             lost = [ticket for (run, _), ticket in in_hand.items() if run == number]
             if self._shift and lost:
@@ -269,7 +270,7 @@ class Shift:
         jobs: int,
     ) -> None:
         self.work, self.begin, self.done, self.submitted = work, begin, Counter[str](), 0
-        self.number, self.guard, self.members = 0, threading.RLock(), list[_Member]()
+        self.number, self.guard, self.members = next(helpers.crew.numbers), helpers.crew.guard, helpers.crew.members
         self._helpers, self._do_here, self._jobs = helpers, do_here, jobs
         self._waiting, self._here = deque[_Ticket](), list[tuple[_Ticket, Future[Any]]]()
         self._woken, self._told = threading.Event(), False
