@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import secrets
 import signal
 import time
@@ -25,9 +24,6 @@ from gears.lab.jupyter.carry_limits import CARRIER, VARIABLE, Limits
 from gears.lab.saved_states import SavedKernel
 from gears.sites.paths import RunDir
 from gears.system import records
-
-PATH = "gears/state/save"
-"""Where pages ask for a save, below the base URL."""
 
 LOOK_S = 2.0
 WAIT_S = 60.0
@@ -163,7 +159,6 @@ def begin(serverapp: Any, paths: RunDir) -> None:
     serverapp.stop = lambda from_signal=False: carrier.end(limits.end_s)  # noqa: ARG005  as ServerApp.stop has it
     for number in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda *_: carrier.end(max(limits.notice_s, limits.end_s)))
-    serve_requests(serverapp.web_app, carrier)
     schedule(carrier, root)
     serverapp.log.info("gears: variables are saved in %s", root)
 
@@ -187,19 +182,3 @@ def warn_script(pid: int) -> None:
     """Signal the job's script as Slurm does before the walltime: it signals JupyterLab, and knows the job's end."""
     if os.getppid() == pid:
         os.kill(pid, signal.SIGUSR1)
-
-
-def serve_requests(web_app: Any, carrier: Carrier) -> None:
-    """Let pages ask for a save: a POST without a body, answered by a list of what was saved."""
-    from jupyter_server.base.handlers import APIHandler
-    from tornado.web import authenticated
-
-    class Save(APIHandler):
-        """Takes the requests of JupyterLab's pages."""
-
-        @authenticated
-        async def post(self) -> None:
-            """Save now, and say of each notebook what was done."""
-            self.finish({"kernels": [records.as_values(kernel) for kernel in await carrier.save()]})
-
-    web_app.add_handlers(".*", [(re.escape(web_app.settings["base_url"]) + PATH, Save)])
