@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.centre import Centre
+from tests.centre import Centre, Host
 from tests.helpers import gears, home, listening_ports, make, status, wait_until
 from tests.jobs import SLURM, JobLab, cancel, clear, connect, drained, node_of, occupy, queue, state, submit
 
@@ -54,8 +54,19 @@ def test_cancelled_job_is_told_of_and_not_submitted_again(site: JobLab) -> None:
     plain = gears(site.centre.hub, "lab andes")
     assert plain.returncode == 1
     assert queue(site.centre) == []
-    submit(site.centre.hub)
+    submitted_behind_a_silent_hop(site.centre.hub)
     assert node_of(site.kernel()) == "c1"
+
+
+def submitted_behind_a_silent_hop(hub: Host) -> None:
+    """A busy login node answers later: the job is asked for nevertheless."""
+    hub.run("pkill -STOP -x ssh", check=True)
+    try:
+        terminal = hub.spawn("gears/.venv/bin/gears lab andes --job")
+        terminal.expect("requested a job")
+    finally:
+        hub.run("pkill -CONT -x ssh", check=True)
+    terminal.expect("is up on c1")
 
 
 @pytest.mark.parametrize("reach", ["ssh", "reverse"])

@@ -173,7 +173,7 @@ def ask_for_job(context: Context, status: Status) -> None:
     if route.role != "front":
         return
     check_retry(route, status)
-    if not route.job or (status.job and status.state != State.FAILED):
+    if not route.job or (status.job and status.job.live and status.state != State.FAILED):
         return
     reported, turn = count_reports(paths), status.turn
     if status.hops[0].state == State.UP and request(context):
