@@ -1,23 +1,25 @@
 """The status of a site as JSON: other versions of gears read it, on other hosts of the route."""
 
 import json
+import socket
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gears.lab.state import Plan, Turn, Up
-from gears.lab.status.facts import Answer, Facts
+from gears.lab.state import Plan, Turn, note_up, save_turn
 from gears.lab.status.model import Hop, Page, State, Status, Step, StepState, parse_status
 from gears.lab.status.report import HopReport, read_hop
-from gears.lab.status.status import conclude
+from gears.lab.status.status import observe
 from gears.lab.supervisor.waiting_page import as_html, as_json
 from gears.schedulers.base import JobState
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route
+from gears.system import processes
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/status.json").read_text())
 """As it was written before a status was a dataclass: a job that runs, seen from the front."""
@@ -86,24 +88,26 @@ def test_a_report_is_read_as_it_was_sent(tmp_path: Path) -> None:
     assert read_hop(paths) == sent
 
 
-@pytest.mark.parametrize(("leads_to", "state"), [("hop", State.UP), ("wait", State.CONNECTING)])
-def test_a_hop_whose_ssh_has_ended_is_not_up(leads_to: str, state: State, tmp_path: Path) -> None:
-    """The loop leads clients to the waiting page at once, and plans the next turn a moment later."""
-    facts = Facts(
-        loop_alive=True,
-        loop_begins=False,
-        turn=Turn(number=3, what="hop", plan=Plan.DIAL, ever_up=True),
-        up=Up(number=3, since="2026-11-27T03:13:52Z", times=1),
-        leads_to=leads_to,
-        answer=Answer("silent"),
-        report=HopReport(host="login1"),
-        report_age_s=60.0,
-        starting_up=False,
-        lab=None,
-        lab_alive=False,
-        job=None,
-    )
-    route = Route(Site("andes"), "relay", "front", "hub", front="hub", lab="login1")
-    status = conclude(Context(route, RunDir(tmp_path, "andes", tmp_path)), facts)
-    assert (status.state, status.hops[0].state) == (State.UNKNOWN, state)
-    assert (status.hops[0].since is None) == (leads_to == "wait")
+@pytest.mark.parametrize(("listens", "state"), [(True, State.UP), (False, State.CONNECTING)])
+def test_a_hop_that_leads_nowhere_is_up_as_long_as_its_ssh_listens(listens: bool, state: State) -> None:
+    """In both cases the waiting page is at the fixed path: the lab has ended; or ssh has, and is to be dialled."""
+    with tempfile.TemporaryDirectory(prefix="g-") as directory:  # short: a socket is in it
+        hop = hop_with_a_waiting_page(Path(directory), listens=listens)
+    assert (hop.state, hop.since is not None) == (state, listens)
+
+
+def hop_with_a_waiting_page(directory: Path, *, listens: bool) -> Hop:
+    paths = RunDir(directory, "andes", directory)
+    for directory in (paths.hop_out.parent, paths.turn.parent, paths.up.parent, paths.loop.parent):
+        directory.mkdir(parents=True, exist_ok=True)
+    paths.loop.write_text(processes.line(processes.this_process()))
+    save_turn(paths, Turn(number=3, what="hop", plan=Plan.DIAL, ever_up=True))
+    note_up(paths, 3)
+    paths.hop_out.write_text(json.dumps({"gears": HopReport(host="login1").as_values()}, separators=(",", ":")) + "\n")
+    paths.link.symlink_to(paths.socket("wait", 1))
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(paths.socket("hop", 3)))
+        if listens:
+            server.listen()
+        route = Route(Site("andes"), "relay", "front", "hub", front="hub", lab="login1")
+        return observe(Context(route, paths)).hops[0]

@@ -132,6 +132,10 @@ class Up:
         """Return how often the connection came up again after the first time."""
         return max(0, self.times - 1)
 
+    def is_of(self, turn: Turn) -> bool:
+        """Return whether this turn has reached JupyterLab."""
+        return turn.number > 0 and self.number == turn.number
+
 
 def loop_alive(paths: RunDir) -> bool:
     """Return whether the loop of this host lives, by its record: pid and start time."""
@@ -174,11 +178,6 @@ def load_turn(paths: RunDir) -> Turn:
 def save_turn(paths: RunDir, turn: Turn) -> None:
     """Write the next turn. Raises OSError."""
     records.save(paths.turn, turn)
-
-
-def was_up(paths: RunDir, turn: Turn) -> bool:
-    """Return whether that turn has reached JupyterLab."""
-    return turn.number > 0 and load_up(paths).number == turn.number
 
 
 def load_given_up(paths: RunDir) -> Failure | None:

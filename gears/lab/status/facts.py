@@ -58,6 +58,7 @@ class Facts:
     report: HopReport | None  # of the remote command
     report_age_s: float
     starting_up: bool  # ssh is connected, and gears there has not answered for some seconds
+    ssh_ended: bool  # that of this turn, which was up; the next one is not planned yet
     lab: Lab | None  # the newest record of a lab, from this host or from the home
     lab_alive: bool | None  # None: it is on another host
     job: JobRecord | None  # as last seen; None where there is no job
@@ -65,7 +66,7 @@ class Facts:
     @property
     def was_up(self) -> bool:
         """Return whether the current turn has reached JupyterLab."""
-        return self.turn.number > 0 and self.up.number == self.turn.number
+        return self.up.is_of(self.turn)
 
 
 def gather(context: Context, answer: Answer | None = None) -> Facts:
@@ -81,18 +82,21 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     lab = _newest_lab(context, report)
     answer = answer or probe(paths.link)
     shared = context.site.lab.home == "shared" or context.route.role == "lab"
+    up, leads = load_up(paths), leads_to(paths)
+    left = dialled and leads == "wait" and up.is_of(turn)
     return Facts(
         loop_alive=loop_alive(paths),
         loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
         turn=turn,
-        up=load_up(paths),
+        up=up,
         answer=answer,
         report=report,
         report_age_s=_age_s(paths.hop_out),
         starting_up=silent and connects(paths.socket("hop", turn.number)),
+        ssh_ended=left and not connects(paths.socket("hop", turn.number)),
         lab=lab,
         lab_alive=lab.process.alive() if lab else False,
-        leads_to=leads_to(paths),
+        leads_to=leads,
         job=_job(paths, report, answer, shared=shared),
     )
 

@@ -260,9 +260,7 @@ def _hop_state(route: Route, facts: Facts) -> State:
         return State.STOPPED
     if facts.turn.plan == Plan.ASK:
         return _refusal(facts.turn.ended)
-    if facts.was_up and facts.leads_to == "wait":  # ssh has ended, the next turn is not planned yet
-        return State.CONNECTING
-    if not facts.report and not facts.was_up:
+    if facts.ssh_ended or not (facts.report or facts.was_up):
         return State.CONNECTING
     own = _own_page(route, facts)
     failed = own is not None and any(hop.state == State.FAILED for hop in own.hops)

@@ -17,7 +17,7 @@ from gears.lab.job import records, submit
 from gears.lab.job.options import check_scheduler
 from gears.lab.job.records import JobRecord, Life
 from gears.lab.job.wait_for_exit import GONE
-from gears.lab.state import Plan, Turn, load_given_up, load_turn, save_turn, was_up
+from gears.lab.state import Plan, Turn, load_given_up, load_turn, load_up, save_turn
 from gears.lab.supervisor.job_policy import Seen, after_life, counts, on_purpose, plan_job_turn, should_ask
 from gears.schedulers.base import WAITING, JobState, scheduler
 from gears.sites.context import Context
@@ -55,7 +55,7 @@ def next_job_turn(context: Context, word: str) -> Turn:
 def _look(context: Context, last: Turn, word: str, job: JobRecord | None) -> Seen:
     paths = context.paths
     reach = check_scheduler(context.site).reach
-    up = was_up(paths, last)
+    up = load_up(paths).is_of(last)
     if not job or job.host != context.route.here:
         return Seen(last, word, None, Life(), None, up, reach, moved=job is not None)
     life, ended = records.read_life(paths, job.number), _explain_end(paths, last, word)

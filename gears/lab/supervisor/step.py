@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gears.errors import CommandFailed, NothingRunning
 from gears.lab.jupyter.settings import REFUSED, REFUSED_MARK
-from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, save_turn, was_up
+from gears.lab.state import Plan, Turn, load_given_up, load_lab, load_turn, load_up, save_turn
 from gears.lab.status.report import read_hop
 from gears.lab.supervisor.cleanup import finish
 from gears.lab.supervisor.policy import plan_hop_turn, plan_lab_turn, plan_target
@@ -75,7 +75,7 @@ def decide(context: Context, what: str, word: str) -> Turn:
     paths = context.paths
     last = load_turn(paths)
     ended = None if word in USER_WORDS else _explain_end(context, what, int(word), last)
-    up = was_up(paths, last)
+    up = load_up(paths).is_of(last)
     if what == "hop":
         turn = _choose_target(context, plan_hop_turn(last, word, ended, up), last)
     else:
