@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,10 +140,11 @@ def _make_init(directory: Path, user: Account, downloads: Path) -> None:
 
 @contextmanager
 def _partial(directory: Path) -> Iterator[Path]:
-    """A directory to fill, renamed to `directory` once all went well."""
-    partial = directory.with_name(f"partial-{directory.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    """A directory to fill, renamed to `directory` once all went well. What killed makers have left is removed."""
+    for left in directory.parent.glob("partial-*"):
+        shutil.rmtree(left, ignore_errors=True)  # their programs may still be writing there
+    partial = Path(tempfile.mkdtemp(prefix=f"partial-{directory.name}-", dir=directory.parent))
+    partial.chmod(0o755)
     yield partial
     partial.rename(directory)
 
