@@ -8,6 +8,7 @@ import pytest
 from tests.centre import Centre
 from tests.helpers import Kernel, Lab, gears, lab_at, status, wait_until
 from tests.jobs import PROFILE, cancel, clear, queue
+from tests.pages import COMMANDS, code, table
 
 EVERY = '[carry]\nevery = "00:00:02"\n'
 CENTRE = {"slurm": True, "profiles": {"andes": PROFILE + EVERY}}
@@ -125,7 +126,10 @@ def test_cancelled_and_another_one_asked_for(slurm: Centre) -> None:
     wait_until(lambda: not queue(slurm), LIMIT_S, "it is over")
     listed = json.loads(gears(slurm.login1, "state list andes --json").stdout)
     assert ("/home/alice/cancelled.ipynb", job) in [(state["notebook"], state["job"]) for state in listed]
-    assert status(slurm.login1)["carry"]["notebooks"] == len(listed)
+    carried = status(slurm.login1)["carry"]
+    assert carried["notebooks"] == len(listed)
+    documented = [field for row in table(COMMANDS, "Fields of `--json`", "field") for field in code(row[0])]
+    assert [f"carry.{field}" for field in carried] == [field for field in documented if field.startswith("carry.")]
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
     submit(slurm)
     assert "cancelled\n" in notebook(slurm, "cancelled.ipynb").run("print(x)")
