@@ -67,12 +67,12 @@ def check_done(desk: Centre) -> dict[str, Any]:
 
 def test_two_nodes_copy_and_the_helper_is_killed(desk: Centre) -> None:
     """The first node is held as soon as it has begun, so what else is there was copied by the other one."""
+    told(desk, seconds=300, pause=0.5)  # else it is done before it is held
     hold = f"until pkill -STOP -u alice -f '{WORKER}'; do sleep 0.02; done"
     with desk.c1.popen(hold) as holding:
         begin(desk)
         assert holding.wait(60) == 0
-    wait_until(lambda: copied(desk) > 1024, 90, "the other node copies")
-    assert status(desk)["task"]["helpers"] == ["c2"]
+    wait_until(lambda: status(desk)["task"]["helpers"] == ["c2"] and copied(desk) > 1024, 90, "the other node copies")
     desk.c2.run(f"pkill -KILL -f '{MEMBER}'", check=True)
     wait_until(lambda: log(desk).count("c2 helps with") == 2, 60, "it is there again")
     desk.c1.run(f"pkill -CONT -u alice -f '{WORKER}'", check=True)

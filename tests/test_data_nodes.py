@@ -148,10 +148,15 @@ def test_tasks_share_a_put(place: Place, start: Any) -> None:
 
 def test_kill_9_of_a_helper_and_the_first_task_does_its_share(place: Place, start: Any) -> None:
     helper = start("help", jobs=2, pause=60)
-    leader = start("put", pause=0.2)
-    wait_until(lambda: set(claims(place).values()) - {leader.pid}, 20, "a worker of the helper has a share")
-    helper.send_signal(signal.SIGKILL)
-    assert leader.wait(60) == 0
+
+    def note(now: Tally) -> None:
+        if now.copied and helper.poll() is None:
+            wait_until(lambda: set(claims(place).values()) - {os.getpid()}, 20, "a worker of the helper has a share")
+            helper.kill()
+            helper.wait()
+
+    assert place.put(others=Others(), on_progress=note).complete
+    assert helper.returncode == -signal.SIGKILL
     check(place)
 
 
@@ -159,7 +164,7 @@ def test_kill_9_of_the_first_task_and_the_same_call_goes_on_with_the_helper(
     place: Place, start: Any, tmp_path: Path
 ) -> None:
     helper = start("help", pause=0.2)
-    leader = start("put", pause=0.2)
+    leader = start("put", pause=2)
     wait_until(lambda: claimed_by(place, helper) and len(claims(place)) > 3, 20, "both work")
     leader.send_signal(signal.SIGKILL)
     leader.wait()
@@ -175,10 +180,15 @@ def test_kill_9_of_the_first_task_and_the_same_call_goes_on_with_the_helper(
 
 def test_what_was_sealed_before_its_task_was_killed_is_not_written_again(place: Place, start: Any) -> None:
     helper = start("die")
-    leader = start("put", pause=0.4)
-    assert helper.wait(60) == 9
-    before = sealed(place)
-    assert leader.wait(60) == 0
+    before: dict[str, tuple[int, int]] = {}
+
+    def note(now: Tally) -> None:
+        if now.copied and not before:
+            assert helper.wait(60) == 9
+            before.update(sealed(place))
+
+    assert place.put(others=Others(), on_progress=note).complete
+    assert len(before) > 1, "the first task's, and the helper's"
     assert {name: sealed(place)[name] for name in before} == before
     check(place)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.centre import Centre, Host
 from tests.conftest import OpenCentre
-from tests.helpers import gears, home, status, wait_until
+from tests.helpers import PATIENCE, gears, home, status, wait_until
 
 Finding = dict[str, Any]
 
@@ -74,18 +74,25 @@ def test_healthy_relay_is_all_ok_on_both_hosts(up: Centre) -> None:
 
 
 def test_it_leaves_everything_as_it_was(up: Centre) -> None:
+    leaving = re.compile(r"\.wait\.[1-9]")  # the loop's own, .wait.0, stays
+
     def everything() -> list[str]:  # but for the log of JupyterLab, and its compressed copies
         hosts = (up.hub, up.login1)
-        look = "find /tmp ~/gears/run ~/.ssh ~/.config -not -name lab.log -not -path '*/run/pages*'"
-        files = [host.run(f"{look} -printf '%p %m %s %l\n' | sort") for host in hosts]
-        running = [str([process.pid for process in host.processes("alice")]) for host in hosts]
-        return [*(found.stdout for found in files), *running]
+        unlike = "-not -name lab.log -not -path '*/run/pages*'"
+        look = f"find /tmp ~/gears/run ~/.ssh ~/.config {unlike} -printf '%p %m %s %l\n' | sort"
+        files = [line for host in hosts for line in host.run(look).stdout.splitlines()]
+        return [*files, *(f"{host.name} {one.pid} {one.argv}" for host in hosts for one in host.processes("alice"))]
 
-    leaving = re.compile(r"\.wait\.[1-9]")  # the loop's own, .wait.0, stays
-    wait_until(lambda: not leaving.search("".join(everything())), 10, "the keepers left")
-    before = everything()
+    def at_rest() -> list[str]:
+        found = everything()
+        return found if not leaving.search("\n".join(found)) and everything() == found else []
+
+    before = wait_until(at_rest, 10, "the keepers of the tests before left")
     Report(up.hub)
-    wait_until(lambda: everything() == before, 5, "all as it was")
+    deadline = time.monotonic() + PATIENCE * 5
+    while (after := everything()) != before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert after == before
 
 
 def test_text_shows_each_finding_and_counts(up: Centre) -> None:
