@@ -39,21 +39,19 @@ def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.env
 
     Raises ProfileError, UnsafePath.
     """
+    _ensure_directories(paths)
     host = this_host()
     config = plan_config(site, paths, user=host.user)
     wanted = dict(user_files(paths, environ))
     if "temporary-directory" in config and not _is_writable(config["temporary-directory"]):
         del config["temporary-directory"]  # a worker would end with an error; without it, it spills to the node's disk
     text = render_yaml(config, COMMENT.format(site=site.name))
-    for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
-        files.ensure_private(directory)
     ensure_certificate(paths)
     places = plan_places(site, host)
     if files.read_record(paths.places) != places:
         files.write_record(paths.places, places)
     if files.read_text(paths.dask_config / OURS) != text:
         files.write_private(paths.dask_config / OURS, text)
-    _ensure_defaults(paths.dask_config)
     for link in paths.dask_config.glob("[56]0-*"):
         if link not in wanted:
             link.unlink(missing_ok=True)
@@ -61,8 +59,10 @@ def ensure_config(site: Site, paths: RunDir, environ: Mapping[str, str] = os.env
         files.ensure_link(link, target)
 
 
-def _ensure_defaults(directory: Path) -> None:
-    for path in (directory / name for name in DEFAULTS):
+def _ensure_directories(paths: RunDir) -> None:
+    for directory in (paths.dask, paths.dask_config, paths.dask / "logs"):
+        files.ensure_private(directory)
+    for path in (paths.dask_config / name for name in DEFAULTS):
         if not path.exists():
             files.write_private(path, f"# gears: keeps the defaults of Dask's {path.name} out of here\n")
 

@@ -82,8 +82,8 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     lab = _newest_lab(context, report)
     answer = answer or probe(paths.link)
     shared = context.site.lab.home == "shared" or context.route.role == "lab"
-    up, leads = load_up(paths), leads_to(paths)
-    left = dialled and leads == "wait" and up.is_of(turn)
+    up, leads, job = load_up(paths), leads_to(paths), _job(paths, report, answer, shared=shared)
+    left = dialled and leads == "wait" and up.number == turn.number
     return Facts(
         loop_alive=loop_alive(paths),
         loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
@@ -97,7 +97,7 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
         lab=lab,
         lab_alive=lab.process.alive() if lab else False,
         leads_to=leads,
-        job=_job(paths, report, answer, shared=shared),
+        job=job,
     )
 
 
