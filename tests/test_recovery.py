@@ -13,7 +13,20 @@ import pytest
 
 from tests.centre import Centre, Host, Process
 from tests.conftest import Took
-from tests.helpers import Kernel, Lab, add_stanza, dial, fixed_path, gears, lab_at, make, record, status, wait_until
+from tests.helpers import (
+    Kernel,
+    Lab,
+    add_stanza,
+    dial,
+    fixed_path,
+    gears,
+    home,
+    lab_at,
+    make,
+    record,
+    status,
+    wait_until,
+)
 
 CUT_S = 30
 STATES = {"stopped", "starting", "queued", "connecting", "needs-login", "up", "failed", "unknown"}
@@ -130,7 +143,26 @@ def test_hop_killed(work: Work, took: Took) -> None:
     wait_until(work.lab.answers, 20, "JupyterLab answers again")
     took("hop killed, first answer", began)
     work.goes_on()
-    assert work.state()["hops"][0]["reconnects"] == before + 1
+    wait_until(lambda: work.state()["hops"][0]["reconnects"] == before + 1, 5, "the keeper has counted it")
+
+
+def test_hop_killed_where_python_does_not_start(work: Work) -> None:
+    """The turn was planned while the hop was up: the loop needs no gears for it, and with gears its turns go on."""
+    hub, environment = work.centre.hub, home() + "/.venv"
+    hub.run(f"mkdir -p /run/none && mount --bind /run/none {environment}", "root", check=True)
+    try:
+        kill(hub, "ssh", "-L")
+        wait_until(work.lab.answers, 10, "JupyterLab answers again")
+        work.goes_on()
+    finally:
+        hub.run(["umount", environment], "root", check=True)
+    assert work.state()["state"] == "up"
+    for _ in range(2):
+        before = work.state()["hops"][0]["reconnects"]
+        kill(hub, "ssh", "-L")
+        wait_until(work.lab.answers, 20, "JupyterLab answers again")
+        wait_until(lambda before=before: work.state()["hops"][0]["reconnects"] == before + 1, 5, "it is counted")
+    work.goes_on()
 
 
 # --- no command at all ----------------------------------------------------------------------------
@@ -234,10 +266,15 @@ def keeper(host: Host) -> int | None:
 
 
 def test_keeper_and_guard_killed_just_before_the_way_comes_up(work: Work) -> None:
-    """The hop is up, and nobody is left to switch the path to it: the next command sees to that."""
+    """The hop is up, and nobody is left to switch the path to it: the next command sees to that.
+
+    Not of the first dial after the cut: the loop itself switches the path for that.
+    """
     hub = work.centre.hub
     work.centre.login1.cut()
     kill(hub, "ssh", "-L")
+    failed = "grep -q '\"failures\": *[12]' /tmp/gears-alice-*/andes/turn.json"
+    wait_until(lambda: hub.run(failed).returncode == 0, 20, "a dial has failed")
     wait_until(lambda: keeper(hub) and find(hub, "ssh", "-L"), 10, "a keeper, and an ssh that dials")
     hub.kill(*pids(hub, "gears", "_turn"))
     work.centre.login1.heal()

@@ -307,6 +307,14 @@ class RunDir:
         """Return the keeper's record of a connection that came up: its turn, since when, how many so far."""
         return self.here / "up.json"
 
+    def redial(self, number: int) -> Path:
+        """Return the line for the loop, should the connection of this turn be lost (`lab.supervisor.step`)."""
+        return self.here / f"redial.{number}"
+
+    def redial_turn(self, number: int) -> Path:
+        """Return the record of the turn that the loop begins then."""
+        return self.here / f"redial.{number}.json"
+
     @property
     def given_up(self) -> Path:
         """Return the record of why the keeper ended an ssh: its prompt timed out, or forwards are forbidden."""

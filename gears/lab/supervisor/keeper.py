@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gears.errors import GearsError
 from gears.lab.state import Plan, Turn, load_turn, loop_alive, note_up, save_given_up, save_lab
-from gears.lab.status.facts import BEGINNING_S, Answer, probe
+from gears.lab.status.facts import BEGINNING_S, Answer, leads_to, probe
 from gears.lab.status.model import ShownJob, State, Status
 from gears.lab.status.report import read_hop
 from gears.lab.status.status import observe
@@ -131,7 +131,8 @@ def _keep_turn(context: Context, listener: socket.socket | None) -> int | None:
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
     server: WaitingServer[Status] = WaitingServer(own, observe(context, answer=Answer("refused")), listener)
-    files.switch(paths.link, own)
+    if not (leads_to(paths) == "hop" and probe(paths.link).kind == "jupyter"):  # ssh has switched it (hop.sh.j2)
+        files.switch(paths.link, own)
     number = _watch(context, server)
     server.leave()
     return number
@@ -222,7 +223,16 @@ def _switch_over(context: Context, candidate: Path, number: int) -> bool:
     note_up(paths, number)
     _note_report(context)
     _note_state(context, observe(context))
+    _prepare_redial(context, number)
     return True
+
+
+def _prepare_redial(context: Context, number: int) -> None:
+    turn = load_turn(context.paths)
+    if turn.what == "hop" and turn.number == number:
+        from gears.lab.supervisor.step import prepare_redial
+
+        prepare_redial(context, turn)
 
 
 def _show(context: Context, server: WaitingServer[Status], answer: Answer) -> None:

@@ -45,8 +45,9 @@ def _start(context: Context, word: str) -> None:
 
     The first turn is decided here, and not by the loop, to save the start of a Python.
     """
+    from gears.lab.supervisor.keeper import start_keeper
     from gears.lab.supervisor.script import plan_script
-    from gears.lab.supervisor.step import next_turn
+    from gears.lab.supervisor.step import STOP, next_turn
     from gears.system.templates import render
     from gears.system.tmux import check_tmux, start_session
 
@@ -61,6 +62,8 @@ def _start(context: Context, word: str) -> None:
         forget_last_loop(context)
         save_context(context)
         first = next_turn(context, what, word)
+        if first != STOP:
+            start_keeper(context)
         files.write_private(paths.script(what), render(f"{what}.sh.j2", first=first, **values))
         start_session(context.site.name, what, paths.script(what))
     except (GearsError, OSError):

@@ -72,6 +72,9 @@ def _hop_values(context: Context) -> dict[str, Any]:
         "forward": hop.forward,
         "key_alias": hop.key_alias,
         "on_node": NODE_GUARD,
+        "turn": paths.turn,
+        "given_up": paths.given_up,
+        "redial": paths.here / "redial",
         "remote": hop.remote,
         "prompt_s": os.environ.get("GEARS_PROMPT_S"),
     }

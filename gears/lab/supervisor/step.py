@@ -6,7 +6,10 @@
     ask                                              wait at the fifo for the user
     stop                                             end
 
-It also starts the keeper, which answers at the fixed path until the lab can be reached.
+The keeper, which answers at the fixed path until the lab can be reached, is started next.
+
+A lost connection is dialled again without starting Python first: the keeper that has reached the lab plans the turn
+that follows a loss of the network, as it would be planned then. The loop takes it once (`hop.sh.j2`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import contextlib
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import CommandFailed, NothingRunning
@@ -28,10 +32,14 @@ from gears.sites.paths import RunDir
 from gears.ssh.failures import Failure, ended_before_gears, explain_failure
 from gears.ssh.options import effective_options
 from gears.ssh.pin import load_pin, redial_method
-from gears.system import files, processes, timestamps
+from gears.system import files, processes, records, timestamps
 
 MOST_LOG_BYTES = 5_000_000
 LOG_MARK = "gears: JupyterLab is started"
+
+STOP = "stop"
+LOST = 255
+"""ssh's exit status when the connection is lost."""
 
 USER_WORDS = ("start", "again", "person")
 
@@ -47,7 +55,7 @@ def check_loop(paths: RunDir, pid: int) -> None:
 
 
 def next_turn(context: Context, what: str, word: str) -> str:
-    """Decide after `word`, prepare that turn, start the keeper, and return the line for the loop.
+    """Decide after `word`, prepare that turn, and return the line for the loop.
 
     `word`: `start` (a new loop), `again` or `person` (a user's command), or an exit status; a job's loop has other
     words (`job_step`). After the last turn clean up.
@@ -55,12 +63,24 @@ def next_turn(context: Context, what: str, word: str) -> str:
     turn = decide(context, what, word)
     if turn.plan == Plan.STOP:
         finish(context, what, moved=turn.why == "moved")
-        return "stop"
-    from gears.lab.supervisor.keeper import start_keeper
-
+        return STOP
     make_ready(context, turn)
-    start_keeper(context)
     return format_line(context, turn)
+
+
+def prepare_redial(context: Context, turn: Turn) -> None:
+    """Plan the turn after `turn`, which is up, if the connection is lost. Write its record, and its line."""
+    paths, site = context.paths, context.site
+    if not load_pin(paths).by:
+        return
+    lost = explain_failure(LOST, "", site=site.name, host=str(site.lab.host), interactive=False)
+    coming = _choose_target(context, plan_hop_turn(turn, str(LOST), lost, True), turn)
+    coming = replace(coming, pause_s=0.0)
+    with contextlib.suppress(OSError):  # on a full disk it is planned when it begins
+        for stale in paths.here.glob("redial.*"):
+            stale.unlink(missing_ok=True)
+        records.save(paths.redial_turn(turn.number), coming)
+        files.write_private(paths.redial(turn.number), f"{format_line(context, coming)}\n")
 
 
 # --- deciding --------------------------------------------------------------------------------
@@ -148,16 +168,21 @@ def make_ready(context: Context, turn: Turn) -> None:
     if turn.plan == Plan.ASK:
         return
     if what == "job":
-        from gears.lab.supervisor.job_step import clear_sockets
+        from gears.lab.supervisor.job_step import clear_sockets as clear_sockets_of_job
 
-        clear_sockets(context, turn)
+        clear_sockets_of_job(context, turn)
     else:
-        for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
-            stale.unlink(missing_ok=True)
+        clear_sockets(paths, turn)
     if what != "lab":
         for file in (paths.hop_out, paths.hop_err):
             files.write_private(file, "")
     begin_log(paths.log(what), f"{LOG_MARK}, {timestamps.utc_now()}\n" if what == "lab" else "")
+
+
+def clear_sockets(paths: RunDir, turn: Turn) -> None:
+    """Remove the sockets that earlier turns have left."""
+    for stale in set(paths.local.glob(f"{paths.site}.{turn.what}.*.sck")) - {paths.socket(turn.what, turn.number)}:
+        stale.unlink(missing_ok=True)
 
 
 def format_line(context: Context, turn: Turn) -> str:
