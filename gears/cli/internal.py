@@ -38,16 +38,14 @@ def do_turn(args: argparse.Namespace) -> int:
     """
     from pathlib import Path
 
-    from gears.lab.state import load_turn
     from gears.lab.supervisor import step
     from gears.lab.supervisor.keeper import start_keeper
     from gears.sites.context import load_context
 
     context = load_context(Path(args.here))
     step.check_loop(context.paths, args.loop)
-    if args.word == "redialled":  # that turn has begun without us
+    if args.word == "redialled":  # a turn that was prepared (`prepare_redial`)
         start_keeper(context)
-        step.clear_sockets(context.paths, load_turn(context.paths))
         return 0
     line = step.next_turn(context, args.what, args.word)
     if line != step.STOP:

@@ -168,21 +168,16 @@ def make_ready(context: Context, turn: Turn) -> None:
     if turn.plan == Plan.ASK:
         return
     if what == "job":
-        from gears.lab.supervisor.job_step import clear_sockets as clear_sockets_of_job
+        from gears.lab.supervisor.job_step import clear_sockets
 
-        clear_sockets_of_job(context, turn)
+        clear_sockets(context, turn)
     else:
-        clear_sockets(paths, turn)
+        for stale in paths.local.glob(f"{paths.site}.{what}.*.sck"):
+            stale.unlink(missing_ok=True)
     if what != "lab":
         for file in (paths.hop_out, paths.hop_err):
             files.write_private(file, "")
     begin_log(paths.log(what), f"{LOG_MARK}, {timestamps.utc_now()}\n" if what == "lab" else "")
-
-
-def clear_sockets(paths: RunDir, turn: Turn) -> None:
-    """Remove the sockets that earlier turns have left."""
-    for stale in set(paths.local.glob(f"{paths.site}.{turn.what}.*.sck")) - {paths.socket(turn.what, turn.number)}:
-        stale.unlink(missing_ok=True)
 
 
 def format_line(context: Context, turn: Turn) -> str:
