@@ -24,6 +24,7 @@ kind = "slurm"
 queue = "batch"
 walltime = "00:30:00"
 """
+PARTITION = "PartitionName=transfer Nodes=c1,c2 OverSubscribe=EXCLUSIVE MaxTime=00:10:00"
 SLURM: dict[str, Any] = {"slurm": True, "profiles": {"andes": PROFILE}}
 
 
@@ -95,6 +96,14 @@ def occupy(centre: Centre, node: str) -> str:
     """A job of bob's that keeps a node busy; its id."""
     words = ["sbatch", "--parsable", "--output=/dev/null", f"--nodelist={node}", "--wrap", "sleep 600"]
     return centre.login1.run(words, "bob", cwd="/tmp", check=True).stdout.strip()
+
+
+def add_partition(centre: Centre) -> None:
+    """Add the partition `transfer` to Slurm."""
+    for host in (centre.login1, centre.login2, centre.c1, centre.c2):
+        host.run(f"echo {PARTITION} >> /etc/slurm/slurm.conf", "root", check=True)
+    centre.login2.run("scontrol reconfigure", "root", check=True)
+    wait_until(lambda: "transfer" in centre.login1.run("sinfo -h -p transfer").stdout, 30, "the partition is there")
 
 
 def cancel(centre: Centre, *ids: str) -> None:

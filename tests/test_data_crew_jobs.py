@@ -9,8 +9,9 @@ import pytest
 from tests import trees
 from tests.centre import Centre
 from tests.helpers import gears, home, wait_until
+from tests.jobs import add_partition
 from tests.test_data_jobs import CENTRE as JOBS
-from tests.test_data_jobs import PARTITION, WIDE, told
+from tests.test_data_jobs import WIDE, told
 
 CENTRE: dict[str, Any] = {**JOBS, "profiles": {"wide": WIDE}}
 FILES = 3584
@@ -22,10 +23,7 @@ MEMBER, WORKER = "_data _membe[r]", "spawn_mai[n]"
 
 @pytest.fixture(scope="module", autouse=True)
 def partition(centre: Centre) -> None:
-    for host in (centre.login1, centre.login2, centre.c1, centre.c2):
-        host.run(f"echo {PARTITION} >> /etc/slurm/slurm.conf", "root", check=True)
-    centre.login2.run("scontrol reconfigure", "root", check=True)
-    wait_until(lambda: "transfer" in centre.login1.run("sinfo -h -p transfer").stdout, 30, "the partition is there")
+    add_partition(centre)
 
 
 @pytest.fixture

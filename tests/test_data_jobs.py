@@ -39,15 +39,11 @@ WIDE = PROFILE.replace('queue = "transfer"', 'queue = "transfer"\nnodes = 2').re
     'archive = "/home/{user}/archive"', 'archive = { path = "/home/{user}/archive", bundle_size = "100kB" }'
 )
 CENTRE: dict[str, Any] = {"slurm": True, "profiles": {"lake": PROFILE, "far": FAR, "wide": WIDE}}
-PARTITION = "PartitionName=transfer Nodes=c1,c2 OverSubscribe=EXCLUSIVE MaxTime=00:10:00"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def partition(centre: Centre) -> None:
-    for host in (centre.login1, centre.login2, centre.c1, centre.c2):
-        host.run(f"echo {PARTITION} >> /etc/slurm/slurm.conf", "root", check=True)
-    centre.login2.run("scontrol reconfigure", "root", check=True)
-    wait_until(lambda: "transfer" in centre.login1.run("sinfo -h -p transfer").stdout, 20, "the partition is there")
+    jobs.add_partition(centre)
 
 
 @pytest.fixture
