@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,47 +138,38 @@ def serve(web_app: Any, looker: Looker) -> None:
     from jupyter_server.base.handlers import APIHandler
     from tornado.web import authenticated
 
-    class Own(APIHandler):
-        """Answers the extension of JupyterLab's page."""
+    class Request(APIHandler):
+        """Answers the extension of JupyterLab's page. `answer`: called with the request."""
 
         auth_resource = "server"
         _track_activity = False
 
-        async def answer(self, wanted: Awaitable[object]) -> None:
-            """Answer with what `wanted` returns, as JSON; 503 and a message where it fails."""
+        def initialize(self, answer: Callable[[APIHandler], Awaitable[object]]) -> None:
+            """Note what answers: tornado calls this with what the route gives."""
+            self._answer = answer
+
+        async def respond(self) -> None:
+            """Answer as JSON; 503 and a message where that fails."""
             try:
-                self.finish(json.dumps(await wanted))
+                self.finish(json.dumps(await self._answer(self)))
             except GearsError as exc:
                 self.set_status(503)
                 self.finish(json.dumps({"message": str(exc)}))
 
-    class Panel(Own):
-        """Answers what the page shows."""
+    class Shown(Request):
+        """Answers what the page shows; with `?ask=1` also with the queue of the next job."""
 
-        @authenticated
-        @authorized
-        async def get(self) -> None:
-            """Answer with what the page shows; with `?ask=1` also with the queue of the next job."""
-            seen = looker.look(ask=self.get_query_argument("ask", "") == "1")
-            await self.answer(with_save(seen, web_app.settings))
+        get = authenticated(authorized(Request.respond))
 
-    class Keep(Own):
-        """Carries out the button of the same name."""
+    class Button(Request):
+        """Carries out a button."""
 
-        @authenticated
-        @authorized
-        async def post(self) -> None:
-            """Let another job take over."""
-            await self.answer(looker.keep())
+        post = authenticated(authorized(Request.respond))
 
-    class Save(Own):
-        """Carries out the button of the same name."""
-
-        @authenticated
-        @authorized
-        async def post(self) -> None:
-            """Save the variables of all notebooks."""
-            await self.answer(save(web_app.settings))
+    def shown(request: APIHandler) -> Awaitable[files.Record]:
+        return with_save(looker.look(ask=request.get_query_argument("ask", "") == "1"), web_app.settings)
 
     base = re.escape(web_app.settings["base_url"]) + PATH
-    web_app.add_handlers(".*", [(base, Panel), (f"{base}/keep", Keep), (f"{base}/{SAVE}", Save)])
+    keep, saved = {"answer": lambda _: looker.keep()}, {"answer": lambda _: save(web_app.settings)}
+    handlers = [(base, Shown, {"answer": shown}), (f"{base}/keep", Button, keep), (f"{base}/{SAVE}", Button, saved)]
+    web_app.add_handlers(".*", handlers)
