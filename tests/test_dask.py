@@ -73,8 +73,11 @@ def kill(centre: Centre, site: str, *what: str, number: int = signal.SIGKILL) ->
 
 
 def with_jobs(centre: Centre) -> None:
-    """A cluster with two jobs that run, and two that wait, for each node can have four."""
-    up(centre.login1, "quick", "--min=10 --max=10")
+    """A cluster with two jobs that run, and two that wait: bob has left one processor of each node."""
+    for node in ("c1", "c2"):
+        words = ["sbatch", "-p", "debug", "-c", "3", "-o", "/dev/null", f"--nodelist={node}", "--wrap", "sleep 600"]
+        centre.login1.run(words, "bob", cwd="/tmp", check=True)
+    up(centre.login1, "quick", "--min=4 --max=4")
     wait_until(lambda: (cluster(centre.login1, "quick")["workers"] or 0) >= 2, 60, "workers have come")
     wait_until(lambda: {job["state"] for job in queue(centre)} == {"PENDING", "RUNNING"}, 30, "some jobs wait")
 
