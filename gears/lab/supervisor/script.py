@@ -74,6 +74,7 @@ def _hop_values(context: Context) -> dict[str, Any]:
         "on_node": NODE_GUARD,
         "turn": paths.turn,
         "given_up": paths.given_up,
+        "control": paths.control("hop"),
         "redial": paths.here / "redial",
         "remote": hop.remote,
         "prompt_s": os.environ.get("GEARS_PROMPT_S"),
