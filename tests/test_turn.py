@@ -43,6 +43,12 @@ def test_pauses_grow_while_the_network_is_missing_and_stop_growing() -> None:
         assert 0.8 * longest - 0.01 <= turn.pause_s <= 1.2 * longest + 0.01
 
 
+def test_time_in_which_ssh_tried_is_part_of_the_pause() -> None:
+    turn = plan_hop_turn(Turn(number=9, failures=8), "255", NETWORK, False, lasted_s=3.0)
+    assert 0.8 * 5.0 - 3.01 <= turn.pause_s <= 1.2 * 5.0 - 2.99
+    assert plan_hop_turn(Turn(number=9, failures=8), "255", NETWORK, False, lasted_s=9.0).pause_s == 0.0
+
+
 @pytest.mark.parametrize("kind", ["login", "refused", "hostkey", "hostkey-unknown", "forward", "config", "remote"])
 def test_what_the_network_is_not_to_blame_for_waits_for_a_person(kind: str) -> None:
     assert plan_hop_turn(Turn(number=1, ever_up=True), "255", Failure(kind, "why"), True).plan == "ask"

@@ -97,6 +97,14 @@ def read_text(path: Path, *, last_bytes: int = 65536) -> str:
         return ""
 
 
+def age_s(path: Path) -> float:
+    """Return the seconds since the file was last written; 0 where there is none."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def ensure_secret(path: Path) -> str:
     """Return the token in `path`; if there is none, create one of 24 random bytes in hexadecimal, 0600.
 

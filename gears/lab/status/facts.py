@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -78,7 +77,7 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     turn = load_turn(paths)
     dialled = context.route.role == "front" and turn.plan == Plan.DIAL
     report = read_hop(paths) if dialled else None
-    silent = dialled and not report and _age_s(paths.hop_out) > STARTING_UP_S
+    silent = dialled and not report and files.age_s(paths.hop_out) > STARTING_UP_S
     lab = _newest_lab(context, report)
     answer = answer or probe(paths.link)
     shared = context.site.lab.home == "shared" or context.route.role == "lab"
@@ -86,12 +85,12 @@ def gather(context: Context, answer: Answer | None = None) -> Facts:
     left = dialled and leads == "wait" and up.number == turn.number
     return Facts(
         loop_alive=loop_alive(paths),
-        loop_begins=not paths.loop.exists() and 0 < _age_s(paths.turn) < BEGINNING_S,
+        loop_begins=not paths.loop.exists() and 0 < files.age_s(paths.turn) < BEGINNING_S,
         turn=turn,
         up=up,
         answer=answer,
         report=report,
-        report_age_s=_age_s(paths.hop_out),
+        report_age_s=files.age_s(paths.hop_out),
         starting_up=silent and connects(paths.socket("hop", turn.number)),
         ssh_ended=left and not connects(paths.socket("hop", turn.number)),
         lab=lab,
@@ -168,14 +167,6 @@ def leads_to(paths: RunDir) -> str | None:
         return None
     found = re.fullmatch(re.escape(paths.site) + r"\.(wait|hop|job|lab)\.\d+\.sck", name)
     return found[1] if found else None
-
-
-def _age_s(path: Path) -> float:
-    """Return the seconds since the file was last written; 0 where there is none."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def count_kernels(paths: RunDir) -> int | None:

@@ -9,7 +9,7 @@ from gears.lab.state import Plan, Turn
 from gears.ssh.failures import NAME_DEPENDENT_KINDS, Failure
 
 NETWORK_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 4.0, 5.0)
-"""Pauses before the next dial while only the network is down. ssh's own ConnectTimeout comes on top."""
+"""From one dial to the next while only the network is down. The time that ssh takes to fail (ConnectTimeout) counts."""
 
 CRASH_WINDOW_S = 600
 
@@ -17,8 +17,11 @@ MOST_CRASHES = 5
 """JupyterLab is restarted at most this often within the window; then the loop waits for the user."""
 
 
-def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool) -> Turn:
-    """Plan the next turn of a hop. It redials automatically only after a network failure, and never with a prompt."""
+def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool, *, lasted_s: float = 0.0) -> Turn:
+    """Plan the next turn of a hop. It redials automatically only after a network failure, and never with a prompt.
+
+    `lasted_s`: how long the last one's ssh ran.
+    """
     ever_up = was_up or (last.ever_up and word != "start")
     turn = Turn(number=last.number + 1, what="hop", ever_up=ever_up, ended=ended)
     if ended is None:
@@ -29,7 +32,7 @@ def plan_hop_turn(last: Turn, word: str, ended: Failure | None, was_up: bool) ->
         failures = 0 if was_up else last.failures + 1
         pause_s = NETWORK_PAUSES_S[min(failures, len(NETWORK_PAUSES_S) - 1)] * random.uniform(0.8, 1.2)
         how = "batch" if ever_up else "asked"
-        return replace(turn, plan=Plan.DIAL, how=how, failures=failures, pause_s=round(pause_s, 2))
+        return replace(turn, plan=Plan.DIAL, how=how, failures=failures, pause_s=round(max(0.0, pause_s - lasted_s), 2))
     return replace(turn, plan=Plan.ASK)
 
 

@@ -97,7 +97,8 @@ def decide(context: Context, what: str, word: str) -> Turn:
     ended = None if word in USER_WORDS else _explain_end(context, what, int(word), last)
     up = load_up(paths).is_of(last)
     if what == "hop":
-        turn = _choose_target(context, plan_hop_turn(last, word, ended, up), last)
+        lasted_s = files.age_s(paths.hop_out)  # ssh's output is truncated when it starts
+        turn = _choose_target(context, plan_hop_turn(last, word, ended, up, lasted_s=lasted_s), last)
     else:
         turn = plan_lab_turn(last, ended, up, now=time.time())
     save_turn(paths, turn)
