@@ -42,7 +42,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
             return said
         now = time.monotonic()
         assert now < deadline, f"not within {limit_s:g} s: {what} (last: {said!r})"
-        time.sleep(max(0.05, min(2 * (now - asked), 1)))  # to ask may start a program: most of the time is for others
+        time.sleep(max(0.05, min(now - asked, 1)))  # to ask may start a program: half of the time is for others
 
 
 # --- commands --------------------------------------------------------------------------------
