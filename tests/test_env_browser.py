@@ -155,7 +155,7 @@ def killed_it_comes_back(notebook: Notebook, name: str, tmp_path: Path) -> None:
 def open_notebook(page: Page, name: str, token: str) -> Notebook:
     page.goto(f"{URL}/no-such-page")
     notebook = Notebook(page, f"{name}.ipynb", token, kernel=name)
-    notebook.open(URL, 60)
+    notebook.open(URL, 180)  # as long as the other notebooks have
     return notebook
 
 
