@@ -156,15 +156,14 @@ def test_two_walltimes_are_reached_and_the_list_grows(slurm: Centre) -> None:
     """Nobody ends the jobs of two minutes but their limit. `gears` renews them, as often as it was asked for."""
     clear(slurm)
     submit(slurm, "-t 0:02:00 --renew 2")
-    notebook(slurm, "renewed.ipynb").run("jobs, model = [], open('/dev/null')")
+    notebook(slurm, "renewed.ipynb").run("jobs = []")
     jobs = list[str]()
     while len(jobs) < 3:
         kernel = notebook(slurm, "renewed.ipynb")
         jobs.append(running(slurm))
         assert f"{jobs}\n" in kernel.run(f"jobs += [{jobs[-1]!r}]; print(jobs)")
-        last = jobs[-1]
-        wait_until(lambda last=last: running(slurm) != last, LIMIT_S, "its walltime is reached")
-        found = slurm.login2.run(["scontrol", "show", "job", last], "root").stdout
+        wait_until(lambda: running(slurm) != jobs[-1], LIMIT_S, "its walltime is reached")
+        found = slurm.login2.run(["scontrol", "show", "job", jobs[-1]], "root").stdout
         minutes, seconds = map(int, re.findall(r"RunTime=00:(\d\d):(\d\d)", found)[0])
         assert minutes * 60 + seconds >= 120 - NOTICE_S - SLURM_EARLY_S, found
     assert len({*jobs}) == 3

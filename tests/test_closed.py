@@ -29,20 +29,21 @@ class Recorder(RequestHandler):
         pass
 
 
-def prove_with(status: int, directory: Path) -> list[str]:
+def answering(status: int) -> tuple[Application, list[str]]:
+    """A server that answers all with `status`, and the methods that it was asked with."""
     asked: list[str] = []
-    asyncio.run(prove(Application([("/(.*)", Recorder, {"asked": asked, "status": status})]), "/", directory))
-    return asked
+    return Application([("/(.*)", Recorder, {"asked": asked, "status": status})]), asked
 
 
 def test_an_open_server_is_asked_for_no_kernel_and_no_terminal(tmp_path: Path) -> None:
-    asked: list[str] = []
-    application = Application([("/(.*)", Recorder, {"asked": asked, "status": 200})])
+    application, asked = answering(200)
     with pytest.raises(Open, match="without a login was answered with 200"):
         asyncio.run(prove(application, "/", tmp_path))
     assert set(asked) == {"GET"}
 
 
 def test_a_closed_server_is_asked_for_both(tmp_path: Path) -> None:
-    assert prove_with(403, tmp_path).count("POST") == 2
+    application, asked = answering(403)
+    asyncio.run(prove(application, "/", tmp_path))
+    assert asked.count("POST") == 2
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,6 @@ import contextlib
 import os
 import socket
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from gears.errors import CommandFailed, NothingRunning
@@ -75,7 +74,6 @@ def prepare_redial(context: Context, turn: Turn) -> None:
         return
     lost = explain_failure(LOST, "", site=site.name, host=str(site.lab.host), interactive=False)
     coming = _choose_target(context, plan_hop_turn(turn, str(LOST), lost, True), turn)
-    coming = replace(coming, pause_s=0.0)
     with contextlib.suppress(OSError):  # on a full disk it is planned when it begins
         for stale in paths.here.glob("redial.*"):
             stale.unlink(missing_ok=True)
