@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from gears.errors import CommandFailed, SubmissionRefused
-from gears.lab.job import submit
 from gears.schedulers import pbs, slurm
-from gears.schedulers.base import JobSpec, scheduler
+from gears.schedulers.base import JobSpec, find_taken, scheduler
 from gears.schedulers.environment import clean, clusters, kept_pattern, submission_environment
 from gears.system.commands import MAX_OUTPUT, run
 from tests.scheduler_says import Says
@@ -126,10 +125,10 @@ def test_what_the_profile_names_is_dropped_for_a_cluster_too() -> None:
 
 def test_a_job_that_was_taken_all_the_same_is_found_by_its_name(says: Says) -> None:
     says("squeue", "8\n")
-    assert submit.find_taken("slurm", "gears-x", "", [0.0]) == "8"
+    assert find_taken("slurm", "gears-x", "", [0.0]) == "8"
     calls = says("squeue", "")
     began = time.monotonic()
-    assert submit.find_taken("slurm", "gears-x", "", [0.0, 0.1, 0.2]) == ""
+    assert find_taken("slurm", "gears-x", "", [0.0, 0.1, 0.2]) == ""
     assert time.monotonic() - began > 0.3
     assert len(calls.read_text().splitlines()) == 4
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import time
 from pathlib import Path
 
 from gears.data.addresses import parse, place_of
 from gears.data.records import Method, Task, Verb, load_task, load_transfer
 from gears.errors import CommandFailed, GearsError
-from gears.schedulers.base import OVER, Job, JobSpec, JobState, check_output, scheduler
+from gears.schedulers.base import OVER, Job, JobSpec, JobState, check_output, find_taken, scheduler
 from gears.schedulers.environment import current_job
 from gears.sites import validators
 from gears.sites.context import Context
@@ -31,9 +30,6 @@ PASSED_ON = ("GEARS_HOME", "PATH")
 NOT_AGAIN = {"slurm": ("--no-requeue",), "pbs": ("-r n",), "sge": ("-r n",)}
 """Directives by which a job whose node has failed ends: the next one goes on at once, while Slurm would start the same
 one again two minutes later at the earliest."""
-
-FIND_PAUSES_S = (0.2, 1.0, 3.0)
-"""Pauses before looking for a job whose submission failed: a slow scheduler lists it late."""
 
 MOST_TRIES = 20
 """How often a worker that is killed is started again in one job or session; more seldom if it makes no progress."""
@@ -87,7 +83,7 @@ def submit(context: Context, name: str, job_name: str, *, after: str = "") -> st
     try:
         id = module.submit(script)
     except CommandFailed as exc:
-        id = _find_taken(wanted.kind, job_name)
+        id = find_taken(wanted.kind, job_name)
         if not id:
             script.unlink(missing_ok=True)
             exc.next = f"gears data places {paths.site}   ([transfer] and [scheduler] of the profile say how)"
@@ -95,15 +91,6 @@ def submit(context: Context, name: str, job_name: str, *, after: str = "") -> st
     if not read_id(paths, name, job_name):
         files.write_private(id_path(paths, name, job_name), f"{id}\n")
     return id
-
-
-def _find_taken(kind: str, job_name: str) -> str:
-    """Find a job that was accepted although its submission failed, such as after a time limit."""
-    for pause_s in FIND_PAUSES_S:
-        time.sleep(pause_s)
-        if found := scheduler(kind).find(job_name):
-            return found[0]
-    return ""
 
 
 def render_script(context: Context, name: str, job_name: str, *, after: str = "", in_job: bool = True) -> str:

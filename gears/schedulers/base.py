@@ -6,6 +6,8 @@ A failed query is UNKNOWN; a job that the scheduler does not know any more is GO
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -113,6 +115,23 @@ class Scheduler(Protocol):
 def scheduler(kind: str) -> Scheduler:
     """Return the module for a profile's `scheduler.kind`: slurm, sge, pbs or lsf."""
     return cast(Scheduler, importlib.import_module(f"gears.schedulers.{kind}"))
+
+
+FIND_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
+"""Pauses before looking for a job whose submission failed: a slow scheduler lists it late."""
+
+
+def find_taken(kind: str, name: str, clusters: str = "", pauses_s: Sequence[float] = FIND_PAUSES_S) -> str:
+    """Find the id of a job that the scheduler accepted although its submission failed.
+
+    For example, sbatch can time out after the controller has accepted the job. "" where there is none, or the scheduler
+    does not answer; such a job ends when it starts.
+    """
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        if found := scheduler(kind).find(name, clusters):
+            return found[0]
+    return ""
 
 
 def check_output(path: Path) -> Path:

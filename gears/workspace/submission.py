@@ -11,14 +11,13 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gears.data.batch import PASSED_ON
 from gears.errors import CommandFailed, GearsError, NotReachable, UsageError
-from gears.schedulers.base import JobSpec, check_output, scheduler
+from gears.schedulers.base import JobSpec, check_output, find_taken, scheduler
 from gears.sites import validators
 from gears.sites.profile import Scheduler, Site
 from gears.system import files, records, timestamps
@@ -37,9 +36,6 @@ SCRATCH = "scratch"
 
 LOCK_S = 150.0
 """A clone and a submission may take so long while another one holds the lock."""
-
-FIND_PAUSES_S = (0.2, 1.0, 3.0)
-"""Pauses before looking for a job whose submission failed: a slow scheduler lists it late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,21 +190,12 @@ def _submit(directory: Path, run: Run, wanted: Scheduler) -> None:
     try:
         id = scheduler(wanted.kind).submit(script)
     except CommandFailed as exc:
-        id = _find_taken(run)
+        id = find_taken(run.scheduler, run.job_name)
         if not id:
             _take_back(directory, run, before)
             exc.next = exc.next or f"gears sites show {run.site}   ([scheduler] of the profile says how)"
             raise
     files.write_private(runs.id_path(directory, run.job_name), f"{id}\n")
-
-
-def _find_taken(run: Run) -> str:
-    """Find a job that was accepted although its submission failed, such as after a time limit."""
-    for pause_s in FIND_PAUSES_S:
-        time.sleep(pause_s)
-        if found := scheduler(run.scheduler).find(run.job_name):
-            return found[0]
-    return ""
 
 
 def _take_back(directory: Path, run: Run, before: Run | None) -> None:

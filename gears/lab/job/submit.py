@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from gears.dask.config_files import ensure_config
@@ -18,7 +17,7 @@ from gears.lab.job import records
 from gears.lab.job.options import check_scheduler
 from gears.lab.job.records import JobRecord, Successor
 from gears.lab.job.script import plan_job, render_script
-from gears.schedulers.base import JobState, scheduler
+from gears.schedulers.base import FIND_PAUSES_S, JobState, find_taken, scheduler
 from gears.schedulers.environment import chosen, clusters, submission_environment
 from gears.sites import validators
 from gears.sites.context import Context
@@ -158,27 +157,10 @@ def _submit_script(
     try:
         return scheduler(kind).submit(paths.job_script), variables
     except CommandFailed as exc:
-        pauses_s = ASK_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
+        pauses_s = FIND_PAUSES_S[: 1 if isinstance(exc, SubmissionRefused) else None]
         if taken := find_taken(kind, name, job.clusters, pauses_s):
             return taken, variables
         raise _with_fix(exc, paths.site) from exc
-
-
-ASK_PAUSES_S = (0.2, 1.0, 2.0, 4.0)
-"""Pauses before looking for a job whose submission failed: a slow scheduler lists it late."""
-
-
-def find_taken(kind: str, name: str, where: str, pauses_s: Sequence[float]) -> str:
-    """Find the id of a job that the scheduler accepted although its submission failed.
-
-    For example, sbatch can time out after the controller has accepted the job. "" where there is none, or the scheduler
-    does not answer; such a job ends when it starts.
-    """
-    for pause_s in pauses_s:
-        time.sleep(pause_s)
-        if found := scheduler(kind).find(name, where):
-            return found[0]
-    return ""
 
 
 def _with_fix(exc: CommandFailed, site: str) -> CommandFailed:
