@@ -22,7 +22,8 @@ from gears.errors import Paused
 from gears.system import files, records
 from gears.system.processes import this_located_process
 from tests.helpers import wait_until
-from tests.test_data_bundles import Place, sealed
+from tests.test_data_bundles import Place
+from tests.test_data_bundles_faults import sealed
 from tests.test_data_engine import assert_same, temporaries
 
 HELPER = """\
