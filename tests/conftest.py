@@ -50,9 +50,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Under GEARS_TEST_STRICT=1 every skip is a failure, whoever asked for it."""
     report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """So is that of a whole file, such as by `importorskip`."""
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and os.environ.get("GEARS_TEST_STRICT") == "1":
         report.outcome, report.longrepr = "failed", f"skipped, which strict tests may not be: {report.longrepr}"
-    return report
 
 
 @contextmanager

@@ -4,9 +4,6 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("tornado")
-
 from tornado.web import Application, RequestHandler
 
 from gears.lab.jupyter.closed import Open, prove
