@@ -131,7 +131,7 @@ def _keep_turn(context: Context, listener: socket.socket | None) -> int | None:
     for stale in set(paths.local.glob(f"{paths.site}.wait.*.sck")) - {paths.held}:
         stale.unlink(missing_ok=True)
     server: WaitingServer[Status] = WaitingServer(own, observe(context, answer=Answer("refused")), listener)
-    if not (leads_to(paths) == "hop" and probe(paths.link).kind == "jupyter"):  # ssh has switched it (hop.sh.j2)
+    if not (leads_to(paths) == "hop" and probe(paths.link).kind == "jupyter"):  # else the loop has switched it
         files.switch(paths.link, own)
     number = _watch(context, server)
     server.leave()
