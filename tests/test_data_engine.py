@@ -378,11 +378,10 @@ def test_a_run_stops_within_a_large_file_and_keeps_what_is_finished(
         engine.copy_tree(*arguments, jobs=jobs, must_stop=must_stop, on_progress=lambda tally: seen.append(tally.moved))
     assert raised.value.exit_code == 7
     assert 0 < max(seen) < 256 << 20
-    assert (place.copy / "a00").read_text() == "file 0"
     assert not (place.copy / "large").exists()
     assert temporaries(place.copy) == []
-    finished = len(list(place.copy.glob("a*")))  # another process may have been within a batch of them
-    assert finished == 30 if jobs == 1 else finished > 0
+    finished = len(list(place.copy.glob("a*")))
+    assert finished == 30 if jobs == 1 else finished >= 20  # the other process may have been within a batch
     tally = place.put(jobs)
     assert (tally.complete, tally.reused) == (True, finished)
     assert_same(place.source, place.copy)

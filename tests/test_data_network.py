@@ -140,6 +140,25 @@ def test_the_same_command_ends_with_every_byte_right(line: Centre, trees: list[T
         assert {name: path.read_bytes() for name, path in arrived(line, number).items()} == tree
 
 
+def test_what_an_earlier_run_left_at_work_is_ended_first(line: Centre, trees: list[Tree]) -> None:
+    """Its receivers don't know yet that the line was cut. Stopped here, they would move their part into place later."""
+    line.login1.run("rm -rf /tmp/alice/run0", check=True)
+    process = start(line, 0, 0)
+    wait_until(lambda: process.poll() is not None or arrived(line, 0), 60, "it sends")
+    line.hub.cut("outside")
+    assert ends([process])[0].startswith("failed 7 ")
+    left = receivers(line)
+    line.login1.run("kill -STOP " + " ".join(map(str, left)), check=True)
+    line.hub.heal("outside")
+    assert ends([start(line, 0, 0)]) == ["copied 21 0 {}"]
+    assert not left & receivers(line)
+    assert {name: path.read_bytes() for name, path in arrived(line, 0).items()} == trees[0]
+
+
+def receivers(centre: Centre) -> set[int]:
+    return {int(pid) for pid in centre.login1.run("pgrep -f '[r]sync --server'").stdout.split()}
+
+
 def check(centre: Centre, number: int, tree: Tree, sealed: dict[str, int]) -> None:
     """What has a final name is whole; what had it before is the same file."""
     found = arrived(centre, number)

@@ -1,9 +1,9 @@
 """Print what is in a directory as lines of a manifest, with the SHA-256 of each file; then one that says it was all.
 
 It runs by itself, with any Python from 3.6 on, also where no gears is: its text is on the command line (`python3 -c`),
-and `list DIRECTORY`, `make DIRECTORY` or `share DIRECTORY PLACE group|world` after it. So it imports nothing of gears,
-and a file is read where it is. The keys are those of `entries`. Files are read from the disk, as far as the system lets
-a user drop its cache.
+and `list DIRECTORY`, `make DIRECTORY COPY` or `share DIRECTORY COPY PLACE group|world` after it. So it imports nothing
+of gears, and a file is read where it is. The keys are those of `entries`. Files are read from the disk, as far as the
+system lets a user drop its cache.
 """
 
 import base64
@@ -13,6 +13,7 @@ import grp
 import hashlib
 import json
 import os
+import signal
 import stat
 import sys
 import time
@@ -23,6 +24,9 @@ READS = 4
 STALE_S = 60
 """For so long NFS and FUSE may show a file without the names that it got since (acregmax in nfs(5))."""
 KEPT = ("system.posix_acl_access", "system.posix_acl_default", "security.capability")
+COPY = b"GEARS_COPY="
+"""Variable of each rsync of a copy at this end. Its name is that of `rsync.COPY`."""
+END_S = 5
 TYPES = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -197,6 +201,59 @@ def write(values: Any, future: Any) -> None:
     sys.stdout.write(json.dumps(values, separators=(",", ":")) + "\n")
 
 
+def end_former(copy: Any) -> None:
+    """End what an earlier run of a copy has left at work here: it does not know yet that its connection is cut.
+
+    It would still move its unfinished file after the new run is done. Only a process of this user has an environment
+    that can be read.
+    """
+    mark, deadline = COPY + copy, time.time() + END_S
+    for pid in marked(mark):
+        send(pid, mark, signal.SIGTERM)
+        send(pid, mark, signal.SIGCONT)
+    while marked(mark) and time.time() < deadline:
+        time.sleep(0.05)
+    for pid in marked(mark):
+        send(pid, mark, signal.SIGKILL)
+
+
+def marked(mark: Any) -> Any:
+    """Return the processes with a variable; none where there is no proc(5)."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and has(int(name), mark)]
+    except OSError:
+        return []
+
+
+def has(pid: Any, mark: Any) -> Any:
+    """Tell whether a process has a variable: it is running, and its environment may be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def send(pid: Any, mark: Any, number: Any) -> None:
+    """Send a signal to a process that has a variable, and to no other one that may have got its number."""
+    try:
+        held = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    except OSError:
+        return
+    try:
+        if not has(pid, mark):
+            return
+        if held is not None and hasattr(signal, "pidfd_send_signal"):
+            signal.pidfd_send_signal(held, number)
+        else:
+            os.kill(pid, number)
+    except OSError:
+        pass
+    finally:
+        if held is not None:
+            os.close(held)
+
+
 def share(root: Any, place: Any, kind: Any) -> None:
     """Make the directory, in a place that is shared, and give it and all in it the place's group and modes.
 
@@ -262,9 +319,11 @@ def may_enter(directory: Any, number: Any) -> Any:
 if __name__ == "__main__":
     word, place = sys.argv[1], os.path.abspath(os.path.expanduser(os.fsencode(sys.argv[2])))
     os.umask(0o077)
+    if word in ("make", "share"):
+        end_former(os.fsencode(sys.argv[3]))
     if word == "make":
         os.makedirs(place, exist_ok=True)
     elif word == "share":
-        share(place, os.path.expanduser(os.fsencode(sys.argv[3])), sys.argv[4])
+        share(place, os.path.expanduser(os.fsencode(sys.argv[4])), sys.argv[5])
     else:
         print_all(place)

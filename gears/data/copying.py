@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -121,4 +122,5 @@ def _connect(transfer: Transfer, site: Site, news: News) -> Far:
     if target is None:
         raise UsageError(f"{site.name}: this host is its lab host", next=f"gears data places {site.name}")
     again = f"gears data {transfer.verb} {transfer.source} {transfer.target} --name {transfer.name} --site {site.name}"
-    return Far(site.name, target, again, news)
+    copy = hashlib.sha256(f"{transfer.name} {transfer.created}".encode()).hexdigest()
+    return Far(site.name, target, copy, again, news)

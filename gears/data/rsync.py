@@ -19,6 +19,9 @@ INSTALL = "brew install rsync   (Debian: sudo apt install rsync; Windows: in WSL
 PARTIAL = ".gears-partial"
 """Directory, beside each file, of what an interrupted transfer has of it; the next run goes on with that."""
 
+COPY = "GEARS_COPY"
+"""Variable of the rsync at the far end: which copy it works for."""
+
 MODES = {"group": "Du+rwx,Dg+rwxs,Fu+r,Fg+rX", "world": "Du+rwx,Dg+rwxs,Do+rx,Fu+r,Fgo+rX"}
 """What others may do in a shared place, so that no later run takes it from them meanwhile."""
 
@@ -38,20 +41,30 @@ class Rsync:
     full: bool
 
     def command(
-        self, ssh: Sequence[str], source: str, target: str, *, attributes: bool, checksum: bool, shared: str = "no"
+        self,
+        ssh: Sequence[str],
+        ends: tuple[str, str],
+        *,
+        copy: str,
+        attributes: bool,
+        checksum: bool,
+        shared: str = "no",
     ) -> list[str]:
-        """Return the command line. `source` or `target` is `HOST:PATH`; `ssh`: up to and without the host. Pure.
+        """Return the command line. `ends`: source and target, of which one is `HOST:PATH`; `ssh`: up to and without the
+        host. Pure.
 
-        `attributes`: with ACLs and extended attributes; `checksum`: compare contents, not size and time. `shared`: the
-        target's own group and modes for others are kept, as far as rsync can; the catalog does the rest.
+        `copy`: marks the rsync at the far end; `attributes`: with ACLs and extended attributes; `checksum`: compare
+        contents, not size and time. `shared`: the target's own group and modes for others are kept, as far as rsync
+        can; the catalog does the rest.
         """
         keep = ["-AX"] if self.full and attributes else []
         if shared != "no":
             keep = ["--no-group", *(["-X"] if keep else []), *([f"--chmod={MODES[shared]}"] if self.full else [])]
         quote = ["-s"] if self.full else []
         again = ["--checksum"] if checksum else []
-        options = ["-rlptgHS", *keep, *quote, *again, f"--partial-dir={PARTIAL}", "--out-format=%l"]
-        return [self.path, *options, "-e", shlex.join(ssh), source, target]
+        far = f"--rsync-path=env {COPY}={copy} rsync"
+        options = ["-rlptgHS", *keep, *quote, *again, f"--partial-dir={PARTIAL}", "--out-format=%l", far]
+        return [self.path, *options, "-e", shlex.join(ssh), *ends]
 
     def far_path(self, host: str, path: str) -> str:
         """Return `HOST:PATH/`, a directory whose contents are meant. The home is where rsync starts there. Pure."""
