@@ -35,14 +35,15 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
     """What `condition` says, once that is true; fails the test, with what it said last, after `timeout_s`, which is
     what a machine needs that has nothing else to do, and PATIENCE."""
     limit_s = PATIENCE * timeout_s
-    deadline = time.monotonic() + limit_s
+    began = time.monotonic()
     while True:
         asked = time.monotonic()
         if said := condition():
             return said
         now = time.monotonic()
-        assert now < deadline, f"not within {limit_s:g} s: {what} (last: {said!r})"
-        time.sleep(max(0.05, min(now - asked, 1)))  # to ask may start a program: half of the time is for others
+        assert now < began + limit_s, f"not within {limit_s:g} s: {what} (last: {said!r})"
+        # To ask may start a program: half of the time is for others, and more after a long wait.
+        time.sleep(max(0.05, min(now - asked, 1), min((now - began) / 20, 0.5)))
 
 
 # --- commands --------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ class DaskPanes:
     def __init__(self, page: Page) -> None:
         self._page = page
         page.set_default_timeout(60_000)
-        page.click(LEFT_BAR)
+        if not page.locator(".dask-DaskClusterManager").is_visible():
+            page.click(LEFT_BAR)
 
     def find(self) -> str:
         """The dashboard that the magnifying glass finds: that of the open notebook."""

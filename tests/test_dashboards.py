@@ -8,7 +8,7 @@ import pexpect
 import pytest
 
 from tests.centre import Centre
-from tests.centre.browser import CHROMIUM, Browser
+from tests.centre.browser import CHROMIUM, Browser, Notebook
 from tests.clusters import CONFIG, SITES, clear, up
 from tests.conftest import Took, skip_or_fail
 from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, wait_until
@@ -63,12 +63,19 @@ def browser(centre: Centre, lab: Lab) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def notebook(lab: Lab, browser: Browser) -> Notebook:
+    """One page and one kernel for all."""
+    return browser.open_notebook(token=lab.token, name="dashboards.ipynb")
+
+
 # --- dashboards ------------------------------------------------------------------------------
 
 
-def test_the_link_in_a_notebook_draws_while_it_computes(lab: Lab, browser: Browser, tmp_path: Path, took: Took) -> None:
+def test_the_link_in_a_notebook_draws_while_it_computes(
+    notebook: Notebook, browser: Browser, tmp_path: Path, took: Took
+) -> None:
     """A cluster of the notebook's own, at the link as it stands."""
-    notebook = browser.open_notebook(token=lab.token, name="local.ipynb")
     notebook.run_cell("from dask.distributed import Client\nclient = Client()", timeout_s=60)
     link = notebook.run_cell("print(client.dashboard_link)")
     assert link.startswith("/proxy/")
@@ -92,10 +99,11 @@ def draws(browser: Browser, link: str, shots: Path) -> None:
     page.close()
 
 
-def test_the_users_cluster_draws_at_its_link(centre: Centre, lab: Lab, browser: Browser, tmp_path: Path) -> None:
+def test_the_users_cluster_draws_at_its_link(
+    centre: Centre, lab: Lab, notebook: Notebook, browser: Browser, tmp_path: Path
+) -> None:
     """Its dashboard has a secret prefix, which stands in no notebook; whoever does not know it sees nothing."""
     up(centre.hub, "andes", "--min=2 --max=2")
-    notebook = browser.open_notebook(token=lab.token, name="shared.ipynb")
     notebook.run_cell("from dask.distributed import Client\nclient = Client()", timeout_s=60)
     link = notebook.run_cell("print(client.dashboard_link)")
     port = int(link.split("/")[2])
@@ -126,10 +134,10 @@ def runs_the_example(centre: Centre) -> None:
 # --- the panes of JupyterLab -----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("notebook")
 def test_new_starts_the_sites_cluster_and_its_panes_draw(
     centre: Centre, lab: Lab, browser: Browser, tmp_path: Path, took: Took
 ) -> None:
-    browser.open_notebook(token=lab.token, name="panes.ipynb")
     panes = DaskPanes(browser.page)
     began = time.monotonic()
     panes.new_cluster()

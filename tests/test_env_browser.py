@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 
 from tests import standins
 from tests.centre import Centre, Host
-from tests.centre.browser import CHROMIUM, Notebook
+from tests.centre.browser import CHROMIUM, Browser, Notebook
 from tests.channel import make_channel
 from tests.conftest import skip_or_fail
 from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, listening_ports, make, record, wait_until
@@ -94,6 +94,12 @@ def lab(centre_with_tools: Centre, login1: Host) -> Iterator[Lab]:
         lab.request("DELETE", f"/api/kernels/{kernel}")
 
 
+@pytest.fixture(scope="module")
+def browser(centre_with_tools: Centre) -> Iterator[Browser]:
+    with centre_with_tools.browser() as browser:
+        yield browser
+
+
 def ports(centre: Centre) -> dict[str, Any]:
     """All TCP ports on which alice listens, and those that are forwarded on her laptop."""
     hosts: list[Host] = [centre.laptop, centre.hub, centre.login1]
@@ -117,24 +123,26 @@ def launcher(page: Page, token: str) -> set[str]:
 
 
 def test_four_kernels_at_once_and_not_one_port_more(
-    centre_with_tools: Centre, login1: Host, lab: Lab, ports_before: dict[str, Any], tmp_path: Path
+    centre_with_tools: Centre, login1: Host, lab: Lab, ports_before: dict[str, Any], browser: Browser, tmp_path: Path
 ) -> None:
     """Each with its own version of a package, as the launcher offers them."""
-    with centre_with_tools.browser() as browser:
-        offered = launcher(browser.page, lab.token)
-        browser.screenshot(tmp_path / "launcher.png")
-        assert offered >= set(VERSIONS)
-        notebooks = {name: open_notebook(browser.page.context.new_page(), name, lab.token) for name in VERSIONS}
-        cells = {name: notebook.type_cell(SHOW) for name, notebook in notebooks.items()}
-        printed = {name: notebooks[name].wait_output(cells[name]).split() for name in VERSIONS}
-        assert {name: words[:2] for name, words in printed.items()} == {
-            name: [version, name] for name, version in VERSIONS.items()
-        }
-        known = environments(login1)
-        assert {name: words[2] for name, words in printed.items()} == {name: known[name]["prefix"] for name in VERSIONS}
-        assert len(lab.kernels()) == len(VERSIONS)
-        assert ports(centre_with_tools) == ports_before
-        killed_it_comes_back(notebooks["old"], "old", tmp_path)
+    offered = launcher(browser.page, lab.token)
+    browser.screenshot(tmp_path / "launcher.png")
+    assert offered >= set(VERSIONS)
+    pages = {name: browser.page.context.new_page() for name in VERSIONS}
+    notebooks = {name: open_notebook(page, name, lab.token) for name, page in pages.items()}
+    cells = {name: notebook.type_cell(SHOW) for name, notebook in notebooks.items()}
+    printed = {name: notebooks[name].wait_output(cells[name]).split() for name in VERSIONS}
+    assert {name: words[:2] for name, words in printed.items()} == {
+        name: [version, name] for name, version in VERSIONS.items()
+    }
+    known = environments(login1)
+    assert {name: words[2] for name, words in printed.items()} == {name: known[name]["prefix"] for name in VERSIONS}
+    assert len(lab.kernels()) == len(VERSIONS)
+    assert ports(centre_with_tools) == ports_before
+    killed_it_comes_back(notebooks["old"], "old", tmp_path)
+    for page in pages.values():
+        page.close()
     Kernel(lab).run("1")
     assert ports(centre_with_tools) != ports_before, "a plain kernel's port is seen"
 
@@ -159,19 +167,17 @@ def open_notebook(page: Page, name: str, token: str) -> Notebook:
     return notebook
 
 
-def test_a_card_of_the_launcher_starts_its_kernel(centre_with_tools: Centre, lab: Lab) -> None:
-    with centre_with_tools.browser() as browser:
-        launcher(browser.page, lab.token)
-        browser.page.locator('.jp-LauncherCard[data-category="Notebook"][title^="of-conda"]').click()
-        kernels = wait_until(
-            lambda: (found := lab.request("GET", "/api/kernels")).status == 200 and found.json(), 60, "a kernel"
-        )
-        assert [kernel["name"] for kernel in kernels] == ["of-conda"]
+@pytest.mark.usefixtures("login1")
+def test_a_card_of_the_launcher_starts_its_kernel(lab: Lab, browser: Browser) -> None:
+    launcher(browser.page, lab.token)
+    browser.page.locator('.jp-LauncherCard[data-category="Notebook"][title^="of-conda"]').click()
+    kernels = wait_until(
+        lambda: (found := lab.request("GET", "/api/kernels")).status == 200 and found.json(), 60, "a kernel"
+    )
+    assert [kernel["name"] for kernel in kernels] == ["of-conda"]
 
 
-def test_what_is_removed_or_broken_is_offered_no_more(
-    centre_with_tools: Centre, login1: Host, lab: Lab, tmp_path: Path
-) -> None:
+def test_what_is_removed_or_broken_is_offered_no_more(login1: Host, lab: Lab, browser: Browser, tmp_path: Path) -> None:
     """With its reason in the list; mended by what the list says it is offered again. The lab goes on all the while."""
     prefix = environments(login1)["with-venv"]["prefix"]
     login1.run(f"{prefix}/bin/python -m pip uninstall -qy ipykernel", check=True)
@@ -179,12 +185,11 @@ def test_what_is_removed_or_broken_is_offered_no_more(
     shown = gears(login1, "env list", check=True).stdout
     assert "has no ipykernel" in shown
     assert "with-uv" not in shown
-    with centre_with_tools.browser() as browser:
-        assert launcher(browser.page, lab.token) & set(VERSIONS) == {"of-conda", "old"}
-        browser.screenshot(tmp_path / "launcher-after.png")
-        mend = environments(login1)["with-venv"]["next"]
-        assert login1.run(f"{OFFLINE}exec {mend}", timeout_s=120).returncode == 0
-        assert "with-venv" in launcher(browser.page, lab.token)
+    assert launcher(browser.page, lab.token) & set(VERSIONS) == {"of-conda", "old"}
+    browser.screenshot(tmp_path / "launcher-after.png")
+    mend = environments(login1)["with-venv"]["next"]
+    assert login1.run(f"{OFFLINE}exec {mend}", timeout_s=120).returncode == 0
+    assert "with-venv" in launcher(browser.page, lab.token)
 
 
 # --- a kernel's life ---------------------------------------------------------------------------
