@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import Kernel, Lab, gears, lab_at, status, wait_until
+from tests.helpers import Kernel, Lab, gears, home, lab_at, status, wait_until
 from tests.jobs import PROFILE, cancel, clear, queue
 from tests.pages import COMMANDS, code, table
 
@@ -180,3 +180,20 @@ def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
     printed = notebook(slurm, "moved.ipynb").run("print(x)")
     assert "moved\n" in printed
     assert "1 of 1 variables are back, from the lab on login1 at " in printed
+
+
+def test_before_the_end_it_is_saved_and_told_what_is(slurm: Centre) -> None:
+    """In the last quarter of its time. The end of this lab is said by the variable that a job's script sets."""
+    gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
+    command = f"GEARS_JOB_ENDS=$(($(date +%s) + 48)) exec {home()}/.venv/bin/gears lab andes --carry"
+    slurm.login1.run(command, timeout_s=LIMIT_S, check=True)
+    lab = lab_at(slurm.login1)
+    opened(lab, "ending.ipynb").run("steps, model = [1], open('/dev/null')")
+    assert lab.request("GET", "/gears/panel").json()["saved"] == ""
+    told = wait_until(lambda: lab.request("GET", "/gears/panel").json()["saved"], LIMIT_S, "it is saved")
+    assert re.fullmatch(
+        r"saved: 1 of 2 variables of 1 of 1 notebooks, [\d.]+ MB, [\d.]+ s; "
+        r"ending\.ipynb: model is not: model: an open file",
+        told,
+    )
+    assert saved(slurm, "ending.ipynb")

@@ -17,9 +17,8 @@ from gears.lab.job.keep_going import keep_going
 from gears.lab.job.records import JobRecord
 from gears.lab.job.submit import NO_SUCCESSOR
 from gears.lab.jupyter.idle import is_use
-from gears.lab.jupyter.panel import tell_saved
 from gears.lab.panel import low_disks, walltime
-from gears.lab.saved_states import SavedKernel
+from gears.lab.saved_states import SavedKernel, tell_saved
 from gears.schedulers.base import JobState
 from gears.sites.context import Context
 from gears.sites.paths import RunDir
@@ -42,6 +41,7 @@ window.fetch = async (input, init) => {
     if (!window.ending || !url.includes('/gears/panel')) return answer;
     const seen = await answer.json();
     Object.assign(seen.walltime, {left_s: 170});
+    seen.saved = window.saved ?? '';
     seen.disks.push({path: '/home', free: 1e9, size: 1e12});
     return new Response(JSON.stringify(seen), {status: answer.status, headers: answer.headers});
 };
@@ -145,6 +145,10 @@ def test_last_minutes_are_told(browser: Browser, tmp_path: Path) -> None:
     expect(notice).to_contain_text("Variables are saved for the next lab")
     expect(page.locator(".gears-mod-low").first).to_have_text("2 min left")
     expect(page.locator(".gears-mod-low").last).to_have_text("disk almost full")
+    page.evaluate("window.saved = 'saved: 2 of 3 variables'")
+    item = page.locator(".gears-StatusItem button")
+    item.click()
+    expect(notice).to_contain_text("saved again for the next lab; by now saved: 2 of 3 variables", timeout=30_000)
     browser.screenshot(tmp_path / "ending.png")
 
 
@@ -157,7 +161,7 @@ def test_state_is_saved_on_request(site: JobLab, browser: Browser, tmp_path: Pat
     Kernel(site.lab, session["kernel"]["id"]).run("answer, log = 42, open('/dev/null')")
     panel.get_by_role("button", name="Save the state now").click()
     told = panel.get_by_role("status")
-    expect(told).to_contain_text("saved: 1 of 1 notebooks", timeout=60_000)
+    expect(told).to_contain_text("saved: 1 of 2 variables of 1 of 1 notebooks", timeout=60_000)
     expect(told).to_contain_text("log is not: ")
     browser.screenshot(tmp_path / "saved.png")
 
@@ -205,7 +209,8 @@ def test_save_is_told_in_a_sentence() -> None:
     part = replace(good, notebook="part.ipynb", missing={"log": "log: an open file"}, bytes=0)
     busy = SavedKernel(notebook="busy.ipynb", problem="a cell runs")
     assert tell_saved([good, part, busy]) == (
-        "saved: 2 of 3 notebooks, 2.5 MB, 0.3 s; part.ipynb: log is not: log: an open file; busy.ipynb: a cell runs"
+        "saved: 2 of 3 variables of 2 of 3 notebooks, 2.5 MB, 0.3 s; "
+        "part.ipynb: log is not: log: an open file; busy.ipynb: a cell runs"
     )
     assert tell_saved([]) == "no notebook has a kernel whose variables can be saved"
 

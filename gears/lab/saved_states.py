@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -114,6 +115,22 @@ def note_saved(paths: RunDir, kernels: tuple[SavedKernel, ...]) -> None:
 def is_trouble(kernel: SavedKernel) -> bool:
     """Return whether variables of a notebook are not saved although they should be."""
     return bool(kernel.notebook and kernel.problem and not kernel.unchanged)
+
+
+def tell_saved(kernels: Sequence[SavedKernel]) -> str:
+    """Return a sentence on what a save did: how much, how long, and what is not saved and why. Pure."""
+    there = [kernel for kernel in kernels if not kernel.problem]
+    names = sum(len(kernel.names) for kernel in there)
+    every = names + sum(len(kernel.missing or {}) for kernel in there)
+    size, took_s = sum(kernel.bytes for kernel in there), max((kernel.seconds for kernel in there), default=0.0)
+    variables = f"{names} of {every} variables of {len(there)} of {len(kernels)} notebooks"
+    parts = [f"saved: {variables}, {size / 1e6:,.1f} MB, {took_s:.1f} s"]
+    for kernel in kernels:
+        name = Path(kernel.notebook).name or "a kernel"
+        missing = kernel.missing or {}
+        parts += [f"{name}: {kernel.problem}"] if kernel.problem else []
+        parts += [f"{name}: {variable} is not: {why}" for variable, why in missing.items()]
+    return "; ".join(parts) if kernels else "no notebook has a kernel whose variables can be saved"
 
 
 # --- a request to save -----------------------------------------------------------------------

@@ -46,6 +46,8 @@ export interface IAnswer {
   disks: { path: string; free: number; size: number }[];
   notes: string[];
   actions: string[];
+  /** In a lab that carries variables: what was saved before the warning of the job's end. */
+  saved?: string;
 }
 
 /** An answer, and when it came. */

@@ -96,21 +96,27 @@ class Lab {
       Notification.dismiss(this.warned.id);
       this.warned = null;
     }
-    if (!seen.ending || this.warned) {
+    if (!seen.ending) {
       return;
     }
+    const saved = seen.answer.saved ?? '';
     const left = duration(this.trans, seen.left!);
-    const what = carries(seen)
-      ? this.trans.__('Variables are saved for the next lab.')
-      : this.trans.__('Save your work: variables are lost.');
+    const what = variables(this.trans, seen);
     const words = successor
       ? this.trans.__('Job %1 ends in %2. Job %3 takes over. %4', id, left, successor.id, what)
       : this.trans.__('Job %1 ends in %2. %3', id, left, what);
+    if (this.warned) {
+      if (this.warned.saved !== saved) {
+        this.warned.saved = saved;
+        Notification.update({ id: this.warned.id, message: words });
+      }
+      return;
+    }
     const keep = { label: this.trans.__('Keep going'), callback: () => void this.keepGoing() };
     const show = { label: this.trans.__('Show'), callback: () => this.open() };
     const actions = seen.answer.actions.includes('keep') ? [keep, show] : [show];
     const shown = Notification.warning(words, { autoClose: false, actions });
-    this.warned = { id: shown, job: id, successor: Boolean(successor) };
+    this.warned = { id: shown, job: id, successor: Boolean(successor), saved };
   }
 
   private async keepGoing(): Promise<void> {
@@ -158,7 +164,18 @@ class Lab {
   private poll: Poll | null = null;
   private panel: Panel | null = null;
   private seen: Seen | null = null;
-  private warned: { id: string; job: string; successor: boolean } | null = null;
+  private warned: { id: string; job: string; successor: boolean; saved: string } | null = null;
+}
+
+/** What becomes of the variables of notebooks at the end of a job. */
+function variables(trans: TranslationBundle, seen: Seen): string {
+  if (!carries(seen)) {
+    return trans.__('Save your work: variables are lost.');
+  }
+  const { saved } = seen.answer;
+  return saved
+    ? trans.__('Variables are saved again for the next lab; by now %1', saved)
+    : trans.__('Variables are saved for the next lab.');
 }
 
 /** Whether the lab saves the variables of notebooks when it ends. */

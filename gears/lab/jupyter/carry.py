@@ -40,7 +40,7 @@ class Carrier:
 
     def __init__(self, serverapp: Any, paths: RunDir, limits: Limits) -> None:
         self.serverapp, self.paths, self.limits = serverapp, paths, limits
-        self.stop, self.ending = serverapp.stop, False
+        self.stop, self.ending, self.told = serverapp.stop, False, ""
 
     async def save(
         self, *, wait_s: float = WAIT_S, limit_s: float | None = None, **how: Any
@@ -81,6 +81,16 @@ class Carrier:
         """Save periodically, unless the lab ends."""
         if not self.ending:
             await self.save(wait_s=0.0, periodic=True)
+
+    async def rehearse(self, left_s: float) -> None:
+        """Save before a job ends in `left_s`, in a part of that time, and tell in `told` what was saved and what not.
+
+        The save at the end then writes only what has changed since.
+        """
+        if not self.ending:
+            part_s = max(0.0, left_s - self.limits.notice_s) / 3
+            self.told = saved_states.tell_saved(await self.save(wait_s=min(WAIT_S, part_s), limit_s=max(1.0, part_s)))
+            self.serverapp.log.info("gears: before the end of the job: %s", self.told)
 
     async def answer(self) -> None:
         """Look for a request of a command, and carry it out."""

@@ -14,14 +14,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gears.errors import GearsError, NothingRunning
 from gears.lab.jupyter.carry_limits import CARRIER
-from gears.lab.saved_states import SavedKernel
+from gears.lab.saved_states import tell_saved
 from gears.system import commands, files
 
 LABEXTENSIONS = Path(__file__).parents[1] / "labextensions"
@@ -91,12 +91,13 @@ def plan_looker(home: Path, site: str, python: str) -> Looker:
 
 
 async def with_save(seen: Awaitable[files.Record], settings: Mapping[str, Any]) -> files.Record:
-    """Return what the page shows, with the button for saving where the lab carries variables."""
+    """Return what the page shows; where the lab carries variables with the button for saving, and `saved`: a sentence
+    on the save that was made for the warning of the job's end, or ""."""
     answer = await seen
     actions = answer.get("actions")
     if CARRIER not in settings or not isinstance(actions, list):
         return answer
-    return answer | {"actions": [*actions, SAVE]}
+    return answer | {"actions": [*actions, SAVE], "saved": settings[CARRIER].told}
 
 
 async def save(settings: Mapping[str, Any]) -> str:
@@ -104,19 +105,6 @@ async def save(settings: Mapping[str, Any]) -> str:
     if CARRIER not in settings:
         raise NothingRunning("this lab does not carry variables", next="gears lab --carry")
     return tell_saved(await settings[CARRIER].save())
-
-
-def tell_saved(kernels: Sequence[SavedKernel]) -> str:
-    """Return a sentence on what a save did: how much, how long, and what is not saved and why. Pure."""
-    there = [kernel for kernel in kernels if not kernel.problem]
-    size, took_s = sum(kernel.bytes for kernel in there), max((kernel.seconds for kernel in there), default=0.0)
-    parts = [f"saved: {len(there)} of {len(kernels)} notebooks, {size / 1e6:,.1f} MB, {took_s:.1f} s"]
-    for kernel in kernels:
-        name = Path(kernel.notebook).name or "a kernel"
-        missing = kernel.missing or {}
-        parts += [f"{name}: {kernel.problem}"] if kernel.problem else []
-        parts += [f"{name}: {variable} is not: {why}" for variable, why in missing.items()]
-    return "; ".join(parts) if kernels else "no notebook has a kernel whose variables can be saved"
 
 
 def add_labextensions(lab_app: Any) -> None:

@@ -1,5 +1,7 @@
 """Warn before the walltime ends a job: in JupyterLab's log and terminals, and by a signal to kernels that handle it.
 
+Where variables are carried, the first warning saves them, so that JupyterLab's page can say what of them is.
+
 A kernel gets SIGUSR1, with which batch schedulers warn jobs, only if it has a handler: the signal would end others.
 JupyterLab saves open notebooks every two minutes (autosave); the handler can save variables.
 """
@@ -32,6 +34,14 @@ def warn_before_end(serverapp: Any, ends: float) -> None:
     now = time.time()
     for when in plan_warnings(now, ends):
         serverapp.io_loop.call_later(when - now, warn, serverapp, ends)
+    for when in plan_warnings(now, ends)[:1]:
+        serverapp.io_loop.call_later(when - now, rehearse, serverapp, ends)
+
+
+async def rehearse(serverapp: Any, ends: float) -> None:
+    """Save the variables of all notebooks, where they are carried."""
+    if carrier := serverapp.web_app.settings.get(CARRIER):
+        await carrier.rehearse(ends - time.time())
 
 
 def warn(serverapp: Any, ends: float) -> None:
