@@ -69,6 +69,25 @@ def submitted_behind_a_silent_hop(hub: Host) -> None:
     terminal.expect("is up on c1")
 
 
+def test_job_that_had_ended_unnoticed_is_replaced_by_who_asks_for_one(site: JobLab) -> None:
+    """It was cancelled a moment ago, and the login node is too busy to look."""
+    hub, login1 = site.centre.hub, site.centre.login1
+    submit(hub)
+    (job,) = queue(site.centre)
+    busy = " ".join(str(one.pid) for one in login1.processes("alice") if "sshd" not in one.argv[0])
+    login1.run(f"kill -STOP {busy}")  # one may have just ended
+    try:
+        cancel(site.centre, job["id"])
+        wait_until(lambda: not queue(site.centre), 60, "it has ended")
+        terminal = hub.spawn("gears/.venv/bin/gears lab andes --job")
+        terminal.expect("unknown")
+    finally:
+        login1.run(f"kill -CONT {busy}")
+    terminal.expect(f"job {job['id']}: cancelled.*a new job is requested")
+    terminal.expect("is up on c1")
+    assert [one["state"] for one in queue(site.centre)] == ["RUNNING"]
+
+
 @pytest.mark.parametrize("reach", ["ssh", "reverse"])
 def test_successor_takes_over_on_another_node(site: JobLab, reach: str) -> None:
     centre = site.centre

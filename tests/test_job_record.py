@@ -12,8 +12,9 @@ from gears.lab.job import records, submit
 from gears.lab.job.records import JobRecord, Successor, from_values, to_values, with_job
 from gears.lab.status.job_status import as_line, shown, warning
 from gears.schedulers.base import Job, JobState
-from gears.sites.load import from_json
+from gears.sites.load import from_json, to_json
 from gears.sites.paths import RunDir
+from gears.sites.profile import Carry, Site
 from gears.system.records import as_values
 from gears.system.timestamps import utc_time
 
@@ -126,6 +127,8 @@ def test_a_copy_in_the_home_of_a_front_is_no_job_of_that_host(paths: RunDir) -> 
     assert (found.id, found.state, found.node) == ("4711", "RUNNING", "c1")
     warned = {left_s: warning(replace(found, ends=utc_time(time.time() + left_s))) for left_s in (100, 200)}
     assert warned == {100: "job 4711 ends in 1 min: the next job takes over, without your variables", 200: None}
+    carries = to_json(Site("andes", carry=Carry(on=True)))
+    assert "and gets your variables" in str(warning(replace(found, profile=carries, ends=utc_time(time.time() + 100))))
 
 
 def test_the_next_job_takes_over_with_what_is_its_own() -> None:

@@ -15,7 +15,7 @@ from gears.lab.status.report import count_reports, read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import start_keeper
 from gears.lab.supervisor.loop import REBIND_S, clear_loop, end_loop, start_loop
-from gears.lab.wait import ANY_REQUESTER, Requester, Waiting, request
+from gears.lab.wait import ANY_REQUESTER, JobWasOver, Requester, Waiting, request
 from gears.sites.context import Context, load_context, no_progress
 from gears.sites.directories import open_paths
 from gears.sites.load import from_json
@@ -37,12 +37,26 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
     if status.state == State.UP:
         say(f"already up: {status.url}")
     else:
-        context, started = ensure_loop(context, status, requester)
-        requester.begun()
-        status = await_lab(context, requester, started=started) if wait else observe(context)
+        status = start_and_wait(context, status, requester, wait=wait)
     if status.state == State.UP:
         check_kind(context.route, status)
     return status
+
+
+def start_and_wait(context: Context, status: Status, requester: Requester, *, wait: bool) -> Status:
+    """Start what does not run, and wait for the lab. Where the job that was there turns out to have ended before, a new
+    one takes its place, once. Raises what `ensure_loop` and `await_lab` raise."""
+    context, started = ensure_loop(context, status, requester)
+    requester.begun()
+    if not wait:
+        return observe(context)
+    job = status.job.id if context.route.job and status.job and status.job.live and not started else None
+    try:
+        return await_lab(context, requester, started=started, job=job)
+    except JobWasOver as exc:
+        context.say(f"{exc.message}: a new job is requested")
+    context, started = ensure_loop(context, observe(context), requester)
+    return await_lab(context, requester, started=started)
 
 
 def check_host(route: Route) -> None:
@@ -134,10 +148,13 @@ def check_retry(route: Route, status: Status) -> None:
         raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
-def await_lab(context: Context, requester: Requester, *, started: bool) -> Status:
-    """Wait until the lab is up. Raises what `Waiting.until_up` raises, after undoing a start that can't come up."""
+def await_lab(context: Context, requester: Requester, *, started: bool, job: str | None = None) -> Status:
+    """Wait until the lab is up. `job`: it was there before.
+
+    Raises what `Waiting.until_up` raises, after undoing a start that can't come up.
+    """
     try:
-        status = Waiting(context, requester, ask=not started).until_up()
+        status = Waiting(context, requester, ask=not started, job=job).until_up()
     except StartFailed:
         from gears.lab.stop import undo_start
 

@@ -50,6 +50,10 @@ class Requester:
 ANY_REQUESTER = Requester()
 
 
+class JobWasOver(GearsError):
+    """The job that was there when another one was requested had ended, as turned out later."""
+
+
 def request(context: Context) -> bool:
     """Ask the remote end of a hop that is up for a lab, or for a job. False where no hop listens."""
     word = f"job {encode_profile(context.site)}" if context.route.job else "again"
@@ -59,7 +63,8 @@ def request(context: Context) -> bool:
 class Waiting:
     """`gears lab` waiting for the lab: reports what changes, and shows ssh's prompt."""
 
-    def __init__(self, context: Context, requester: Requester, *, ask: bool) -> None:
+    def __init__(self, context: Context, requester: Requester, *, ask: bool, job: str | None = None) -> None:
+        """`ask`: the loop was there before; `job`: so was this one, by what was known."""
         self.context, self.site = context, context.site.name
         self.route, self.paths, self.say = context.route, context.paths, context.say
         self.requester, self.may_ask = requester, requester.may_ask
@@ -69,9 +74,11 @@ class Waiting:
         self.failed: str | None = None
         self.failed_at = 0.0
         self.astray_since = math.inf
+        self.doubtful = job
 
     def until_up(self) -> Status:
-        """Wait until the lab is up. Raises LoginNeeded, StartFailed, GearsError; NotReachable after UP_TIMEOUT_S.
+        """Wait until the lab is up. Raises LoginNeeded, StartFailed, GearsError; NotReachable after UP_TIMEOUT_S;
+        JobWasOver.
 
         Time spent in a queue does not count.
         """
@@ -82,6 +89,8 @@ class Waiting:
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
+            if status.state in (State.QUEUED, State.STARTING):
+                self.doubtful = None
             if status.state == State.UP:
                 return status
             self._report(status)
@@ -117,6 +126,8 @@ class Waiting:
     def _check_failure(self, status: Status) -> None:
         """Raise where further waiting can't help."""
         if status.state == State.FAILED and self._persists(status):
+            if self.doubtful and status.job and status.job.id == self.doubtful and not status.job.live:
+                raise JobWasOver(status.reason or f"job {self.doubtful} has ended", next=status.next)
             no_way = bool(status.hops) and status.hops[0].state == State.FAILED
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
         if status.state == State.STOPPED:

@@ -11,6 +11,7 @@ from gears.lab.state import Plan
 from gears.lab.status.facts import Facts
 from gears.lab.status.model import Hop, ShownJob, State, Step, StepState
 from gears.schedulers.base import JobState
+from gears.sites.load import from_json
 from gears.sites.route import Route
 from gears.ssh.failures import FORBIDDING
 
@@ -83,7 +84,9 @@ def warning(job: JobRecord) -> str | None:
     trouble = job.trouble or None
     if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
         return trouble
-    what = "the next job takes over, without your variables" if job.successor else "save your work"
+    carries = bool(job.profile) and from_json(job.profile).carry.on
+    variables = "and gets your variables" if carries else "without your variables"
+    what = f"the next job takes over, {variables}" if job.successor else "save your work"
     return f"job {job.id} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
 
 
