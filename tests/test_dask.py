@@ -63,13 +63,13 @@ def test_two_notebooks_and_an_ipython_session_share_one_cluster(lab: Centre, fre
 
 
 def kill(centre: Centre, site: str, *what: str, number: int = signal.SIGKILL) -> None:
-    """A signal for the owner of a cluster, or for the loop around it."""
-    directory = f"{home()}/run/{site}/dask"
-    files = {"owner": "cluster.json", "loop": "loop"}
-    for name in what:
-        text = centre.login1.path(f"{directory}/{files[name]}").read_text()
-        pid = json.loads(text)["pid"] if name == "owner" else text.split()[1]
-        centre.login1.run(["kill", f"-{number:d}", str(pid)], check=True)
+    """A signal for the owner of a cluster, for the loop around it, or for both at once."""
+    directory = centre.login1.path(f"{home()}/run/{site}/dask")
+    pids = {
+        "owner": json.loads((directory / "cluster.json").read_text())["pid"],
+        "loop": (directory / "loop").read_text().split()[1],
+    }
+    centre.login1.run(["kill", f"-{number:d}", *(str(pids[name]) for name in what)], check=True)
 
 
 def with_jobs(centre: Centre) -> None:

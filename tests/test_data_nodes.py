@@ -38,6 +38,8 @@ root, verb, jobs, pause = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), floa
 class Slow(PosixStore):
     def write(self, name, chunks):
         time.sleep(pause if name.endswith(".tar") else 0)
+        while name.endswith(".tar") and (root / "hold").exists():
+            time.sleep(0.01)
         super().write(name, chunks)
 
 if __name__ == "__main__":
@@ -167,10 +169,13 @@ def test_kill_9_of_the_first_task_and_the_same_call_goes_on_with_the_helper(
     helper = start("help", pause=0.2)
     leader = start("put", pause=2)
     wait_until(lambda: claimed_by(place, helper) and len(claims(place)) > 3, 20, "both work")
+    (tmp_path / "hold").touch()  # else the helper may do all that is left before the second run begins
     leader.send_signal(signal.SIGKILL)
     leader.wait()
     planned = int((place.state / NUMBER).read_text())
     again = start("put", pause=0.2)
+    wait_until(lambda: claimed_by(place, again), 20, "the second run has begun")
+    (tmp_path / "hold").unlink()
     wait_until(lambda: claimed_by(place, helper) and claimed_by(place, again), 20, "both work on the second run")
     assert min(claims(place)) >= f"{planned:06d}"
     assert again.wait(60) == 0

@@ -31,7 +31,7 @@ from gears.ssh.report import BEGIN, read
 from gears.system.commands import Conversation
 from gears.system.installation import this_gears
 from gears.system.progress import wait_for
-from gears.system.unix_http import UnixConnection
+from gears.system.unix_http import connect_unix, speak
 
 ALIVE = b"alive\n"
 """What the remote end answers to each connection to its socket."""
@@ -192,12 +192,10 @@ def _lab_time(path: Path) -> float:
     """
     from email.utils import parsedate_to_datetime
 
-    connection = UnixConnection(path, 2.0)
-    try:
+    with connect_unix(path, 2.0) as sock:
+        connection = speak(sock)
         connection.request("GET", "/api", headers={"Connection": "close"})
         return parsedate_to_datetime(connection.getresponse().getheader("Date", "")).timestamp()
-    finally:
-        connection.close()
 
 
 def _answers(path: Path) -> bool:

@@ -7,7 +7,6 @@ when it begins, and writes its answer. So it works wherever the home is shared: 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,7 +137,7 @@ def tell_saved(kernels: Sequence[SavedKernel]) -> str:
 
 def request_save(paths: RunDir) -> Answer:
     """Ask the lab to save, and wait for its answer. Raises NotReachable where no lab takes the request."""
-    id = secrets.token_hex(8)
+    id = files.random_hex(8)
     files.write_private(paths.states_request, id)
     try:
         if not wait_for(lambda: not paths.states_request.exists(), timeout_s=TAKEN_S, every_s=0.2):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from gears.errors import UnsafePath
 from gears.sites.paths import RunDir, check_lengths, plan_local
 from gears.sites.route import Route
-from gears.system.files import check_private, ensure_link, ensure_private, write_private
+from gears.system.files import check_private, ensure_link, ensure_private, random_hex, write_private
 from gears.system.host import this_host
 from gears.system.installation import gears_home
 
@@ -90,8 +89,8 @@ def _identifier(run: Path) -> str:
                 return words[0]
         if path.exists() and path.stat().st_size == 0:
             path.unlink(missing_ok=True)
-        mine = run / f".id.{os.getpid()}.{secrets.token_hex(4)}"
-        write_private(mine, secrets.token_hex(4) + "\n")
+        mine = run / f".id.{os.getpid()}.{random_hex(4)}"
+        write_private(mine, random_hex(4) + "\n")
         with contextlib.suppress(FileExistsError):
             os.link(mine, path)
         mine.unlink(missing_ok=True)

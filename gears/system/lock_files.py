@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
-from gears.system import records
+from gears.system import files, records
 
 
 def create(path: Path, record: Any, mode: int = 0o600) -> bool:
@@ -54,4 +53,4 @@ def _is_same(draft: Path, path: Path) -> bool:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name.removeprefix('.')}-{secrets.token_hex(8)}")
+    return path.with_name(f".{path.name.removeprefix('.')}-{files.random_hex(8)}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -212,8 +211,8 @@ def claim(paths: RunDir, host: str) -> tuple[int, str] | None:
     number = 1 + newest(paths)
     if in_flight(paths, number - 1, host):
         return None
-    name = f"gears-{secrets.token_hex(3)}"
-    mine = paths.records / f".life.{os.getpid()}.{secrets.token_hex(3)}"
+    name = f"gears-{files.random_hex(3)}"
+    mine = paths.records / f".life.{os.getpid()}.{files.random_hex(3)}"
     files.write_private(mine, f"claimed {host}\n")
     try:
         os.link(mine, paths.job_life(number))

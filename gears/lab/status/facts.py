@@ -5,7 +5,6 @@ A process is checked by its pid and start time, a socket by a request. `lab.stat
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 from dataclasses import dataclass, replace
@@ -108,7 +107,7 @@ def probe(where: Path | int, *, timeout_s: float = TIMEOUT_S) -> Answer:
         return Answer("silent")
     except (ConnectionRefusedError, FileNotFoundError):
         return Answer("refused")
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return Answer("closed")
     if status == 200 and "version" in content:
         return Answer("jupyter")
