@@ -111,8 +111,8 @@ def switching(link: Path, targets: tuple[Path, Path]) -> Iterator[list[Path]]:
 def test_an_open_connection_outlives_a_switch(local: Path) -> None:
     link = local / "test.sck"
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
+    ensure_link(link, local / "test.lab.1.sck")
     with serving_lab(local / "test.lab.1.sck"), closing(speak(connect_unix(link, 60))) as connection:
-        ensure_link(link, local / "test.lab.1.sck")
         connection.request("GET", "/")
         assert connection.getresponse().read() == b"ok"
         switch(link, waiting.path)
@@ -125,7 +125,6 @@ def test_who_connected_before_the_switch_is_answered_though_the_request_comes_la
     """Through a long way the request arrives a round trip after the connection."""
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     with ThreadPoolExecutor(1) as pool, closing(speak(connect_unix(waiting.path, 60))) as connection:
-        connection.connect()
         leaving = pool.submit(waiting.leave)
         time.sleep(1)
         assert not leaving.done()
