@@ -35,6 +35,8 @@ from tests.helpers import wait_until
 
 GEARS = str(Path(sys.executable).with_name("gears"))
 SLOW = {"GEARS_TEST_PAUSE_S": "0.15"}
+SLOWER = {"GEARS_TEST_PAUSE_S": "0.6"}
+"""A transfer that goes on while commands run, on a machine that does other things as well."""
 PROFILE = """\
 [filesystem]
 scratch = "{top}/scratch"
@@ -211,7 +213,7 @@ def test_a_killed_worker_is_started_again(desk: Desk) -> None:
 
 def test_when_all_of_it_is_killed_it_is_lost_and_the_command_shown_goes_on(desk: Desk) -> None:
     source = desk.make("run7", 1000)
-    desk.run("put", "scratch:run7", "archive", **SLOW)
+    desk.run("put", "scratch:run7", "archive", **SLOWER)
     pid = desk.worker("run7")
     loop = int((desk.record("run7").parent / "loop").read_text().split()[1])
     for one in (loop, pid):
@@ -237,7 +239,7 @@ def test_two_at_once_are_one(desk: Desk) -> None:
 
 def test_the_lock_holds_whatever_the_record_says(desk: Desk) -> None:
     desk.make("run7", 1000)
-    running = desk.start("put", "scratch:run7", "archive", "--foreground", **SLOW)
+    running = desk.start("put", "scratch:run7", "archive", "--foreground", **SLOWER)
     desk.worker("run7")
     second = [GEARS, "_data", "_work", "run7", "--site", "local"]
     done = subprocess.run(second, env=os.environ | desk.env, capture_output=True, text=True, timeout=240)
@@ -247,7 +249,7 @@ def test_the_lock_holds_whatever_the_record_says(desk: Desk) -> None:
 
 def test_stop_and_forget(desk: Desk) -> None:
     source = desk.make("run7", 1000)
-    desk.run("put", "scratch:run7", "archive", **SLOW)
+    desk.run("put", "scratch:run7", "archive", **SLOWER)
     desk.worker("run7")
     assert "run7 is running: its records are still needed" in desk.run("forget", "run7", status=5)
     assert "to go on: " in desk.run("stop", "run7").lower()
@@ -262,7 +264,7 @@ def test_stop_and_forget(desk: Desk) -> None:
 
 def test_ctrl_c_of_a_watcher_stops_nothing(desk: Desk) -> None:
     desk.make("run7", 1000)
-    desk.run("put", "scratch:run7", "archive", **SLOW)
+    desk.run("put", "scratch:run7", "archive", **SLOWER)
     desk.worker("run7")
     watching = desk.start("status", "run7", "--watch")
     assert watching.stdout
