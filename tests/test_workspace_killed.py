@@ -118,6 +118,19 @@ def test_a_run_here(desk: Desk) -> None:
     check_data(desk)
 
 
+def test_a_record_that_dvc_had_only_begun(desk: Desk) -> None:
+    """DVC itself would fail at it each time."""
+    desk.restore()
+    desk.run()
+    records = list((desk.top / ".dvc/cache/runs").glob("??/*/*"))
+    for record in records:
+        record.unlink()
+    (desk.top / "dvc.lock").unlink()
+    desk.run()
+    assert records
+    check_data(desk)
+
+
 def test_a_job(job: Desk) -> None:
     """Its results come as a branch; nothing else of the workspace's repository changes."""
     for point in points(job.run()):

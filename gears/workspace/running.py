@@ -7,10 +7,12 @@ gears.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 FOR_ALL = 0o644
 """Of a lock. Its directory keeps out who is not in the team."""
+
+BEGUN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,34 @@ def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Hos
 
 
 def repro(dvc: Dvc, found: Settings, stages: Sequence[str], locks: list[Path], who: InJob) -> int:
+    """Run `dvc repro` while the locks are held, and return its exit status. Raises NotReachable, as `run`.
+
+    Where it fails and a killed DVC has left something in its way, that is removed, and it runs once more.
+    """
+    status = repro_once(dvc, found, stages, locks, who)
+    if status and clear_begun(dvc):
+        sys.stderr.write("gears: removed what a killed DVC had left of its record of runs; once more\n")
+        status = repro_once(dvc, found, stages, locks, who)
+    return status
+
+
+def clear_begun(dvc: Dvc) -> bool:
+    """Remove entries that were begun in DVC's record of runs; tell whether there were any.
+
+    DVC makes a directory for each, then the file in it. An empty one fails each later run (stage/cache.py, DVC 3). What
+    another process has just begun is filled within BEGUN_S, and is not removed then.
+    """
+    runs = dvc.top / ".dvc" / (dvc.get_local(CACHE) or "cache") / "runs"
+    empty = [path for path in runs.glob("??/*") if path.is_dir() and not any(path.iterdir())]
+    if empty:
+        time.sleep(BEGUN_S)
+    for path in empty:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+    return bool(empty)
+
+
+def repro_once(dvc: Dvc, found: Settings, stages: Sequence[str], locks: list[Path], who: InJob) -> int:
     """Run `dvc repro` while the locks are held, and return its exit status. Raises NotReachable, as `run`."""
     argv = [*in_environment(found), *dvc.argv, "--cd", str(dvc.top), "repro", *stages]
     ensure_locks(locks)
