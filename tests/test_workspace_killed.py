@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import standins
+from tests.helpers import wait_until
 from tests.workspaces import Person, person
 
 POINTS = int(os.environ.get("GEARS_FAULT_POINTS", "1"))
@@ -41,17 +42,19 @@ class Desk:
     def run(self, last: int = 0) -> int:
         """Run it, and kill it at the call of that number. Returns the status."""
         self.counter.unlink(missing_ok=True)
-        done = subprocess.run(
+        running = subprocess.Popen(
             [sys.executable, "-EsP", DRIVER, "-m", "gears", *self.words],
             env=self.ada.environ | {"GEARS_TEST_KILL": f"{self.counter} {last}"},
             cwd=self.top,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        assert done.returncode == (-9 if last else 0), f"{last}: {done.stdout}{done.stderr}"
+        said = running.communicate(timeout=120)[0]
+        assert running.returncode == (-9 if last else 0), f"{last}: {said}"
+        wait_until(lambda: not lives(running.pid), 30, "init has buried all: to DVC a zombie is a process at work")
         return self.counter.stat().st_size
 
     @property
@@ -86,6 +89,14 @@ def job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     words = ["_workspace", "work", str(desk.record), record["job_name"]]
     yield Desk(desk.ada, desk.top, submitted, desk.counter, words)
     (programs.with_name("queue") / "1/cancel").touch()
+
+
+def lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def points(total: int) -> list[int]:
