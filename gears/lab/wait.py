@@ -14,6 +14,7 @@ from gears.lab.state import Plan, load_turn
 from gears.lab.status.model import State, Status, StepState
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
+from gears.schedulers.base import JobState
 from gears.sites.context import Context
 from gears.ssh.pin import load_pin
 from gears.ssh.remote_gears import encode_profile
@@ -89,7 +90,8 @@ class Waiting:
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
-            if status.state in (State.QUEUED, State.STARTING):
+            ending = status.job is not None and status.job.state == JobState.ENDING
+            if status.state in (State.QUEUED, State.STARTING) and not ending:
                 self.doubtful = None
             if status.state == State.UP:
                 return status
