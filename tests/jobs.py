@@ -11,6 +11,8 @@ import pexpect
 from tests.centre import Centre, Host
 from tests.helpers import Kernel, Lab, add_stanza, dial, gears, home, lab_at, status, wait_until
 
+EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
 PROFILE = """\
 title = "The test centre"
 [front]
@@ -77,6 +79,14 @@ def queue(centre: Centre, user: str = "alice") -> list[dict[str, str]]:
     names = ("id", "name", "state", "reason", "node")
     listed = centre.login2.run(["squeue", "-h", "-u", user, "-o", "%i|%j|%T|%r|%N"], check=True).stdout
     return [dict(zip(names, line.split("|"), strict=True)) for line in listed.splitlines()]
+
+
+def open_notebook(lab: Lab, name: str) -> Kernel:
+    """A notebook, opened as JupyterLab does: it has a kernel of its own."""
+    if lab.request("GET", f"/api/contents/{name}").status == 404:
+        lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
+    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+    return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
 
 
 def node_of(kernel: Kernel) -> str:

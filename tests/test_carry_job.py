@@ -8,7 +8,7 @@ import pytest
 
 from tests.centre import Centre
 from tests.helpers import Kernel, Lab, gears, home, lab_at, status, wait_until
-from tests.jobs import PROFILE, cancel, clear, queue
+from tests.jobs import PROFILE, cancel, clear, open_notebook, queue
 from tests.pages import COMMANDS, code, table
 
 EVERY = '[carry]\nevery = "00:00:02"\n'
@@ -17,7 +17,6 @@ LIMIT_S = 200.0
 """For each wait: the machine may be busy."""
 NOTICE_S, SLURM_EARLY_S = 12, 60
 """Before the end of two minutes (`carry_limits`); Slurm may warn earlier by so much (sbatch(1), --signal)."""
-EMPTY = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +45,7 @@ def lab_of(centre: Centre) -> Lab | None:
 
 def notebook(centre: Centre, name: str) -> Kernel:
     """A notebook, opened in the lab of the job that runs."""
-    return opened(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name)
-
-
-def opened(lab: Lab, name: str) -> Kernel:
-    """A notebook, opened as JupyterLab does: it has a kernel of its own."""
-    if lab.request("GET", f"/api/contents/{name}").status == 404:
-        lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
-    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
-    return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
+    return open_notebook(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name)
 
 
 def running(centre: Centre) -> str:
@@ -174,7 +165,7 @@ def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
     done = gears(slurm.login1, "lab andes --carry", timeout_s=LIMIT_S)
     assert done.returncode == 0, done.stderr
-    opened(lab_at(slurm.login1), "moved.ipynb").run("x = 'moved'")
+    open_notebook(lab_at(slurm.login1), "moved.ipynb").run("x = 'moved'")
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S, check=True)
     submit(slurm)
     printed = notebook(slurm, "moved.ipynb").run("print(x)")
@@ -188,7 +179,7 @@ def test_before_the_end_it_is_saved_and_told_what_is(slurm: Centre) -> None:
     command = f"GEARS_JOB_ENDS=$(($(date +%s) + 48)) exec {home()}/.venv/bin/gears lab andes --carry"
     slurm.login1.run(command, timeout_s=LIMIT_S, check=True)
     lab = lab_at(slurm.login1)
-    opened(lab, "ending.ipynb").run("steps, model = [1], open('/dev/null')")
+    open_notebook(lab, "ending.ipynb").run("steps, model = [1], open('/dev/null')")
     assert lab.request("GET", "/gears/panel").json()["saved"] == ""
     told = wait_until(lambda: lab.request("GET", "/gears/panel").json()["saved"], LIMIT_S, "it is saved")
     assert re.fullmatch(

@@ -123,7 +123,9 @@ def test_which_rsync_keeps_attributes(version: str, full: bool) -> None:
     assert rsync.is_full(version) is full
     program = rsync.Rsync("rsync", rsync.is_full(version))
     far = program.far_path("andes", "/scratch/a b")
-    argv = program.command(["ssh", "-l", "x y"], ("/here/", far), copy="c0ffee", attributes=True, checksum=False)
+    argv = program.command(
+        ["ssh", "-l", "x y"], ("/here/", far), mark="GEARS_COPY=c0ffee", attributes=True, checksum=False
+    )
     assert ("-AX" in argv, "-s" in argv) == (full, full)
     assert argv[-3:] == ["ssh -l 'x y'", "/here/", "andes:/scratch/a b/" if full else "andes:'/scratch/a b/'"]
     assert program.far_path("andes", "~/data") == "andes:./data/"

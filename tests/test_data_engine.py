@@ -380,7 +380,8 @@ def test_a_run_stops_within_a_large_file_and_keeps_what_is_finished(
     assert 0 < max(seen) < 256 << 20
     assert not (place.copy / "large").exists()
     assert temporaries(place.copy) == []
-    finished = len(list(place.copy.glob("a*")))
+    finished = len(there := list(place.copy.glob("a*")))
+    assert all(path.read_text() == f"file {int(path.name[1:])}" for path in there)
     assert finished == 30 if jobs == 1 else finished >= 20  # the other process may have been within a batch
     tally = place.put(jobs)
     assert (tally.complete, tally.reused) == (True, finished)

@@ -8,13 +8,11 @@ import pytest
 from tests import standins
 from tests.centre import Centre
 from tests.conftest import OpenCentre
-from tests.helpers import Kernel, Lab, gears, lab_at, status, wait_until
-from tests.jobs import PROFILE, node_of, submit
+from tests.helpers import Kernel, gears, lab_at, status, wait_until
+from tests.jobs import PROFILE, node_of, open_notebook, submit
 
 NODES = {node: ["ssh", "-n", "-o", "BatchMode=yes", node] for node in ("c1", "c2")}
 LISTING = {"sge": "qstat -u alice", "pbs": "qselect -u alice", "lsf": "bjobs -noheader -o jobid"}
-REACH = {"sge": "reverse", "pbs": "ssh", "lsf": "reverse"}
-"""The way to the node is not the scheduler's affair: each of both is tried."""
 CANCEL = {"sge": "qdel", "pbs": "qdel", "lsf": "bkill"}
 
 
@@ -44,8 +42,9 @@ def waiting_or_running(centre: Centre, kind: str) -> list[str]:
 
 
 def test_lab_in_a_job_and_its_successor(site: tuple[Centre, str]) -> None:
+    """By a tunnel from the job; the other tests reach it by ssh."""
     centre, kind = site
-    submit(centre.hub, f"--renew --reach {REACH[kind]}", timeout_s=120)
+    submit(centre.hub, "--renew --reach reverse", timeout_s=120)
     first = node_of(Kernel(lab_at(centre.hub)))
     assert first in ("c1", "c2")
     jobs = wait_until(lambda: len(found := waiting_or_running(centre, kind)) == 2 and found, 30, "a successor waits")
@@ -67,23 +66,15 @@ def test_variables_outlive_a_walltime_and_a_cancelled_job(site: tuple[Centre, st
     centre, kind = site
     submit(centre.hub, "--carry --renew -t 0:01:00", timeout_s=120)
     first = job_id(centre)
-    open_notebook(lab_at(centre.hub)).run("jobs = ['first']")
+    open_notebook(lab_at(centre.hub), "carried.ipynb").run("jobs = ['first']")
     wait_until(lambda: job_id(centre) not in (first, "None") and lab_at(centre.hub).answers(), 180, "its successor")
-    assert "['first', 'second']\n" in open_notebook(lab_at(centre.hub)).run("jobs += ['second']; print(jobs)")
+    assert "['first', 'second']\n" in open_notebook(lab_at(centre.hub), "carried.ipynb").run(
+        "jobs += ['second']; print(jobs)"
+    )
     centre.login1.run([CANCEL[kind], job_id(centre)], check=True)
     wait_until(lambda: not waiting_or_running(centre, kind), 60, "it has ended")
     submit(centre.hub, "--carry", timeout_s=120)
-    assert "['first', 'second']\n" in open_notebook(lab_at(centre.hub)).run("print(jobs)")
-
-
-def open_notebook(lab: Lab) -> Kernel:
-    """The notebook, as JupyterLab opens it: with a kernel of its own."""
-    name = "carried.ipynb"
-    if lab.request("GET", f"/api/contents/{name}").status == 404:
-        content = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": content})
-    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
-    return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
+    assert "['first', 'second']\n" in open_notebook(lab_at(centre.hub), "carried.ipynb").run("print(jobs)")
 
 
 def job_id(centre: Centre) -> str:

@@ -21,7 +21,7 @@ import pytest
 from gears.lab.status.model import Page, State
 from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.system.files import ensure_link, switch
-from gears.system.unix_http import connect_unix, speak
+from gears.system.unix_http import connect_unix, http_over
 from tests.centre import Centre, Host
 from tests.helpers import Lab, add_stanza, dial, lab_at, make, wait_until
 
@@ -67,7 +67,7 @@ def serving_lab(path: Path) -> Iterator[LabServer]:
 def get(path: Path) -> int:
     """The status of one request on a connection of its own, a moment from now."""
     time.sleep(0.005)
-    with closing(speak(connect_unix(path, 60))) as connection:
+    with closing(http_over(connect_unix(path, 60))) as connection:
         connection.request("GET", "/api", headers={"Connection": "close"})
         answer = connection.getresponse()
         answer.read()
@@ -112,7 +112,7 @@ def test_an_open_connection_outlives_a_switch(local: Path) -> None:
     link = local / "test.sck"
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
     ensure_link(link, local / "test.lab.1.sck")
-    with serving_lab(local / "test.lab.1.sck"), closing(speak(connect_unix(link, 60))) as connection:
+    with serving_lab(local / "test.lab.1.sck"), closing(http_over(connect_unix(link, 60))) as connection:
         connection.request("GET", "/")
         assert connection.getresponse().read() == b"ok"
         switch(link, waiting.path)
@@ -124,7 +124,7 @@ def test_an_open_connection_outlives_a_switch(local: Path) -> None:
 def test_who_connected_before_the_switch_is_answered_though_the_request_comes_late(local: Path) -> None:
     """Through a long way the request arrives a round trip after the connection."""
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
-    with ThreadPoolExecutor(1) as pool, closing(speak(connect_unix(waiting.path, 60))) as connection:
+    with ThreadPoolExecutor(1) as pool, closing(http_over(connect_unix(waiting.path, 60))) as connection:
         leaving = pool.submit(waiting.leave)
         time.sleep(1)
         assert not leaving.done()
@@ -147,7 +147,7 @@ def test_who_says_nothing_does_not_keep_the_waiting_page_alive(local: Path) -> N
 def test_a_websocket_waits_for_the_lab(local: Path) -> None:
     """Refused, JupyterLab in a browser would not try again for 10 to 30 s."""
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
-    with ThreadPoolExecutor(1) as pool, closing(speak(connect_unix(waiting.path, 60))) as connection:
+    with ThreadPoolExecutor(1) as pool, closing(http_over(connect_unix(waiting.path, 60))) as connection:
         connection.request("GET", "/api/kernels/x/channels", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
         answer = pool.submit(connection.getresponse)
         assert [get(waiting.path) for _ in range(20)] == [503] * 20
@@ -159,7 +159,7 @@ def test_a_websocket_waits_for_the_lab(local: Path) -> None:
 def test_a_large_upload_is_answered(local: Path) -> None:
     """A notebook saved while the lab is away: its 503 is read, and not a reset for what was left unread."""
     waiting = WaitingServer(local / "test.wait.1.sck", PAGE)
-    with closing(speak(connect_unix(waiting.path, 60))) as connection:
+    with closing(http_over(connect_unix(waiting.path, 60))) as connection:
         connection.request("PUT", "/api/contents/x.ipynb", b"x" * 20_000_000)
         assert connection.getresponse().status == 503
     waiting.leave()

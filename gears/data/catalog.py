@@ -1,7 +1,7 @@
 """Print what is in a directory as lines of a manifest, with the SHA-256 of each file; then one that says it was all.
 
 It runs by itself, with any Python from 3.6 on, also where no gears is: its text is on the command line (`python3 -c`),
-and `list DIRECTORY`, `make DIRECTORY COPY` or `share DIRECTORY COPY PLACE group|world` after it. So it imports nothing
+and `list DIRECTORY`, `make DIRECTORY MARK` or `share DIRECTORY MARK PLACE group|world` after it. So it imports nothing
 of gears, and a file is read where it is. The keys are those of `entries`. Files are read from the disk, as far as the
 system lets a user drop its cache.
 """
@@ -24,8 +24,6 @@ READS = 4
 STALE_S = 60
 """For so long NFS and FUSE may show a file without the names that it got since (acregmax in nfs(5))."""
 KEPT = ("system.posix_acl_access", "system.posix_acl_default", "security.capability")
-COPY = b"GEARS_COPY="
-"""Variable of each rsync of a copy at this end. Its name is that of `rsync.COPY`."""
 END_S = 5
 TYPES = {
     stat.S_IFREG: "file",
@@ -201,17 +199,17 @@ def write(values: Any, future: Any) -> None:
     sys.stdout.write(json.dumps(values, separators=(",", ":")) + "\n")
 
 
-def end_former(copy: Any) -> None:
+def end_former(mark: Any) -> None:
     """End what an earlier run of a copy has left at work here: it does not know yet that its connection is cut.
 
-    It would still move its unfinished file after the new run is done. Only a process of this user has an environment
-    that can be read.
+    It would still move its unfinished file after the new run is done. `mark`: NAME=VALUE in the environment of each
+    rsync of the copy. Only a process of this user has an environment that can be read.
     """
-    mark, deadline = COPY + copy, time.time() + END_S
+    deadline = time.monotonic() + END_S
     for pid in marked(mark):
         send(pid, mark, signal.SIGTERM)
         send(pid, mark, signal.SIGCONT)
-    while marked(mark) and time.time() < deadline:
+    while marked(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in marked(mark):
         send(pid, mark, signal.SIGKILL)

@@ -123,4 +123,4 @@ def _connect(transfer: Transfer, site: Site, news: News) -> Far:
         raise UsageError(f"{site.name}: this host is its lab host", next=f"gears data places {site.name}")
     again = f"gears data {transfer.verb} {transfer.source} {transfer.target} --name {transfer.name} --site {site.name}"
     copy = hashlib.sha256(f"{transfer.name} {transfer.created}".encode()).hexdigest()
-    return Far(site.name, target, copy, again, news)
+    return Far(site.name, target, f"GEARS_COPY={copy}", again, news)

@@ -85,10 +85,10 @@ class End:
 
 
 class Far:
-    """The connection to the far end. `copy`: which copy it is for; `again`: the command that goes on."""
+    """The connection to the far end. `mark`: NAME=VALUE, of each rsync there; `again`: the command that goes on."""
 
-    def __init__(self, site: str, target: Target, copy: str, again: str, news: News) -> None:
-        self.copy, self.again, self.news, self._site, self._target = copy, again, news, site, target
+    def __init__(self, site: str, target: Target, mark: str, again: str, news: News) -> None:
+        self.mark, self.again, self.news, self._site, self._target = mark, again, news, site, target
         self._directory = tempfile.mkdtemp(prefix="gears-")  # short: a socket's path is limited
 
     def __enter__(self) -> Self:
@@ -179,9 +179,9 @@ def _make(far: Far, target: End, into: Path) -> tuple[Rule | None, list[str]]:
     """Make the target, where nothing of an earlier run is at work; in a shared place with its group and modes. Returns
     its rule, and which directories on the way to it others can't enter."""
     if target.shared == "no":
-        far.catalog(target, "make", into, far.copy)
+        far.catalog(target, "make", into, far.mark)
         return None, []
-    far.catalog(target, "share", into, far.copy, target.place, target.shared)
+    far.catalog(target, "share", into, far.mark, target.place, target.shared)
     told = [load(line) for line in into.read_bytes().splitlines(keepends=True) if line.startswith(b"{")]
     group = next((str(one["group"]) for one in told if "group" in one), "")
     return Rule(target.shared, group), [str(one["closed"]) for one in told if "closed" in one]
@@ -212,7 +212,7 @@ def _send(far: Far, source: End, target: End, state: Path, *, checksum: bool) ->
         ssh = far.ssh()[:-1]
         far.news.rewind()
         argv = program.command(
-            ssh, ends, copy=far.copy, attributes=with_attributes, checksum=checksum, shared=target.shared
+            ssh, ends, mark=far.mark, attributes=with_attributes, checksum=checksum, shared=target.shared
         )
         status, said = far.run(argv, log)
         if status not in rsync.UNSUPPORTED or not program.full:

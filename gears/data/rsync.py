@@ -19,9 +19,6 @@ INSTALL = "brew install rsync   (Debian: sudo apt install rsync; Windows: in WSL
 PARTIAL = ".gears-partial"
 """Directory, beside each file, of what an interrupted transfer has of it; the next run goes on with that."""
 
-COPY = "GEARS_COPY"
-"""Variable of the rsync at the far end: which copy it works for."""
-
 MODES = {"group": "Du+rwx,Dg+rwxs,Fu+r,Fg+rX", "world": "Du+rwx,Dg+rwxs,Do+rx,Fu+r,Fgo+rX"}
 """What others may do in a shared place, so that no later run takes it from them meanwhile."""
 
@@ -45,7 +42,7 @@ class Rsync:
         ssh: Sequence[str],
         ends: tuple[str, str],
         *,
-        copy: str,
+        mark: str,
         attributes: bool,
         checksum: bool,
         shared: str = "no",
@@ -53,16 +50,16 @@ class Rsync:
         """Return the command line. `ends`: source and target, of which one is `HOST:PATH`; `ssh`: up to and without the
         host. Pure.
 
-        `copy`: marks the rsync at the far end; `attributes`: with ACLs and extended attributes; `checksum`: compare
-        contents, not size and time. `shared`: the target's own group and modes for others are kept, as far as rsync
-        can; the catalog does the rest.
+        `mark`: NAME=VALUE in the environment of the rsync at the far end; `attributes`: with ACLs and extended
+        attributes; `checksum`: compare contents, not size and time. `shared`: the target's own group and modes for
+        others are kept, as far as rsync can; the catalog does the rest.
         """
         keep = ["-AX"] if self.full and attributes else []
         if shared != "no":
             keep = ["--no-group", *(["-X"] if keep else []), *([f"--chmod={MODES[shared]}"] if self.full else [])]
         quote = ["-s"] if self.full else []
         again = ["--checksum"] if checksum else []
-        far = f"--rsync-path=env {COPY}={copy} rsync"
+        far = f"--rsync-path=env {mark} rsync"
         options = ["-rlptgHS", *keep, *quote, *again, f"--partial-dir={PARTIAL}", "--out-format=%l", far]
         return [self.path, *options, "-e", shlex.join(ssh), *ends]
 

@@ -31,7 +31,7 @@ from gears.ssh.report import BEGIN, read
 from gears.system.commands import Conversation
 from gears.system.installation import this_gears
 from gears.system.progress import wait_for
-from gears.system.unix_http import connect_unix, speak
+from gears.system.unix_http import connect_unix, http_over
 
 ALIVE = b"alive\n"
 """What the remote end answers to each connection to its socket."""
@@ -181,19 +181,21 @@ def _judge_forward(report: HostReport, forwarded: bool | None) -> Iterator[Findi
 def _judge_unseen_clock(call: Call, status: Status, paths: RunDir, host: str) -> Iterator[Finding]:
     """Check the clock by the lab's HTTP header if the login failed."""
     if call.ended is not None and status.state == "up":
-        with contextlib.suppress(OSError, ValueError):
+        from http.client import HTTPException
+
+        with contextlib.suppress(OSError, ValueError, HTTPException):
             yield replace(_judge_clock(_lab_time(paths.link) - time.time()), host=host)
 
 
 def _lab_time(path: Path) -> float:
     """Read the lab's `Date` header (RFC 9110, 6.6.1), in whole seconds since 1970.
 
-    Raises OSError, or ValueError if there is no such header.
+    Raises OSError, HTTPException, or ValueError if there is no such header.
     """
     from email.utils import parsedate_to_datetime
 
     with connect_unix(path, 2.0) as sock:
-        connection = speak(sock)
+        connection = http_over(sock)
         connection.request("GET", "/api", headers={"Connection": "close"})
         return parsedate_to_datetime(connection.getresponse().getheader("Date", "")).timestamp()
 

@@ -37,7 +37,7 @@ def request_json(
     with _connect(where, timeout_s) as sock:
         from http.client import HTTPException  # a third of the time of a command that asks nobody
 
-        connection = speak(sock)
+        connection = http_over(sock)
         try:
             connection.request(method, target, headers=headers)
             response = connection.getresponse()
@@ -66,7 +66,7 @@ def connect_unix(path: Path, timeout_s: float) -> socket.socket:
     return sock
 
 
-def speak(sock: socket.socket) -> HTTPConnection:
+def http_over(sock: socket.socket) -> HTTPConnection:
     """Return an HTTP connection on a socket that is connected."""
     from http.client import HTTPConnection
 

@@ -85,19 +85,20 @@ def repro(dvc: Dvc, found: Settings, stages: Sequence[str], locks: list[Path], w
 
 
 def clear_begun(dvc: Dvc) -> bool:
-    """Remove entries that were begun in DVC's record of runs; tell whether there were any.
+    """Remove entries that were begun in DVC's record of runs; tell whether any was.
 
     DVC makes a directory for each, then the file in it. An empty one fails each later run (stage/cache.py, DVC 3). What
     another process has just begun is filled within BEGUN_S, and is not removed then.
     """
-    runs = dvc.top / ".dvc" / (dvc.get_local(CACHE) or "cache") / "runs"
-    empty = [path for path in runs.glob("??/*") if path.is_dir() and not any(path.iterdir())]
+    empty = [path for path in (dvc.cache() / "runs").glob("??/*") if path.is_dir() and not any(path.iterdir())]
     if empty:
         time.sleep(BEGUN_S)
+    removed = 0
     for path in empty:
         with contextlib.suppress(OSError):
             path.rmdir()
-    return bool(empty)
+            removed += 1
+    return removed > 0
 
 
 def repro_once(dvc: Dvc, found: Settings, stages: Sequence[str], locks: list[Path], who: InJob) -> int:

@@ -32,10 +32,11 @@ def plan_warnings(now: float, ends: float) -> list[float]:
 def warn_before_end(serverapp: Any, ends: float) -> None:
     """Schedule the warnings in JupyterLab's event loop."""
     now = time.time()
-    for when in plan_warnings(now, ends):
+    warnings = plan_warnings(now, ends)
+    for when in warnings:
         serverapp.io_loop.call_later(when - now, warn, serverapp, ends)
-    for when in plan_warnings(now, ends)[:1]:
-        serverapp.io_loop.call_later(when - now, rehearse, serverapp, ends)
+    if warnings:
+        serverapp.io_loop.call_later(warnings[0] - now, rehearse, serverapp, ends)
 
 
 async def rehearse(serverapp: Any, ends: float) -> None:

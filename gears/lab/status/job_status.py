@@ -6,6 +6,7 @@ import calendar
 import time
 from dataclasses import fields
 
+from gears.errors import ProfileError
 from gears.lab.job.records import JobRecord
 from gears.lab.state import Plan
 from gears.lab.status.facts import Facts
@@ -74,6 +75,13 @@ def suspended(job: JobRecord) -> str:
     return f"job {job.id} is suspended on {job.node}: JupyterLab continues when the scheduler resumes it"
 
 
+def _carries(job: JobRecord) -> bool:
+    try:
+        return bool(job.profile) and from_json(job.profile).carry.on
+    except ProfileError:  # of another version of gears
+        return False
+
+
 SOON_S = 600
 """A job is warned of when it ends within this time, or is in its last quarter if it is shorter."""
 
@@ -84,8 +92,7 @@ def warning(job: JobRecord) -> str | None:
     trouble = job.trouble or None
     if left_s is None or left_s > min(SOON_S, (job.walltime_s or SOON_S) / 4):
         return trouble
-    carries = bool(job.profile) and from_json(job.profile).carry.on
-    variables = "and gets your variables" if carries else "without your variables"
+    variables = "and gets your variables" if _carries(job) else "without your variables"
     what = f"the next job takes over, {variables}" if job.successor else "save your work"
     return f"job {job.id} ends in {max(0, left_s) // 60} min: {what}" + (f"; {trouble}" if trouble else "")
 
