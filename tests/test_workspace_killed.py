@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,9 +42,16 @@ class Desk:
         shutil.copytree(self.saved, self.top, symlinks=True)
 
     def run(self, last: int = 0) -> int:
-        """Run it, and kill it at the call of that number. Returns the status."""
+        """Run it, and kill it at the call of that number. Returns how many there were."""
+        running = self.start(last)
+        said = running.communicate(timeout=120)[0]
+        assert running.returncode == (-9 if last else 0), f"{last}: {said}"
+        wait_until(lambda: not lives(running.pid), 30, "init has buried all: to DVC a zombie is a process at work")
+        return self.counter.stat().st_size
+
+    def start(self, last: int = 0) -> "subprocess.Popen[str]":
         self.counter.unlink(missing_ok=True)
-        running = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-EsP", DRIVER, "-m", "gears", *self.words],
             env=self.ada.environ | {"GEARS_TEST_KILL": f"{self.counter} {last}"},
             cwd=self.top,
@@ -52,10 +61,6 @@ class Desk:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-        said = running.communicate(timeout=120)[0]
-        assert running.returncode == (-9 if last else 0), f"{last}: {said}"
-        wait_until(lambda: not lives(running.pid), 30, "init has buried all: to DVC a zombie is a process at work")
-        return self.counter.stat().st_size
 
     @property
     def record(self) -> Path:
@@ -71,13 +76,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return Desk(ada, ada.home / "climate", root / "new", root / "counter")
 
 
-@pytest.fixture
-def job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+@pytest.fixture(scope="module")
+def job(desk: Desk) -> Iterator[Desk]:
     """It is submitted, and held: what it would run is run here."""
     programs = desk.saved.with_name("bin")
     programs.mkdir()
     standins.install("pbs", programs, state=str(programs.with_name("queue")), kill_s=0.1)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{programs}:{before}"
     profile = desk.ada.home / ".config/gears/sites/local.toml"
     profile.parent.mkdir(parents=True)
     profile.write_text('[scheduler]\nkind = "pbs"\ndirectives = ["-h"]\n')
@@ -88,6 +94,7 @@ def job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     record = json.loads((desk.record / "run.json").read_text())
     words = ["_workspace", "work", str(desk.record), record["job_name"]]
     yield Desk(desk.ada, desk.top, submitted, desk.counter, words)
+    os.environ["PATH"] = before
     (programs.with_name("queue") / "1/cancel").touch()
 
 
@@ -154,6 +161,25 @@ def test_a_job(job: Desk) -> None:
         check_branch(job)
     job.ada.dvc(job.top, "checkout")
     assert len((job.top / "results/summary.csv").read_text().splitlines()) == 14
+
+
+def test_a_job_that_was_killed_while_a_stage_wrote(job: Desk) -> None:
+    """DVC has not saved its output yet, and would not remove it."""
+    for _ in range(5):
+        job.restore()
+        clone = Path(json.loads((job.record / "run.json").read_text())["clone"])
+        running = job.start()
+        while running.poll() is None and not (clone / "data/measurements.csv").exists():
+            time.sleep(0.005)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        wait_until(lambda group=running.pid: not lives(group), 30, "all have ended")
+        if not (clone / "dvc.lock").exists():
+            break
+    assert (clone / "data/measurements.csv").exists()
+    assert not (clone / "dvc.lock").exists()
+    job.run()
+    check_branch(job)
 
 
 def check_branch(job: Desk) -> None:

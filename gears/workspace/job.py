@@ -23,6 +23,10 @@ from gears.workspace.running import InJob, locks_of, repro
 from gears.workspace.runs import Ended, Run, RunState
 from gears.workspace.setup import Say
 
+READY = "gears-checked-out"
+"""In the clone's `.git`: its data is there. What a killed stage has written since, `dvc checkout` would refuse to
+remove; `dvc repro` removes it, or goes on with it, as dvc.yaml says."""
+
 
 def work(directory: Path, job_name: str, say: Say) -> int:
     """Do what the job of that name has to, record how it ended, and return its exit status.
@@ -64,8 +68,11 @@ def carry_out(run: Run) -> tuple[int, str]:
     found, host = settings.load(run.clone), this_host()
     theirs = find_dvc(run.top, found)
     dvc = replace(theirs, top=run.clone)
-    share_cache(theirs, dvc)
-    dvc.check_out()
+    ready = run.clone / ".git" / READY
+    if not ready.exists():
+        share_cache(theirs, dvc)
+        dvc.check_out()
+        ready.touch()
     job = InJob(load_site(run.site), host, run.job_name)
     if status := repro(dvc, found, run.stages, locks_of(theirs, run.stages), job):
         return status, ""
