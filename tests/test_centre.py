@@ -261,6 +261,7 @@ def test_make_centre_seats_a_person_at_the_laptop(centre_possible: None) -> None
         sys.executable, ["-m", "tests.centre", "--totp", "hub"], cwd=str(CHECKOUT), encoding="utf-8", timeout=240
     )
     person.expect("nothing stays")
+    person.expect(r"\$ ")  # bash drops what was typed before its first prompt
     person.sendline("centre off c1 && centre hosts; hostname; centre passcode")
     person.expect(r"c1 +off(.|\n)*laptop\r\n\d{6}\r\n")
     person.sendline("exit 3")

@@ -90,8 +90,8 @@ class Waiting:
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
-            ending = status.job is not None and status.job.state == JobState.ENDING
-            if status.state in (State.QUEUED, State.STARTING) and not ending:
+            ends = status.job is not None and (status.job.state == JobState.ENDING or not status.job.live)
+            if status.state in (State.QUEUED, State.STARTING) and not ends:
                 self.doubtful = None
             if status.state == State.UP:
                 return status
