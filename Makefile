@@ -13,6 +13,9 @@ help: FORCE ## list the targets
 init: FORCE ## create or update the environment (.venv)
 	@envs/init.sh
 
+extensions: FORCE ## add extensions of JupyterLab: git, differences of notebooks, notebooks as text
+	@envs/init.sh extensions
+
 fini: FORCE ## remove the environment
 	@envs/init.sh remove
 

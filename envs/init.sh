@@ -1,9 +1,11 @@
 #!/bin/sh
 # Creates the environment of this checkout, <checkout>/.venv, from the lock files beside this script.
 #
-#   envs/init.sh [--quiet] [base|test]   create or update it; returns at once if it is current
-#   envs/init.sh show                    show its Python and main packages
-#   envs/init.sh remove                  remove it
+#   envs/init.sh [--quiet] [base|test|extensions]   create or update it; returns at once if it is current
+#   envs/init.sh show                               show its Python and main packages
+#   envs/init.sh remove                             remove it
+#
+# base is what gears needs; test and extensions add to it. Extensions that were added once are kept by each later update.
 #
 # A stamp in .venv records what it was made from. The stamp is removed before any change and written last, so an
 # interrupted run is repeated. Honours PYTHON=, and the settings of uv and pip for mirrors and proxies.
@@ -13,6 +15,7 @@ root=$(cd "$(dirname "$0")/.." && pwd -P)
 venv=$root/.venv
 log=$root/run/env.log
 lock=$root/run/env.lock
+wish=$root/run/env.extensions # exists where extensions are wanted: a run that is killed, or makes .venv anew, keeps them
 quiet=
 
 say() { printf 'gears: %s\n' "$*"; }
@@ -50,7 +53,7 @@ check_directory() {
     [ -w "$root" ] || die "$root is not writable for $(id -un): clone gears into your own home directory"
     [ -w "$root/run" ] || die "$root/run is not writable for $(id -un): chmod u+rwx $root/run   (see: ls -ld $root/run)"
     available_mb=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1024) }')
-    case $kind in base) needed_mb=530 ;; *) needed_mb=1310 ;; esac
+    case $kind in base) needed_mb=530 ;; extensions) needed_mb=560 ;; *) needed_mb=1310 ;; esac
     [ "${available_mb:-$needed_mb}" -ge "$needed_mb" ] ||
         die "the environment needs $needed_mb MB, but $root has $available_mb MB left: free space there, or clone gears elsewhere"
 }
@@ -206,6 +209,7 @@ install() {
 install_packages() {
     say "installing $(grep -c '^[a-z].*==' "$root/envs/$kind.lock.txt") packages (about a minute); to follow it, run: tail -f $log"
     install --require-hashes -r "$root/envs/$kind.lock.txt"
+    [ ! -e "$wish" ] || [ "$kind" = extensions ] || install --require-hashes -r "$root/envs/extensions.lock.txt"
     install --no-build-isolation --no-deps -e "$root"
 }
 
@@ -245,6 +249,7 @@ isolate_command() {
 
 make_current() {
     began=$(date +%s)
+    [ "$kind" != extensions ] || (umask 077 && : >"$wish")
     if ! { read_stamp base && is_usable; }; then make_environment; fi
     rm -f "$venv"/gears-*.stamp
     install_packages
@@ -253,7 +258,8 @@ make_current() {
     compress_pages
     collect_modules
     write_stamp base
-    [ "$kind" = base ] || write_stamp "$kind"
+    [ "$kind" != test ] || write_stamp test
+    [ ! -e "$wish" ] || write_stamp extensions
     say "the environment is ready in $venv ($(($(date +%s) - began)) s)"
 }
 
@@ -286,9 +292,10 @@ command_show() {
 }
 
 command_remove() {
-    if [ ! -e "$venv" ]; then say "there is no environment"; return; fi
+    if [ ! -e "$venv" ]; then rm -f "$wish"; say "there is no environment"; return; fi
     take_lock
     remove_environment
+    rm -f "$wish"
     say "removed $venv"
 }
 
@@ -302,8 +309,8 @@ trap 'say "interrupted; run again: make init" >&2; exit 130' INT TERM
 if [ "${1:-}" = --quiet ]; then quiet=yes; shift; fi
 kind=${1:-base}
 case $kind in
-    base | test) command_init ;;
+    base | test | extensions) command_init ;;
     show) command_show ;;
     remove) command_remove ;;
-    *) die "usage: envs/init.sh [--quiet] [base|test] | show | remove" ;;
+    *) die "usage: envs/init.sh [--quiet] [base|test|extensions] | show | remove" ;;
 esac

@@ -81,11 +81,11 @@ def queue(centre: Centre, user: str = "alice") -> list[dict[str, str]]:
     return [dict(zip(names, line.split("|"), strict=True)) for line in listed.splitlines()]
 
 
-def open_notebook(lab: Lab, name: str) -> Kernel:
-    """A notebook, opened as JupyterLab does: it has a kernel of its own."""
+def open_notebook(lab: Lab, name: str, kernel: str = "python3") -> Kernel:
+    """A notebook, opened as JupyterLab does: it has a kernel of its own. `kernel`: of a kernelspec."""
     if lab.request("GET", f"/api/contents/{name}").status == 404:
         lab.request("PUT", f"/api/contents/{name}", {"type": "notebook", "content": EMPTY})
-    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+    wanted = {"path": name, "name": name, "type": "notebook", "kernel": {"name": kernel}}
     return Kernel(lab, lab.request("POST", "/api/sessions", wanted).json()["kernel"]["id"])
 
 

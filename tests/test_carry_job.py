@@ -15,6 +15,12 @@ EVERY = '[carry]\nevery = "00:00:02"\n'
 CENTRE = {"slurm": True, "profiles": {"andes": PROFILE + EVERY}}
 LIMIT_S = 200.0
 """For each wait: the machine may be busy."""
+ENVIRONMENT = """
+python3 -m venv --without-pip ~/climate
+echo ~/gears/.venv/lib/python3*/site-packages >$(echo ~/climate/lib/python3*/site-packages)/all.pth
+exec ~/gears/.venv/bin/gears env add ~/climate
+"""
+"""An environment of one's own, with the packages of gears."""
 NOTICE_S, SLURM_EARLY_S = 12, 60
 """Before the end of two minutes (`carry_limits`); Slurm may warn earlier by so much (sbatch(1), --signal)."""
 
@@ -43,9 +49,9 @@ def lab_of(centre: Centre) -> Lab | None:
     return lab if lab and lab.answers() else None
 
 
-def notebook(centre: Centre, name: str) -> Kernel:
+def notebook(centre: Centre, name: str, kernel: str = "python3") -> Kernel:
     """A notebook, opened in the lab of the job that runs."""
-    return open_notebook(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name)
+    return open_notebook(wait_until(lambda: lab_of(centre), LIMIT_S, "the lab answers"), name, kernel)
 
 
 def running(centre: Centre) -> str:
@@ -162,15 +168,21 @@ def test_two_walltimes_are_reached_and_the_list_grows(slurm: Centre) -> None:
 
 
 def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
+    """In JupyterLab's own kernel, and in one of an environment."""
+    slurm.login1.run(ENVIRONMENT, check=True)
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
     done = gears(slurm.login1, "lab andes --carry", timeout_s=LIMIT_S)
     assert done.returncode == 0, done.stderr
     open_notebook(lab_at(slurm.login1), "moved.ipynb").run("x = 'moved'")
+    open_notebook(lab_at(slurm.login1), "climate.ipynb", "climate").run("import sys; x = sys.prefix")
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S, check=True)
     submit(slurm)
     printed = notebook(slurm, "moved.ipynb").run("print(x)")
     assert "moved\n" in printed
     assert "1 of 1 variables are back, from the lab on login1 at " in printed
+    printed = notebook(slurm, "climate.ipynb", "climate").run("print(x, x == sys.prefix)")
+    assert "/home/alice/climate True\n" in printed
+    assert "2 of 2 variables are back, from the lab on login1 at " in printed
 
 
 def test_before_the_end_it_is_saved_and_told_what_is(slurm: Centre) -> None:

@@ -216,6 +216,60 @@ def test_environment_of_an_unlike_host_is_not_taken_away(checkout: Path, program
     assert stamp.exists()
 
 
+# --- Extensions of JupyterLab ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(programs: Path, tmp_path: Path) -> Callable[[], list[str]]:
+    """A uv that makes an environment without packages; tells the lock files that it was last asked for."""
+    log = tmp_path / "uv.log"
+    write_program(
+        programs / "uv",
+        f"""
+        [ "$1" = pip ] || {{
+            PATH=/usr/bin:/bin; for venv; do :; done; mkdir -p "$venv/bin"; ln -s {PYTHON} "$venv/bin/python"; : >"$venv/bin/gears"; exit
+        }}
+        [ ! -e {tmp_path}/killed ] || kill -9 $PPID
+        for word; do case $word in *.lock.txt) echo "${{word##*/}}" >>{log} ;; esac; done""",
+    )
+    add_python(programs)
+
+    def names() -> list[str]:
+        found = log.read_text().split()
+        log.unlink()
+        return found
+
+    return names
+
+
+def test_extensions_are_added_and_kept(
+    checkout: Path, programs: Path, installed: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    extensions, base = "extensions.lock.txt", "base.lock.txt"
+    assert init(checkout, programs).returncode == 0
+    assert installed() == [base]
+    assert init(checkout, programs, "extensions").returncode == 0
+    assert installed() == [extensions]
+    assert "current" in init(checkout, programs, "extensions").stdout
+    assert "current" in init(checkout, programs).stdout
+
+    lock = checkout / "envs" / base
+    lock.write_text(lock.read_text() + "# newer\n")
+    (tmp_path / "killed").touch()
+    assert init(checkout, programs).returncode == -signal.SIGKILL
+    assert installed() == [base]
+    (tmp_path / "killed").unlink()
+    assert init(checkout, programs).returncode == 0
+    assert installed() == [base, extensions]
+    shutil.rmtree(checkout / ".venv")
+    assert init(checkout, programs).returncode == 0
+    assert installed() == [base, extensions]
+
+    init(checkout, programs, "remove")
+    assert init(checkout, programs).returncode == 0
+    assert installed() == [base]
+
+
 # --- Interrupted, and two at once ------------------------------------------------------------------------------------
 
 
