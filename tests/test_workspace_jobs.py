@@ -20,6 +20,13 @@ path = "/home/team"
 shared = "group"
 [filesystem.scratch]
 path = "/home/{{user}}/scratch"
+[filesystem.archive]
+path = "/var/spool/archive"
+shared = "group"
+hosts = ["login2"]
+bundle_size = "1GB"
+[transfer]
+host = "login2"
 """
 CENTRE: dict[str, Any] = {"slurm": True, "profiles": {"andes": PROFILE}}
 ORIGIN = "/home/team/climate.git"
@@ -175,3 +182,27 @@ def test_a_notebook_has_the_kernel_of_its_workspace(people: tuple[Desk, Desk]) -
         assert alice.run("git status --porcelain notebooks").stdout == ""
     finally:
         gears(alice.host, "stop local", check=True)
+
+
+def test_the_archive_is_on_the_transfer_host_alone(centre: Centre, people: tuple[Desk, Desk]) -> None:
+    """What alice pushes on one login node is brought back by bob on it, after the team's cache was purged."""
+    archive, cache = "/var/spool/archive", "/home/team/workspaces/climate/dvc-cache"
+    alice, bob = people[0], Desk(centre.login1, "bob")
+    centre.login2.run(f"mkdir {archive} && chgrp 20100 {archive} && chmod 2770 {archive}", "root", check=True)
+    alice.run("touch /home/team/go")
+    alice.gears("run")
+    alice.commit("Results")
+    wanted = alice.run("sha256sum data/* results/*").stdout
+    pushed = json.loads(alice.run(f"exec {home()}/.venv/bin/gears workspace push --json").stdout)
+    assert (pushed["data"]["place"], pushed["problem"]) == ("archive", "")
+    assert pushed["data"]["copied"] == pushed["data"]["objects"] > 0
+    assert not centre.login1.path(archive).exists()
+    assert centre.login2.run(f"find {archive} -name '*.tar'", "root").stdout
+
+    bob.gears("pull")
+    centre.login1.run(f"find {cache}/files -type f -delete", "root", check=True)
+    assert {place for one in bob.seen()["data"]["holding"]["lost"] for place in one["held"]} == {"archive"}
+    assert f"{pushed['data']['objects']} objects" in bob.gears("pull")
+    assert bob.run("sha256sum data/* results/*").stdout == wanted
+    alice.gears("pull")
+    assert alice.run("sha256sum data/* results/*").stdout == wanted
