@@ -93,3 +93,21 @@ def test_an_environments_copies_replace_those_of_an_older_one(tmp_path: Path, mo
     assert sorted(path.suffix for path in (tmp_path / "made").iterdir()) == [".br", ".gzip"]
     assert store.find(str(tmp_path / "a.js"), "br")
     assert store.find(str(tmp_path / "b.js"), "br") is None
+
+
+def test_what_has_its_copies_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an update finds it, after which a file may be the same one with another time."""
+    file, script = tmp_path / "a.js", tmp_path / "script.js"
+    for one in (file, script):
+        one.write_text(one.name * 1000)
+    monkeypatch.setattr("gears.lab.jupyter.pages.files_to_compress", lambda _: [str(file)])
+    monkeypatch.setattr("gears.lab.jupyter.first_page.plan_scripts", lambda _: [script])
+    make_copies(tmp_path / "made")
+    made = {path.name: path.stat().st_ino for path in (tmp_path / "made").iterdir()}
+    assert len(made) == 5
+    monkeypatch.setattr("gears.lab.jupyter.compressed.compress", None)
+    make_copies(tmp_path / "made")
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "made").iterdir()} == made
+    os.utime(script)
+    make_copies(tmp_path / "made")
+    assert len(list((tmp_path / "made").iterdir())) == 5

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, environments, growth, job, notebooks, pages, peers, redial, slow_home, start, traffic
+from tests.bench import commands, environments, growth, job, newcomer, notebooks, pages, peers, redial, slow_home, start, traffic
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "pages": pages.measure,
     "peers": peers.measure,
     "growth": growth.measure,
+    "newcomer": newcomer.measure,
 }
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,10 @@ def _find_similar(cache: Path) -> Path | None:
 
 def _make_init(directory: Path, user: Account, downloads: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
-    environment |= {"HOME": user.home, "USER": user.name, "LANG": "C.UTF-8", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    (downloads / "bin").mkdir(exist_ok=True)
+    shutil.copy(Path(sys.executable).with_name("uv"), downloads / "bin")  # pip takes a minute more
+    path = f"{user.home}/.cache/bin:/usr/local/bin:/usr/bin:/bin"
+    environment |= {"HOME": user.home, "USER": user.name, "LANG": "C.UTF-8", "PATH": path}
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private", "sh", "-euc", INIT, "init", directory, downloads],
         env=environment,

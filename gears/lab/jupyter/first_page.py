@@ -58,9 +58,10 @@ def make(store: Store, static: Path, quality: int = BEST_QUALITY) -> str:
     """
     if not (scripts := plan_scripts(static)):
         return ""
-    file = store.write(name_of(scripts), join(scripts))
+    file = store.locate(name_of(scripts)) or store.write(name_of(scripts), join(scripts))
     for encoding in QUALITY:
-        store.add(str(file), encoding, quality)
+        if store.needs(str(file), encoding):
+            store.add(str(file), encoding, quality)
     return file.name
 
 

@@ -60,12 +60,16 @@ def files_to_compress(prefix: Path) -> Iterator[str]:
 
 
 def make_copies(directory: Path = MADE) -> None:
-    """Make the copies for this environment's files, and remove those of files that it no longer has."""
+    """Make the copies for this environment's files, and remove those of files that it no longer has.
+
+    What has its copies keeps them: they are named after the content.
+    """
     store, found = Store([directory], 0o666), list(files_to_compress(Path(sys.prefix)))
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         first = pool.submit(first_page.make, store, Path(sys.prefix, SERVED[0]))
         for file, encoding in product(found, QUALITY):
-            pool.submit(store.add, file, encoding)
+            if store.needs(file, encoding):
+                pool.submit(store.add, file, encoding)
     store.remove_others(found, filter(None, [first.result()]))
 
 
