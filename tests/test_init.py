@@ -227,7 +227,8 @@ def installed(programs: Path, tmp_path: Path) -> Callable[[], list[str]]:
         programs / "uv",
         f"""
         [ "$1" = pip ] || {{
-            PATH=/usr/bin:/bin; for venv; do :; done; mkdir -p "$venv/bin"; ln -s {PYTHON} "$venv/bin/python"; : >"$venv/bin/gears"; exit
+            PATH=/usr/bin:/bin; for venv; do :; done; mkdir -p "$venv/bin"
+            ln -s {PYTHON} "$venv/bin/python"; : >"$venv/bin/gears"; exit
         }}
         [ ! -e {tmp_path}/killed ] || kill -9 $PPID
         for word; do case $word in *.lock.txt) echo "${{word##*/}}" >>{log} ;; esac; done""",

@@ -163,6 +163,21 @@ def test_what_can_not_be_done_is_said_and_the_rest_is_done(shared: Team) -> None
     assert "joined" in shared.join()
 
 
+def test_a_workspace_to_which_dvc_comes_later_shares_what_it_has(team: Team) -> None:
+    """As where the environment with DVC is made after `gears workspace new`."""
+    ada, top = team.ada, team.ada.home / "climate"
+    ada.gears("new", "climate", "--defaults")
+    ada.run("rm", top / ".dvc/config.local")  # as DVC's absence leaves it
+    ada.dvc(top, "repro", "measure")
+    assert not cached(team)
+    assert "copied to the team's cache: 1 object\n" in ada.gears("run", cwd=top).stderr
+    assert len([path for path in cached(team) if "files" in path.parts]) == 2
+    [own] = [path for path in (top / ".dvc/cache/files").rglob("*") if path.is_file()]
+    assert own.name in {path.name for path in cached(team)}
+    assert "up to date" in ada.dvc(top, "status")
+    assert "copied" not in ada.gears("run", cwd=top).stderr
+
+
 def test_a_site_without_the_place_is_said_and_the_clone_works(shared: Team) -> None:
     bob, top = shared.bob, shared.bob.home / "climate"
     shared.trust()

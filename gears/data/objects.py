@@ -35,6 +35,10 @@ class ObjectStore:
         """Return the path of an object. Pure."""
         return self.root / LAYOUT / name[:2] / name[2:]
 
+    def names(self) -> list[str]:
+        """Return the names of all objects, sorted."""
+        return sorted(path.parent.name + path.name for path in self.root.joinpath(LAYOUT).glob("??/*"))
+
     def size(self, name: str) -> int | None:
         """Return the size of an object in bytes; None if there is none."""
         try:

@@ -14,7 +14,7 @@ from gears.system.host import Host
 from gears.workspace.dvc import Dvc, find_dvc
 from gears.workspace.remote import Remote, find_remote
 from gears.workspace.settings import Settings
-from gears.workspace.setup import Say, set_up_dvc
+from gears.workspace.setup import Say, ensure_dvc
 from gears.workspace.tracked import Tracked, find_tracked
 
 
@@ -39,8 +39,7 @@ class Here:
 
         Raises NotReachable if the cache is not there, and can't be.
         """
-        if not all(path.is_dir() for path in self.dvc.local_directories()):
-            set_up_dvc(self.dvc, self.found, self.site, self.host, self.say)
+        ensure_dvc(self.dvc, self.found, self.site, self.host, self.say)
         directory = self.dvc.cache()
         if directory.is_relative_to(self.top):
             directory.mkdir(parents=True, exist_ok=True)

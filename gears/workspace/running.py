@@ -27,6 +27,7 @@ from gears.system.processes import this_located_process
 from gears.workspace.dvc import CACHE, Dvc, find_dvc
 from gears.workspace.git import common_directory
 from gears.workspace.settings import Settings
+from gears.workspace.setup import Say, ensure_dvc
 
 if TYPE_CHECKING:
     from gears.sites.profile import Site
@@ -62,13 +63,16 @@ class InJob:
         )
 
 
-def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Host) -> int:
+def run(top: Path, found: Settings, stages: Sequence[str], site: Site, host: Host, say: Say) -> int:
     """Run `dvc repro` in the workspace's environment, and return its exit status. No stages: all.
+
+    The clone is set up for DVC if that came after it.
 
     Raises MissingProgram without DVC, CommandFailed for an unknown stage, NotReachable if another process runs one of
     the stages, or may do so.
     """
     dvc = find_dvc(top, found)
+    ensure_dvc(dvc, found, site, host, say)
     return repro(dvc, found, stages, locks_of(dvc, stages), InJob(site, host))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gears.data.objects import CACHE as CACHE_NAME
-from gears.data.objects import IN_PLACE
+from gears.data.objects import IN_PLACE, ObjectStore
 from gears.errors import GearsError, MissingProgram
 from gears.sites.profile import Place, Site
 from gears.system.host import Host
@@ -35,19 +35,40 @@ def set_up(top: Path, settings: Settings, site: Site, host: Host, say: Say) -> N
             say(str(exc))
 
 
+def ensure_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -> None:
+    """Set up a clone to which DVC came later, or which is set up for what is gone, such as a place that has moved."""
+    later = settings.team and not dvc.get_local(INDEXES)
+    if later or not all(path.is_dir() for path in dvc.local_directories()):
+        set_up_dvc(dvc, settings, site, host, say)
+
+
 def set_up_dvc(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -> None:
-    """Write the clone's own configuration of DVC: its cache, and the directory of its indexes."""
+    """Write the clone's own configuration of DVC: its cache, and then the directory of its indexes."""
+    if settings.team:
+        try:
+            use_team_cache(dvc, settings, site, host, say)
+        except (GearsError, OSError) as exc:
+            say(f"the team's cache is not used, and data stays in this clone: {exc}")
     indexes = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gears" / "dvc"
     indexes.mkdir(mode=0o700, parents=True, exist_ok=True)
     dvc.set_local(INDEXES, str(indexes))
-    if not settings.team:
-        return
-    try:
-        cache = team_directory(settings, site, host) / CACHE_NAME
-        ensure_shared(cache, site.filesystem[settings.team], place_path(settings.team, settings, site, host))
-    except (GearsError, OSError) as exc:
-        say(f"the team's cache is not used, and data stays in this clone: {exc}")
-        return
+
+
+def use_team_cache(dvc: Dvc, settings: Settings, site: Site, host: Host, say: Say) -> None:
+    """Let the clone use the cache in the team's place. What it has in its own goes there first, and stays as well.
+
+    Raises GearsError, OSError if the place is not there, not writable, or full.
+    """
+    from gears.data.object_copies import copy_objects
+
+    cache = team_directory(settings, site, host) / CACHE_NAME
+    ensure_shared(cache, site.filesystem[settings.team], place_path(settings.team, settings, site, host))
+    own = ObjectStore(dvc.top / ".dvc" / "cache")
+    if not dvc.get_local(CACHE) and (names := own.names()):
+        copied = copy_objects(names, [own], ObjectStore(cache))
+        say(f"copied to the team's cache: {copied.files} object{'s' * (copied.files != 1)}")
+        for name, path in copied.damaged:
+            say(f"{name} is not what it is called, and stays: {path}")
     dvc.set_local(CACHE, str(cache))
 
 

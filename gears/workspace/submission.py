@@ -29,7 +29,7 @@ from gears.workspace.git import changed, git, try_git
 from gears.workspace.running import check_free, locks_of
 from gears.workspace.runs import FoundRun, Run
 from gears.workspace.settings import Settings
-from gears.workspace.setup import Say, place_path
+from gears.workspace.setup import Say, ensure_dvc, place_path
 
 SCRATCH = "scratch"
 """The place for clones; without it they are beside the records."""
@@ -57,6 +57,7 @@ def submit(top: Path, found: Settings, stages: Sequence[str], site: Site, host: 
     assert wanted is not None
     check_committed(top, say)
     dvc = find_dvc(top, found)
+    ensure_dvc(dvc, found, site, host, say)
     directory = runs.directory_of(top)
     files.ensure_private(directory)
     with files.locked(directory / ".lock", timeout_s=LOCK_S):

@@ -4,7 +4,20 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
-from tests.bench import commands, environments, growth, job, newcomer, notebooks, pages, peers, redial, slow_home, start, traffic
+from tests.bench import (
+    commands,
+    environments,
+    growth,
+    job,
+    newcomer,
+    notebooks,
+    pages,
+    peers,
+    redial,
+    slow_home,
+    start,
+    traffic,
+)
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
 

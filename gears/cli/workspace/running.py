@@ -45,7 +45,7 @@ def do_run(args: argparse.Namespace) -> int:
     site = site_of(args)
     if args.job:
         return submit(as_asked(site, given), args.stages)
-    return run(top, found, args.stages, site, this_host())
+    return run(top, found, args.stages, site, this_host(), say)
 
 
 def as_asked(site: Site, given: dict[str, Any]) -> Site:
