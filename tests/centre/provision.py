@@ -125,21 +125,24 @@ def _find_similar(cache: Path) -> Path | None:
 
 
 def _make_init(directory: Path, user: Account, downloads: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+    """By uv, which takes half the time; by pip where uv can't reach the packages, as it does not read pip.conf."""
     (downloads / "bin").mkdir(exist_ok=True)
-    shutil.copy(Path(sys.executable).with_name("uv"), downloads / "bin")  # pip takes a minute more
-    path = f"{user.home}/.cache/bin:/usr/local/bin:/usr/bin:/bin"
-    environment |= {"HOME": user.home, "USER": user.name, "LANG": "C.UTF-8", "PATH": path}
-    done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-euc", INIT, "init", directory, downloads],
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=INIT_LIMIT_S,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"make init failed for {user.name}:\n{done.stdout}\n{done.stderr}")
+    shutil.copy(Path(sys.executable).with_name("uv"), downloads / "bin")
+    path = "/usr/local/bin:/usr/bin:/bin"
+    for programs in (f"{user.home}/.cache/bin:{path}", path):
+        environment = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        environment |= {"HOME": user.home, "USER": user.name, "LANG": "C.UTF-8", "PATH": programs}
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-euc", INIT, "init", directory, downloads],
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=INIT_LIMIT_S,
+        )
+        if done.returncode == 0:
+            return
+    raise RuntimeError(f"make init failed for {user.name}:\n{done.stdout}\n{done.stderr}")
 
 
 @contextmanager
