@@ -4,13 +4,18 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from threading import Timer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gears.errors import GearsError
 from gears.lab.job import records, submit
 from gears.lab.job.records import JobRecord, Successor, from_values, to_values, with_job
+from gears.lab.start import check_kind
 from gears.lab.status.job_status import as_line, shown, warning
+from gears.lab.status.model import Status
 from gears.schedulers.base import Job, JobState
 from gears.sites.load import from_json, to_json
 from gears.sites.paths import RunDir
@@ -146,3 +151,17 @@ def test_what_was_told_before_stays_where_the_scheduler_is_silent() -> None:
     ended = with_job(golden(), Job("4711", JobState.ENDED, word="TIMEOUT"))
     assert (ended.state, ended.known, ended.node, ended.ends) == ("ENDED", "ENDED", None, golden().ends)
     assert to_values(ended)["state"] == "ENDED"
+
+
+def test_a_job_that_is_seen_in_part_is_one_all_the_same(paths: RunDir) -> None:
+    """As where another login node has just written it: a moment later it is seen whole."""
+    site = SimpleNamespace(name="andes")
+    context: Any = SimpleNamespace(route=SimpleNamespace(job=True, lab="login1", site=site), paths=paths)
+    with pytest.raises(GearsError, match="runs on login1, not as a job"):
+        check_kind(context, Status())
+    text = json.dumps(GOLDEN)
+    paths.job_record.write_text(text[:100])
+    later = Timer(0.3, lambda: paths.job_record.write_text(text))
+    later.start()
+    check_kind(context, Status())
+    later.join()

@@ -9,7 +9,8 @@ import pytest
 
 from tests.environment import CHECKOUT, copy_checkout, make_current, write_program
 
-FOR_ALL = ["help", "init", "fini", "env", "lab", "lab-shutdown", "ssh-config", "password", "status", "doctor"]
+FOR_ALL = ["help", "init", "extensions", "fini", "env", "lab", "lab-shutdown"]
+FOR_ALL += ["ssh-config", "password", "status", "doctor"]
 TARGETS = [*FOR_ALL, "test", "check", "format", "docs", "centre", "bench", "labextension", "lock", "clean"]
 
 

@@ -199,6 +199,7 @@ def test_the_archive_is_on_the_transfer_host_alone(centre: Centre, people: tuple
     assert not centre.login1.path(archive).exists()
     assert centre.login2.run(f"find {archive} -name '*.tar'", "root").stdout
 
+    bob.run("git checkout -q .")  # of the tests before
     bob.gears("pull")
     centre.login1.run(f"find {cache}/files -type f -delete", "root", check=True)
     assert {place for one in bob.seen()["data"]["holding"]["lost"] for place in one["held"]} == {"archive"}

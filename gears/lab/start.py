@@ -39,7 +39,7 @@ def bring_up(route: Route, *, say: Progress, wait: bool = True, requester: Reque
     else:
         status = start_and_wait(context, status, requester, wait=wait)
     if status.state == State.UP:
-        check_kind(context.route, status)
+        check_kind(context, status)
     return status
 
 
@@ -165,9 +165,17 @@ def await_lab(context: Context, requester: Requester, *, started: bool, job: str
     return status
 
 
-def check_kind(route: Route, status: Status) -> None:
-    """Raise GearsError where a job is requested, but JupyterLab is up and not a job."""
-    if route.job and status.job is None:
+def check_kind(context: Context, status: Status) -> None:
+    """Raise GearsError where a job is requested, but JupyterLab is up and not a job.
+
+    What another login node has just written of the job may be seen in part (`records.read_settled`).
+    """
+    route = context.route
+    if not route.job or status.job:
+        return
+    from gears.lab.job import records
+
+    if not records.read_settled(context.paths):
         host = status.lab.host if status.lab else route.lab
         site = route.site.name
         raise GearsError(f"JupyterLab runs on {host}, not as a job", next=f"gears stop {site}; gears lab {site} --job")
