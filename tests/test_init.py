@@ -230,8 +230,8 @@ def installed(programs: Path, tmp_path: Path) -> Callable[[], list[str]]:
             PATH=/usr/bin:/bin; for venv; do :; done; mkdir -p "$venv/bin"
             ln -s {PYTHON} "$venv/bin/python"; : >"$venv/bin/gears"; exit
         }}
-        [ ! -e {tmp_path}/killed ] || kill -9 $PPID
-        for word; do case $word in *.lock.txt) echo "${{word##*/}}" >>{log} ;; esac; done""",
+        for word; do case $word in *.lock.txt) echo "${{word##*/}}" >>{log} ;; esac; done
+        [ ! -e {tmp_path}/killed ] || kill -9 $PPID""",
     )
     add_python(programs)
 
