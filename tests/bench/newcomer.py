@@ -169,7 +169,7 @@ def plot(page: Page, port: int, path: str, token: str) -> float:
     while not opens(page, f"http://localhost:{port}/lab/tree/{path}?reset&token={token}"):
         page.wait_for_timeout(1000)  # the server does not listen yet
     page.wait_for_selector("#jupyterlab-splash", state="detached")
-    page.locator(".jp-NotebookPanel .jp-CodeCell").first.wait_for()
+    page.get_by_text("| Idle").wait_for()  # the kernel: without one nothing is run
     page.get_by_text("Run", exact=True).click()
     page.get_by_text("Run All Cells").first.click()
     page.locator(".jp-OutputArea-output img").wait_for()
