@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from gears.errors import GearsError
+from gears.lab import wait
 from gears.lab.job import records, submit
 from gears.lab.job.records import JobRecord, Successor, from_values, to_values, with_job
 from gears.lab.start import check_kind
 from gears.lab.status.job_status import as_line, shown, warning
-from gears.lab.status.model import Status
+from gears.lab.status.model import State, Status
+from gears.lab.wait import ANY_REQUESTER, JobWasOver, Waiting
 from gears.schedulers.base import Job, JobState
 from gears.sites.load import from_json, to_json
 from gears.sites.paths import RunDir
@@ -165,3 +167,22 @@ def test_a_job_that_is_seen_in_part_is_one_all_the_same(paths: RunDir) -> None:
     later.start()
     check_kind(context, Status())
     later.join()
+
+
+@pytest.mark.parametrize(("asked_again", "over_before"), [(False, True), (True, False)])
+def test_a_job_was_over_before_unless_the_scheduler_has_said_since_that_it_runs(
+    asked_again: bool, over_before: bool, paths: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is still shown of it is no news; a job that is cancelled while one waits for it is not replaced."""
+    before = shown(golden())
+    runs = replace(before, asked=before.asked + 60) if asked_again else before
+    ended = replace(before, state=JobState.ENDED, asked=before.asked + 90)
+    statuses = iter([Status(state=State.STARTING, job=runs)] * 2)
+    failed = Status(state=State.FAILED, reason="job 4711: cancelled", job=ended)
+    monkeypatch.setattr(wait, "observe", lambda _: next(statuses, failed))
+    monkeypatch.setattr(Waiting, "_at_prompt", lambda _: False)
+    route = SimpleNamespace(job=True, role="lab", here="login1")
+    context: Any = SimpleNamespace(route=route, paths=paths, site=SimpleNamespace(name="andes"), say=lambda _: None)
+    with pytest.raises(GearsError, match="job 4711: cancelled") as raised:
+        Waiting(context, ANY_REQUESTER, ask=False, job=before).until_up()
+    assert isinstance(raised.value, JobWasOver) == over_before

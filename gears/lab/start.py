@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gears.errors import GearsError, StartFailed, UsageError
 from gears.lab.state import Plan, load_lab, load_turn, loop_alive
-from gears.lab.status.model import State, Status
+from gears.lab.status.model import ShownJob, State, Status
 from gears.lab.status.report import count_reports, read_hop
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import start_keeper
@@ -50,7 +50,7 @@ def start_and_wait(context: Context, status: Status, requester: Requester, *, wa
     requester.begun()
     if not wait:
         return observe(context)
-    job = status.job.id if context.route.job and status.job and status.job.live and not started else None
+    job = status.job if context.route.job and status.job and status.job.live and not started else None
     try:
         return await_lab(context, requester, started=started, job=job)
     except JobWasOver as exc:
@@ -148,7 +148,7 @@ def check_retry(route: Route, status: Status) -> None:
         raise GearsError(status.reason or "the job has ended", next=f"gears lab {site} --job   (or: gears stop {site})")
 
 
-def await_lab(context: Context, requester: Requester, *, started: bool, job: str | None = None) -> Status:
+def await_lab(context: Context, requester: Requester, *, started: bool, job: ShownJob | None = None) -> Status:
     """Wait until the lab is up. `job`: it was there before.
 
     Raises what `Waiting.until_up` raises, after undoing a start that can't come up.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed
 from gears.lab.state import Plan, load_turn
-from gears.lab.status.model import State, Status, StepState
+from gears.lab.status.model import ShownJob, State, Status, StepState
 from gears.lab.status.status import observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.schedulers.base import JobState
@@ -64,8 +64,8 @@ def request(context: Context) -> bool:
 class Waiting:
     """`gears lab` waiting for the lab: reports what changes, and shows ssh's prompt."""
 
-    def __init__(self, context: Context, requester: Requester, *, ask: bool, job: str | None = None) -> None:
-        """`ask`: the loop was there before; `job`: so was this one, by what was known."""
+    def __init__(self, context: Context, requester: Requester, *, ask: bool, job: ShownJob | None = None) -> None:
+        """`ask`: the loop was there before; `job`: so was this one, by the scheduler's last answer."""
         self.context, self.site = context, context.site.name
         self.route, self.paths, self.say = context.route, context.paths, context.say
         self.requester, self.may_ask = requester, requester.may_ask
@@ -90,8 +90,7 @@ class Waiting:
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
-            ends = status.job is not None and (status.job.state == JobState.ENDING or not status.job.live)
-            if status.state in (State.QUEUED, State.STARTING) and not ends:
+            if self._lives(status):
                 self.doubtful = None
             if status.state == State.UP:
                 return status
@@ -105,6 +104,13 @@ class Waiting:
             time.sleep(LOOK_EVERY_S)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
         raise NotReachable(reason, next=f"gears status {self.site}; gears logs {self.site}")
+
+    def _lives(self, status: Status) -> bool:
+        """Return whether the job that was there waits or runs, by an answer of the scheduler that is newer."""
+        job, before = status.job, self.doubtful
+        if not job or not before or (job.id == before.id and job.asked == before.asked):
+            return False
+        return status.state in (State.QUEUED, State.STARTING) and job.live and job.state != JobState.ENDING
 
     def _report(self, status: Status) -> None:
         reason = f": {status.reason}" if status.reason else ""
@@ -128,8 +134,8 @@ class Waiting:
     def _check_failure(self, status: Status) -> None:
         """Raise where further waiting can't help."""
         if status.state == State.FAILED and self._persists(status):
-            if self.doubtful and status.job and status.job.id == self.doubtful and not status.job.live:
-                raise JobWasOver(status.reason or f"job {self.doubtful} has ended", next=status.next)
+            if self.doubtful and status.job and status.job.id == self.doubtful.id and not status.job.live:
+                raise JobWasOver(status.reason or f"job {status.job.id} has ended", next=status.next)
             no_way = bool(status.hops) and status.hops[0].state == State.FAILED
             raise (StartFailed if no_way else GearsError)(status.reason or "failed", next=status.next)
         if status.state == State.STOPPED:

@@ -78,7 +78,10 @@ class ShownLab(Server):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownJob:
-    """What is shown of a job (`gears.lab.job.records.JobRecord`). `successor`: the id of the job that follows."""
+    """What is shown of a job (`gears.lab.job.records.JobRecord`).
+
+    `successor`: the id of the job that follows. `asked`: when the scheduler was last queried, seconds since 1970.
+    """
 
     id: str
     state: JobState = JobState.UNKNOWN
@@ -94,6 +97,7 @@ class ShownJob:
     renew: int = 0
     variables: tuple[str, ...] = ()
     successor: str | None = None
+    asked: float = 0.0
 
     @property
     def live(self) -> bool:
