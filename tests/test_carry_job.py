@@ -21,8 +21,6 @@ echo ~/gears/.venv/lib/python3*/site-packages >$(echo ~/climate/lib/python3*/sit
 exec ~/gears/.venv/bin/gears env add ~/climate
 """
 """An environment of one's own, with the packages of gears."""
-NOTICE_S, SLURM_EARLY_S = 12, 60
-"""Before the end of two minutes (`carry_limits`); Slurm may warn earlier by so much (sbatch(1), --signal)."""
 
 
 @pytest.fixture(scope="module")
@@ -146,25 +144,6 @@ def test_power_of_its_node_fails_and_the_last_periodic_save_is_back(slurm: Centr
     slurm.login2.run(down, "root", check=True)
     wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs on the other node")
     assert "saved in time\n" in notebook(slurm, "off.ipynb").run("print(x)")
-
-
-@pytest.mark.timeout(1200)
-def test_two_walltimes_are_reached_and_the_list_grows(slurm: Centre) -> None:
-    """Nobody ends the jobs of two minutes but their limit. `gears` renews them, as often as it was asked for."""
-    clear(slurm)
-    submit(slurm, "-t 0:02:00 --renew 2")
-    notebook(slurm, "renewed.ipynb").run("jobs = []")
-    jobs = list[str]()
-    while len(jobs) < 3:
-        kernel = notebook(slurm, "renewed.ipynb")
-        jobs.append(running(slurm))
-        assert f"{jobs}\n" in kernel.run(f"jobs += [{jobs[-1]!r}]; print(jobs)")
-        wait_until(lambda: running(slurm) != jobs[-1], LIMIT_S, "its walltime is reached")
-        found = slurm.login2.run(["scontrol", "show", "job", jobs[-1]], "root").stdout
-        minutes, seconds = map(int, re.findall(r"RunTime=00:(\d\d):(\d\d)", found)[0])
-        assert minutes * 60 + seconds >= 120 - NOTICE_S - SLURM_EARLY_S, found
-    assert len({*jobs}) == 3
-    wait_until(lambda: not queue(slurm), LIMIT_S, "no job follows the third")
 
 
 def test_from_the_login_node_to_a_job(slurm: Centre) -> None:

@@ -255,7 +255,7 @@ class _Execution:
         task = self._reporter.task
         end = replace(end, successor=task.successor, successor_name=task.successor_name, note=task.note)
         if goes_on and not end.successor_name:  # the user has to
-            end = replace(end, reason=f"{end.reason}; {end.note}")
+            end = replace(end, reason=f"{end.reason}; {end.note}", next=self._again())
         if not (goes_on and end.successor_name):
             batch.cancel_successor(context.site, context.paths, name, end)
             end = replace(end, successor="", successor_name="", ended=timestamps.utc_now())

@@ -1,7 +1,9 @@
 """python -m tests.bench.data_scale DIRECTORY [--files N] [--gigabytes N]: seconds and memory of copies of a large tree.
 
 DIRECTORY is on the file system to measure; it holds the tree and one copy at a time, and is emptied at the end. All
-programs take turns on the same tree. Peak memory is that of the largest process.
+programs take turns on the same tree. Peak memory is that of the largest process. As root the page cache is emptied
+before each (proc_sys_vm(5)): else the first one finds what the tree's making has left there, and later ones do not.
+What a program has written counts once it is on the disk: a `sync` is part of its time.
 """
 
 import argparse
@@ -96,6 +98,12 @@ def acts(source: Path, place: Path, files: int) -> Iterator[Act]:
     yield Act("`tar` through `tee` to a file and `sha256sum`", ["sh", "-c", packed, source, place])
 
 
+def empty_cache() -> None:
+    os.sync()
+    if os.geteuid() == 0:
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
 def measure(act: Act) -> tuple[float, float, float, int]:
     """Return seconds, those of processors, peak memory in MB, and status."""
     began = time.monotonic()
@@ -103,6 +111,7 @@ def measure(act: Act) -> tuple[float, float, float, int]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(act.argv, cwd=CHECKOUT, env=environment, **quiet)
     _, status, usage = os.wait4(process.pid, 0)
+    os.sync()
     process.returncode = os.waitstatus_to_exitcode(status)
     cpu = usage.ru_utime + usage.ru_stime
     return time.monotonic() - began, cpu, usage.ru_maxrss / 1000, process.returncode
@@ -155,7 +164,7 @@ def compare(options: argparse.Namespace, root: Path) -> None:
             continue
         if not act.needs:
             subprocess.run(["rm", "-rf", *root.glob("place*")], check=True)
-            os.sync()
+        empty_cache()
         seconds, cpu, peak, status = measure(act)
         base, base_cpu = base or seconds, base_cpu or cpu
         figures = f"{seconds:.0f} | {seconds / base:.2f} | {cpu:.0f} | {cpu / base_cpu:.2f} | {peak:.0f}"

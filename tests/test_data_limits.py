@@ -1,0 +1,109 @@
+"""Transfers as jobs where a real Slurm, with its slurmdbd, limits how many jobs a user has: sacctmgr(1), QOS."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.centre import Centre
+from tests.helpers import gears, wait_until
+from tests.test_data_jobs import PROFILE, queue, told
+
+CENTRE: dict[str, Any] = {"slurm_clusters": True, "profiles": {"lake": PROFILE}}
+LIMITS = """\
+AccountingStorageEnforce=limits
+PartitionName=transfer Nodes=c1 OverSubscribe=EXCLUSIVE MaxTime=00:10:00 QOS=one
+"""
+ADD = """\
+set -e
+sacctmgr -i add qos one
+sacctmgr -i add account users cluster=centre
+sacctmgr -i add user alice account=users cluster=centre
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limits(centre: Centre) -> None:
+    """The partition `transfer`, whose quality of service is `one`."""
+    centre.login2.run(["sh", "-c", ADD], "root", check=True)
+    for host in (centre.login1, centre.login2, centre.c1):
+        host.run("cat >> /etc/slurm/slurm.conf", "root", input=LIMITS, check=True)
+    centre.fail_scheduler()
+    centre.mend_scheduler()
+    wait_until(lambda: "idle" in centre.login2.run("sinfo -h -p transfer").stdout, 60, "the partition is there")
+
+
+def limit(centre: Centre, **limits: int) -> None:
+    """Set limits of `one`: MaxJobsPerUser, MaxSubmitJobsPerUser; -1: none."""
+    words = " ".join(f"{name}={value}" for name, value in limits.items())
+    centre.login2.run(f"sacctmgr -i modify qos one set {words}", "root", check=True)
+
+
+@pytest.fixture
+def desk(centre: Centre) -> Iterator[Centre]:
+    """A directory of 1000 files in scratch."""
+    make = "mkdir -p scratch/run7 archive; cd scratch/run7; for i in $(seq 1000); do echo $i > f$i; done"
+    centre.login1.run(make, check=True)
+    yield centre
+    gears(centre.login1, "data stop run7 --site lake")
+    centre.login2.run("scancel -u alice", "root")
+    wait_until(lambda: not queue(centre), 60, "the queue is empty")
+    centre.login1.run("rm -rf scratch archive gears/run/lake/data")
+    limit(centre, MaxJobsPerUser=-1, MaxSubmitJobsPerUser=-1)
+
+
+def put(centre: Centre) -> None:
+    done = gears(centre.login1, "data put scratch:run7 archive --site lake")
+    assert done.returncode == 0, done.stderr
+
+
+def status(centre: Centre) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gears(centre.login1, "data status run7 --site lake --json").stdout)
+    return dict(found["transfers"][0])
+
+
+def await_end(centre: Centre) -> dict[str, Any]:
+    wait_until(lambda: not status(centre)["under_way"], 150, "it has ended")
+    return status(centre)
+
+
+def check_arrived(centre: Centre) -> None:
+    centre.login1.run("diff -r scratch/run7 archive/run7", check=True)
+
+
+def test_one_running_job_per_user_and_a_walltime_shorter_than_the_put(desk: Centre) -> None:
+    limit(desk, MaxJobsPerUser=1)
+    told(desk, seconds=11, pause=1)
+    put(desk)
+    ids = set()
+
+    def ended() -> bool:
+        found = status(desk)
+        ids.add((found["job"] or {}).get("id"))
+        assert len([job for job in queue(desk) if job[2] == "RUNNING"]) <= 1
+        return not found["under_way"]
+
+    wait_until(ended, 150, "it has ended")
+    found = status(desk)
+    assert (found["state"], found["task"]["verified"]) == ("done", True), json.dumps(found)
+    assert len(ids - {None}) > 1
+    check_arrived(desk)
+
+
+def test_no_second_job_is_accepted(desk: Centre) -> None:
+    """It says so while the job runs; after its walltime the same command goes on, until all is there."""
+    limit(desk, MaxSubmitJobsPerUser=1)
+    told(desk, seconds=14, pause=2)
+    put(desk)
+    wait_until(lambda: (status(desk)["task"] or {}).get("note"), 60, "no further job was accepted")
+    assert "no further job was accepted: " in status(desk)["task"]["note"]
+    assert "QOSMaxSubmitJobPerUserLimit" in status(desk)["task"]["note"]
+    found = await_end(desk)
+    assert (found["state"], found["exit_status"]) == ("paused", 7), json.dumps(found)
+    assert "gears data put " in found["next"]
+    told(desk, seconds=50, pause=0)
+    put(desk)
+    found = await_end(desk)
+    assert (found["state"], found["task"]["verified"]) == ("done", True), json.dumps(found)
+    check_arrived(desk)
