@@ -215,6 +215,8 @@ def _printed(channels: websocket.WebSocket, message: str) -> str:
         content = reply["content"]
         if reply["msg_type"] == "stream":
             printed += content["text"]
+        elif reply["msg_type"] == "display_data":
+            printed += content["data"]["text/plain"] + "\n"
         elif reply["msg_type"] == "error":
             raise RuntimeError("\n".join(content["traceback"]))
         elif reply["msg_type"] == "status" and content["execution_state"] == "idle":

@@ -66,13 +66,15 @@ class Running:
         self.socket = socket_of(manager.connection_file)
 
     def run(self, code: str, *, silent: bool = False) -> dict[str, str]:
-        """Run a cell, and return what it printed by stream."""
+        """Run a cell, and return what it printed by stream, and what it displayed."""
         printed: dict[str, str] = {}
 
         def take(message: dict[str, Any]) -> None:
             content = message["content"]
             if message["msg_type"] == "stream":
                 printed[content["name"]] = printed.get(content["name"], "") + content["text"]
+            elif message["msg_type"] == "display_data":
+                printed["display"] = content["data"]["text/plain"]
             assert message["msg_type"] != "error", content["traceback"]
 
         self.client.execute_interactive(code, silent=silent, timeout=ANSWER_S, output_hook=take)
@@ -139,7 +141,7 @@ def test_silent_request_before_the_first_cell_takes_no_words_away(notebook: Note
     notebook.lab = "lab-2"
     second = notebook.start()
     assert second.run("y = x", silent=True) == {}
-    assert "1 of 1 variables are back, from the lab on" in second.run("print(x + y)")["stderr"]
+    assert "1 of 1 variables are back, from the lab on" in second.run("print(x + y)")["display"]
 
 
 def test_save_waits_for_the_end_of_a_cell_and_gives_up_in_time(notebook: Notebook) -> None:

@@ -54,7 +54,8 @@ class Agent:
         self._notebook = os.path.abspath(os.environ[SESSION]) if os.environ.get(SESSION) else ""
         self._lock = threading.RLock()
         self._requests: list[Request] = []
-        self._cells, self._first, self._changed, self._ending, self._words = 0, True, False, False, ""
+        self._cells, self._first, self._changed, self._ending = 0, True, False, False
+        self._words, self._whole = "", False
         self._report: Report | None = None
         self._ended, self._took_s = 0.0, 0.0
         self._pid, self._masks = os.getpid(), threading.local()
@@ -96,12 +97,17 @@ class Agent:
             return
         saved.write_seen(found.directory, self._lab)
         report = kernel_state.load(found.directory, self._shell.user_ns)
-        self._words = describe(report, found.origin)
+        self._words, self._whole = describe(report, found.origin), not (report.problem or report.missing)
 
     def _tell(self, info: Any) -> None:
-        if self._words and not info.silent:
+        """Say what is back: on standard error, which notebooks show in red, only if something is not."""
+        if not self._words or info.silent:
+            return
+        if self._whole:
+            self._shell.display_pub.publish({"text/plain": self._words})
+        else:
             sys.stderr.write(self._words + "\n")
-            self._words = ""
+        self._words = ""
 
     # --- saves -------------------------------------------------------------------------------
 
