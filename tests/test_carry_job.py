@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -112,6 +113,7 @@ def test_requeued(slurm: Centre) -> None:
     job = running(slurm)
     slurm.login2.run(["scontrol", "requeue", job], "root", check=True)
     wait_until(lambda: running(slurm) != job, LIMIT_S, "it has ended")
+    time.sleep(2)  # in the second of its end slurmd would not launch it: "Job credential revoked"
     wait_until(lambda: starts_again(slurm, job), LIMIT_S, "it runs again")
     assert "requeued\n" in notebook(slurm, "requeued.ipynb").run("print(x)")
 
