@@ -8,7 +8,7 @@ import pytest
 
 from tests.centre import Centre
 from tests.helpers import gears, wait_until
-from tests.test_data_jobs import PROFILE, queue, told
+from tests.test_data_jobs import PROFILE, await_end, check_arrived, jobs_until_done, put, queue, status, told
 
 CENTRE: dict[str, Any] = {"slurm_clusters": True, "profiles": {"lake": PROFILE}}
 LIMITS = """\
@@ -53,42 +53,11 @@ def desk(centre: Centre) -> Iterator[Centre]:
     limit(centre, MaxJobsPerUser=-1, MaxSubmitJobsPerUser=-1)
 
 
-def put(centre: Centre) -> None:
-    done = gears(centre.login1, "data put scratch:run7 archive --site lake")
-    assert done.returncode == 0, done.stderr
-
-
-def status(centre: Centre) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(gears(centre.login1, "data status run7 --site lake --json").stdout)
-    return dict(found["transfers"][0])
-
-
-def await_end(centre: Centre) -> dict[str, Any]:
-    wait_until(lambda: not status(centre)["under_way"], 150, "it has ended")
-    return status(centre)
-
-
-def check_arrived(centre: Centre) -> None:
-    centre.login1.run("diff -r scratch/run7 archive/run7", check=True)
-
-
 def test_one_running_job_per_user_and_a_walltime_shorter_than_the_put(desk: Centre) -> None:
     limit(desk, MaxJobsPerUser=1)
-    told(desk, seconds=11, pause=1)
+    told(desk, seconds=11, pause=2)
     put(desk)
-    ids = set()
-
-    def ended() -> bool:
-        found = status(desk)
-        ids.add((found["job"] or {}).get("id"))
-        assert len([job for job in queue(desk) if job[2] == "RUNNING"]) <= 1
-        return not found["under_way"]
-
-    wait_until(ended, 150, "it has ended")
-    found = status(desk)
-    assert (found["state"], found["task"]["verified"]) == ("done", True), json.dumps(found)
-    assert len(ids - {None}) > 1
-    check_arrived(desk)
+    assert len(jobs_until_done(desk)) > 2
 
 
 def test_no_second_job_is_accepted(desk: Centre) -> None:

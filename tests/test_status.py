@@ -39,7 +39,15 @@ def test_what_was_written_is_read_and_written_the_same() -> None:
     assert list(again["hops"][0]) == list(GOLDEN["hops"][0])
     assert list(again["job"]) == list(GOLDEN["job"])
     assert json.loads(as_json(golden())) == {"gears": json.loads(json.dumps(golden().as_values()))}
+    printed = json.loads(json.dumps(golden().as_json()))
+    assert printed == {key: GOLDEN[key] for key in GOLDEN if key not in ("steps", "title", "turn")}
     assert list(golden().as_json()) == [key for key in GOLDEN if key not in ("steps", "title", "turn")]
+
+
+def test_a_query_to_the_scheduler_is_no_change_for_who_watches() -> None:
+    job = golden().job
+    assert job
+    assert replace(golden(), job=replace(job, asked=job.asked + 60)).as_json() == golden().as_json()
 
 
 def test_every_key_is_read() -> None:

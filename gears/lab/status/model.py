@@ -145,8 +145,14 @@ class Status(Page):
         return {key: values[key] for key in PAGE_KEYS}
 
     def as_json(self) -> Record:
-        """Return what `gears status --json` prints: as on the waiting page, without what only a page needs."""
-        return {key: value for key, value in self.as_values().items() if key not in ("steps", "title", "turn")}
+        """Return what `gears status --json` prints: as on the waiting page, without what only a page needs.
+
+        Nor with the time of the last query to the scheduler, which is no change of the status.
+        """
+        values = {key: value for key, value in self.as_values().items() if key not in ("steps", "title", "turn")}
+        if self.job:
+            values["job"] = {key: value for key, value in values["job"].items() if key != "asked"}
+        return values
 
 
 PAGE_KEYS = (
