@@ -22,8 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # By the processor time and the waits of each; `make test ARGS=--durations=50` shows them.
 LONGEST = [
-    "stale", "env_make", "data_commands", "workspace_team", "workspace_exchange", "data_faults", "carry_job",
-    "job_recovery", "job_clusters", "jupyter_settings", "job", "job_schedulers", "recovery", "job_routes",
+    "stale", "env_make", "data_commands", "workspace_team", "workspace_exchange", "data_faults", "carry_browser",
+    "carry_job", "job_recovery", "job_clusters", "jupyter_settings", "job", "job_schedulers", "recovery", "job_routes",
     "env_browser", "dask", "dashboards", "cleaners", "job_browser", "startup_files", "data_jobs", "dask_local",
     "workspace_jobs", "dask_failures", "job_failures", "lab_local", "forward", "doctor", "routes",
     "job_isolation", "open", "for_a_centre", "open_recovery",

@@ -176,20 +176,6 @@ def test_what_is_shown_and_who_sees_it(desk: Centre) -> None:
     check_arrived(desk)
 
 
-def test_the_end_of_its_node(desk: Centre) -> None:
-    """While it makes bundles: the next job goes on elsewhere, past the locks of the dead one."""
-    told(desk, seconds=50, pause=0)
-    put(desk, "tape")
-    running = await_state(desk, "running")["task"]["host"]
-    wait_until(lambda: desk.login1.run("ls tape/run7/*.index").stdout, 20, "a bundle is sealed")
-    desk.hosts[running].power_off()
-    found = await_end(desk, 75)
-    assert (found["state"], found["task"]["verified"]) == ("done", True), json.dumps(found)
-    assert found["task"]["host"] != running
-    restored = "mkdir scratch/all && for tar in tape/run7/*.tar; do tar -xf $tar -C scratch/all; done"
-    desk.login1.run(f"{restored} && diff -r scratch/run7 scratch/all", check=True)
-
-
 def test_two_nodes_write_the_bundles_and_one_of_them_is_killed(desk: Centre) -> None:
     told(desk, seconds=50, pause=0.3)
     done = gears(desk.login1, "data put scratch:run7 archive --site wide --jobs 1")

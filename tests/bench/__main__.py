@@ -17,6 +17,7 @@ from tests.bench import (
     slow_home,
     start,
     traffic,
+    work,
 )
 from tests.bench.rows import HEAD, Row
 from tests.centre import Centre, CentreUnavailable
@@ -31,6 +32,7 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "notebooks": notebooks.measure,
     "environments": environments.measure,
     "pages": pages.measure,
+    "work": work.measure,
     "peers": peers.measure,
     "growth": growth.measure,
     "newcomer": newcomer.measure,

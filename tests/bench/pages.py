@@ -102,13 +102,21 @@ def _rows(line: Line, page: str, ours: list[Loaded], theirs: list[Loaded]) -> It
 
 
 @contextmanager
-def _contenders(centre: Centre, line: Line) -> Iterator[tuple[Contender, Contender]]:
-    """Both reached over that line. The laptop's ssh configuration is restored at the end."""
+def over(centre: Centre, line: Line) -> Iterator[None]:
+    """Let the laptop's ssh go over that line. Its configuration is restored at the end."""
     configuration = centre.laptop.path("/home/alice/.ssh/config")
     before = configuration.read_text() if configuration.exists() else ""
-    with ExitStack() as stack:
-        stack.callback(configuration.write_text, before)
-        centre.laptop.run("cat >> .ssh/config", input=line.stanza(), check=True)
+    centre.laptop.run("cat >> .ssh/config", input=line.stanza(), check=True)
+    try:
+        yield
+    finally:
+        configuration.write_text(before)
+
+
+@contextmanager
+def _contenders(centre: Centre, line: Line) -> Iterator[tuple[Contender, Contender]]:
+    """Both reached over that line."""
+    with over(centre, line), ExitStack() as stack:
         plain = centre.login1.popen(f"{BARE} --IdentityProvider.token={TOKEN}")
         stack.callback(centre.login1.end_popen, plain)
         inner = f"ssh -L {CHAIN_PORT}:localhost:{BARE_PORT} login1 sleep 100000"

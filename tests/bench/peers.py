@@ -84,7 +84,7 @@ def _contenders() -> list[Contender]:
         Contender("`gears open`", 1, GEARS_PORT, _begin_gears),
         Contender("by hand, as in the seeds: ssh, tmux, activate, jupyter lab; ssh -L", 5, HAND_PORT, _begin_by_hand),
     ]
-    if _install_peer():
+    if install_peer():
         known.append(Contender("jupyter-forward", 1, FORWARD_PORT, _begin_forward))
     return known
 
@@ -171,8 +171,8 @@ def _labs(centre: Centre) -> set[int]:
     return {process.pid for process in centre.hub.processes("alice") if process.comm.startswith("jupyter-lab")}
 
 
-def _install_peer() -> bool:
-    """Outside of the centre, which has no way to an index; where all its users can run it."""
+def install_peer() -> bool:
+    """Whether it is installed now. It is, outside of the centre, which has no way to an index, for all its users."""
     if not (PEER / "bin/jupyter-forward").exists():
         python = os.path.realpath("/usr/bin/python3")
         for command in ([python, "-m", "venv", str(PEER)], [f"{PEER}/bin/pip", "install", "-q", "jupyter-forward"]):
