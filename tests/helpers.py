@@ -42,8 +42,8 @@ def wait_until(condition: Callable[[], T], timeout_s: float, what: str) -> T:
             return said
         now = time.monotonic()
         assert now < began + limit_s, f"not within {limit_s:g} s: {what} (last: {said!r})"
-        # To ask may start a program: three quarters of the time are for others, and more after a long wait.
-        time.sleep(max(0.05, min(3 * (now - asked), 1), min((now - began) / 20, 0.5)))
+        # To ask may start a program: two thirds of the time are for others, and more after a long wait.
+        time.sleep(max(0.05, min(2 * (now - asked), 1), min((now - began) / 20, 0.5)))
 
 
 # --- commands --------------------------------------------------------------------------------

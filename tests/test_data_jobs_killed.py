@@ -8,6 +8,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -62,12 +63,20 @@ def await_running(desk: Centre) -> str:
 
 
 def sealed(desk: Centre, place: str) -> dict[str, str]:
-    """The inode of each file that has its final name; of bundles, those with an index."""
-    listed = desk.login1.run(f"find {place} -type f -printf '%P %i\\n'").stdout
+    """The inode of each file that the manifest has as copied; of each bundle that has an index."""
+    listed = desk.login1.run(f"find {place} -type f -printf '%P %i\n'").stdout
     inodes = dict(line.split() for line in listed.splitlines() if ".gears-" not in line)
-    if place == "archive":
-        return inodes
-    return {name: inode for name, inode in inodes.items() if f"{name.removesuffix('.index')}.index" in inodes}
+    if place == "tape":
+        return {
+            name: inode for name, inode in inodes.items() if name.endswith(".tar") and f"{name[:-4]}.index" in inodes
+        }
+    finished = set[str]()
+    for line in desk.login1.run("cat gears/run/lake/data/run7/manifest*").stdout.splitlines():
+        with suppress(ValueError):  # the last line can be a part
+            values = json.loads(line)
+            if "sha256" in values and "path" in values:
+                finished.add(f"run7/{values['path']}")
+    return {name: inodes[name] for name in finished}
 
 
 def kill_job(desk: Centre, job: str) -> None:

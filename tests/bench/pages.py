@@ -7,7 +7,7 @@ the second one is opened in the same browser. A page is there once its launcher 
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -72,10 +72,10 @@ class Contender:
     pid: int
 
 
-def lines() -> list[Line]:
-    """Return the lines to measure."""
+def lines(usual: Sequence[tuple[float, float]] = LINES) -> list[Line]:
+    """Return the lines to measure, where none are chosen those that are usual."""
     chosen = os.environ.get("GEARS_BENCH_LINES", "").split()
-    return [Line(*map(float, words.split(":"))) for words in chosen] if chosen else [Line(*both) for both in LINES]
+    return [Line(*map(float, words.split(":"))) for words in chosen] if chosen else [Line(*both) for both in usual]
 
 
 def measure(centre: Centre, rounds: int) -> Iterator[Row]:

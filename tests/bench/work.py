@@ -6,6 +6,7 @@ median of the rounds; the last column is the least time for one round trip and t
 """
 
 import json
+import socket
 import time
 import uuid
 from base64 import b64encode
@@ -26,6 +27,7 @@ from tests.opening import await_up, type_open
 
 CHAIN_PORT, MASTER_PORT, FORWARD_PORT = 38811, 38812, 38813
 MASTER = "/tmp/master.sck"
+USUAL = ((80, 20),)
 CELLS = 20
 OUTPUT_BYTES, PLOT_BYTES, NOTEBOOK_BYTES = 5_000_000, 2_000_000, 50_000_000
 ENCODINGS = "gzip, deflate, br"
@@ -58,6 +60,8 @@ class Way:
         self.lab = lab
         self._channels = lab.open_channels(Kernel(lab).id)
         self._channels.settimeout(WAITING_S)
+        assert self._channels.sock
+        self._channels.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         self.run("1")
 
     def run(self, code: str) -> float:
@@ -141,7 +145,7 @@ def measure(centre: Centre, rounds: int) -> Iterator[str]:
         centre.login1.install(name, f'#!/bin/sh\nexec {home()}/.venv/bin/{name} "$@"\n')
     centre.login1.install("activate", "# conda's, which jupyter-forward wants: JupyterLab is on PATH here\n")
     wanted, ways = tasks(), WAYS if install_peer() else {name: way for name, way in WAYS.items() if name != FORWARD}
-    for line in lines():
+    for line in lines(USUAL):
         found = []
         with over(centre, line), _bare(centre):
             for way in ways.values():
@@ -227,9 +231,9 @@ def _by_forward(centre: Centre) -> Iterator[Lab]:
     words = f"exec {PEER}/bin/jupyter-forward --port {FORWARD_PORT} --conda-env base alice@node"
     terminal = centre.laptop.spawn(words, env={"BROWSER": "true", "COLUMNS": "400"}, timeout_s=90)
     try:
-        terminal.expect(r"token=(\w+)")
-        assert terminal.match
-        yield _answering(centre, FORWARD_PORT, terminal.match.group(1))
+        terminal.expect("token=")
+        terminal.expect(r"\w+")
+        yield _answering(centre, FORWARD_PORT, str(terminal.after))
     finally:
         terminal.close(force=True)
 

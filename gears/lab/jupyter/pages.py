@@ -1,4 +1,4 @@
-"""JupyterLab's pages over a long, slow line: few bytes, few round trips. Everything that gears adds for this.
+"""JupyterLab over a long, slow line: few bytes, few round trips, no waits. Everything that gears adds for this.
 
 Also a command, for `make init`: `python -m gears.lab.jupyter.pages` compresses the files of this environment.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gears.errors import GearsError
-from gears.lab.jupyter import first_page
+from gears.lab.jupyter import first_page, small_messages
 from gears.lab.jupyter.answers import compress_answers
 from gears.lab.jupyter.compressed import QUALITY, Store, is_worthwhile
 from gears.lab.jupyter.panel import LABEXTENSIONS
@@ -28,16 +28,21 @@ SERVED = ("share/jupyter/lab/static", "share/jupyter/labextensions", "share/jupy
 
 
 def install(serverapp: Any, home: Path) -> None:
-    """Let the server compress what it sends, and its page load quickly. `home`: a directory for further copies."""
+    """Let the server compress what it sends, its page load quickly, and messages go at once.
+
+    `home`: a directory for further copies.
+    """
     from jupyter_server.base.handlers import APIHandler, FileFindHandler
+    from tornado.websocket import WebSocketProtocol13
 
     copies = Copies(Store([MADE, home]))
     try:
         serve_copies(FileFindHandler, copies)
         compress_answers(APIHandler)
         first_page.improve(serverapp.web_app, static_directory(), copies)
+        small_messages.install(WebSocketProtocol13)
     except Exception:  # of another version of Jupyter: all is sent as without gears
-        serverapp.log.exception("gears: pages are not compressed")
+        serverapp.log.exception("gears: pages are as slow as without gears")
 
 
 def static_directory() -> Path:
