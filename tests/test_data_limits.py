@@ -55,7 +55,7 @@ def desk(centre: Centre) -> Iterator[Centre]:
 
 def test_one_running_job_per_user_and_a_walltime_shorter_than_the_put(desk: Centre) -> None:
     limit(desk, MaxJobsPerUser=1)
-    told(desk, seconds=11, pause=2)
+    told(desk, seconds=14, pause=3)
     put(desk)
     assert len(jobs_until_done(desk)) > 2
 

@@ -40,6 +40,8 @@ PLOT = (
     "display({'image/png': noise.decode(), 'text/plain': 'plot'}, raw=True)"
 )
 WAITING_S = 300
+NO_LIMIT = "c.ZMQChannelsWebsocketConnection.iopub_data_rate_limit = 1e9"
+"""Else 5 MB at once would be replaced by a warning."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +142,11 @@ def tasks() -> list[Task]:
 
 
 def measure(centre: Centre, rounds: int) -> Iterator[str]:
-    gears(centre.hub, "lab andes", check=True)
     for name in ("jupyter", "jupyter-lab"):  # jupyter-forward looks on PATH
         centre.login1.install(name, f'#!/bin/sh\nexec {home()}/.venv/bin/{name} "$@"\n')
     centre.login1.install("activate", "# conda's, which jupyter-forward wants: JupyterLab is on PATH here\n")
+    centre.hub.run(f"mkdir -p .jupyter && echo '{NO_LIMIT}' >> .jupyter/jupyter_server_config.py", check=True)
+    gears(centre.hub, "lab andes", check=True)
     wanted, ways = tasks(), WAYS if install_peer() else {name: way for name, way in WAYS.items() if name != FORWARD}
     for line in lines(USUAL):
         found = []
