@@ -184,21 +184,27 @@ class Kernel:
         """What a cell prints. Raises RuntimeError where it fails."""
         channels = self.lab.open_channels(self.id)
         channels.settimeout(CELL_TIMEOUT_S)
-        message = uuid.uuid4().hex
-        header = {
-            "msg_id": message,
-            "msg_type": "execute_request",
-            "session": message,
-            "username": "",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        message, request = execute_request(code)
         try:
-            channels.send(json.dumps(request))
+            channels.send(request)
             return _printed(channels, message)
         finally:
             channels.close()
+
+
+def execute_request(code: str) -> tuple[str, str]:
+    """The id and the text of the message with which a page runs a cell."""
+    message = uuid.uuid4().hex
+    header = {
+        "msg_id": message,
+        "msg_type": "execute_request",
+        "session": message,
+        "username": "",
+        "version": "5.3",
+    }
+    content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
+    request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    return message, json.dumps(request)
 
 
 def _start_kernel(lab: Lab, name: str) -> str:

@@ -16,13 +16,12 @@ import pytest
 from tests.centre import Centre
 from tests.helpers import gears, wait_until
 from tests.jobs import add_partition
+from tests.test_data_crew_jobs import MAKE
 from tests.test_data_faults import POINTS
 from tests.test_data_jobs import CENTRE as JOBS
 from tests.test_data_jobs import await_end, put, queue, told
 
 CENTRE: dict[str, Any] = JOBS
-FILES = 3000
-MAKE = f"mkdir -p scratch/run7; python3 -c \"for i in range({FILES}): open(f'scratch/run7/f{{i}}', 'w').write(str(i))\""
 RESTORE = "mkdir scratch/all && for tar in tape/run7/*.tar; do tar -xf $tar -C scratch/all; done"
 CHECKS = {
     "archive": "diff -r scratch/run7 archive/run7 && ! find archive | grep gears-part",

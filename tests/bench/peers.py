@@ -172,7 +172,7 @@ def _labs(centre: Centre) -> set[int]:
 
 
 def install_peer() -> bool:
-    """Whether it is installed now. It is, outside of the centre, which has no way to an index, for all its users."""
+    """Whether jupyter-forward is there: installed here, for all users, since the centre has no way to an index."""
     if not (PEER / "bin/jupyter-forward").exists():
         python = os.path.realpath("/usr/bin/python3")
         for command in ([python, "-m", "venv", str(PEER)], [f"{PEER}/bin/pip", "install", "-q", "jupyter-forward"]):

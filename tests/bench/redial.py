@@ -65,7 +65,14 @@ def _after_cut(centre: Centre, rounds: int, ours: Connect, theirs: Connect | Non
             back.append(answers[0].result() - began)
             back_theirs += [_or_limit(answer, began) for answer in answers[1:]]
             time.sleep(1.5)
-    return Row(f"recovery after a cut of {CUT_S} s is healed", "s", back, _name(theirs), back_theirs, "≤ 1.5")
+    return Row(
+        f"recovery after a cut of {CUT_S} to {CUT_S + PHASES_S} s is healed",
+        "s",
+        back,
+        _name(theirs),
+        back_theirs,
+        "≤ 1.5",
+    )
 
 
 def _or_limit(answer: Future[float], began: float) -> float:

@@ -8,7 +8,6 @@ median of the rounds; the last column is the least time for one round trip and t
 import json
 import socket
 import time
-import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -22,7 +21,7 @@ from tests.bench.pages import TOKEN, Line, lines, over
 from tests.bench.peers import PEER, install_peer
 from tests.bench.start import BARE, BARE_PORT
 from tests.centre import Centre
-from tests.helpers import Kernel, Lab, connect, gears, home, lab_at, wait_until
+from tests.helpers import Kernel, Lab, connect, execute_request, gears, home, lab_at, wait_until
 from tests.opening import await_up, type_open
 
 CHAIN_PORT, MASTER_PORT, FORWARD_PORT = 38811, 38812, 38813
@@ -68,17 +67,9 @@ class Way:
 
     def run(self, code: str) -> float:
         """Return the seconds from a cell's request to its last output."""
-        message, began, last = uuid.uuid4().hex, time.perf_counter(), 0.0
-        header = {
-            "msg_id": message,
-            "msg_type": "execute_request",
-            "session": message,
-            "username": "",
-            "version": "5.3",
-        }
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False}
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
-        self._channels.send(json.dumps(request))
+        message, request = execute_request(code)
+        began, last = time.perf_counter(), 0.0
+        self._channels.send(request)
         while True:
             reply = json.loads(self._channels.recv())
             if reply["parent_header"].get("msg_id") != message:
