@@ -169,7 +169,7 @@ def test_from_the_login_node_to_a_job(slurm: Centre) -> None:
 def test_before_the_end_it_is_saved_and_told_what_is(slurm: Centre) -> None:
     """In the last quarter of its time. The end of this lab is said by the variable that a job's script sets."""
     gears(slurm.login1, "stop andes", timeout_s=LIMIT_S)
-    command = f"GEARS_JOB_ENDS=$(($(date +%s) + 48)) exec {home()}/.venv/bin/gears lab andes --carry"
+    command = f"GEARS_JOB_ENDS=$(($(date +%s) + 60)) exec {home()}/.venv/bin/gears lab andes --carry"
     slurm.login1.run(command, timeout_s=LIMIT_S, check=True)
     lab = lab_at(slurm.login1)
     open_notebook(lab, "ending.ipynb").run("steps, model = [1], open('/dev/null')")

@@ -198,7 +198,7 @@ def test_changed_host_key_is_noticed(open_centre: OpenCentre) -> None:
 
 
 def test_cut_is_silence_and_heals(centre: Centre) -> None:
-    talk = centre.hub.popen("ssh login1 'sleep 2; echo still here'")
+    talk = centre.hub.popen("ssh login1 'sleep 10; echo still here'")
     until(lambda: [p for p in centre.login1.processes("alice") if p.comm == "sleep"])
     centre.login1.cut()
     assert "timed out" in centre.hub.run(f"{QUICK} login1 true").stderr
@@ -219,7 +219,7 @@ def test_hub_can_lose_one_side(centre: Centre) -> None:
 @pytest.mark.parametrize("clean", [False, True])
 def test_power_off_and_boot(centre: Centre, clean: bool) -> None:
     centre.login2.run("touch /tmp/local /run/user-less ~/kept; tmux new-session -d", check=False)
-    session = centre.hub.popen(f"{QUICK} login2 sleep 60")
+    session = centre.hub.popen("ssh -o BatchMode=yes login2 sleep 60")
     until(lambda: [p for p in centre.login2.processes("alice") if p.comm == "sleep"])
     centre.login2.power_off(clean=clean)
     if clean:

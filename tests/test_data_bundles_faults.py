@@ -91,10 +91,12 @@ def kill_often(script: Path, verb: str, place: Place, check: Callable[[bool], No
     root, chance, killed = script.parent, random.Random(7), 0
     duration = run_killed(script, verb, 1, root, None)
     check(True)
+    whole = True
     for number in range(50):
-        finished = bool(run_killed(script, verb, 1 + number % 2, root, chance.uniform(0, duration)))
-        killed += not finished
-        check(finished)
+        took = run_killed(script, verb, 1 + number % 2, root, chance.uniform(0, duration))
+        duration, whole = took if took and whole else duration, bool(took)
+        killed += not took
+        check(bool(took))
         if killed == 10:
             break
     assert killed == 10

@@ -202,7 +202,7 @@ def test_killed_at_any_point_the_same_command_goes_on(desk: Desk) -> None:
 
 def test_a_killed_worker_is_started_again(desk: Desk) -> None:
     source = desk.make("run7", 1000)
-    desk.run("put", "scratch:run7", "archive", **SLOW)
+    desk.run("put", "scratch:run7", "archive", **SLOWER)
     pid = desk.worker("run7")
     os.kill(pid, signal.SIGKILL)
     found = desk.await_end("run7")
@@ -230,7 +230,7 @@ def test_when_all_of_it_is_killed_it_is_lost_and_the_command_shown_goes_on(desk:
 
 def test_two_at_once_are_one(desk: Desk) -> None:
     desk.make("run7", 600)
-    both = [desk.start("put", "scratch:run7", "archive", **SLOW) for _ in range(2)]
+    both = [desk.start("put", "scratch:run7", "archive", **SLOWER) for _ in range(2)]
     said = [running.communicate(timeout=180)[0] for running in both]
     assert [running.returncode for running in both] == [0, 0]
     assert len([text for text in said if "(already)" in text]) == 1

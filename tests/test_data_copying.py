@@ -240,7 +240,11 @@ def test_a_cut_connection_is_7_and_the_same_command_goes_on(hosts: Centre) -> No
     large = hosts.laptop.path("/home/alice/run7/large")
     large.write_bytes(os.urandom(1 << 20) * 80)
     to_home = words("/home/alice/run7", "home:data/run7")
-    process = hosts.laptop.popen(command(to_home), cwd=home())
+    slow = "mkdir slow; cat > slow/rsync; chmod 755 slow/rsync"
+    limited = '#!/bin/sh\nexec /usr/bin/rsync --bwlimit=20000 "$@"\n'
+    hosts.laptop.run(slow, input=limited, check=True)
+    with_it = ["sh", "-c", 'PATH=~/slow:$PATH; exec "$@"', "sh"]
+    process = hosts.laptop.popen([*with_it, *command(to_home)], cwd=home())
     try:
         part = hosts.login1.path("/home/alice/data/run7")
         wait_until(lambda: process.poll() is not None or list(part.glob(".large.*")), 60, "the file is sent")

@@ -91,6 +91,12 @@ def await_state(centre: Centre, state: str, timeout_s: float = 60) -> dict[str, 
     return wait_until(now, timeout_s, f"it is {state}: {status(centre)}") or {}
 
 
+def await_both_jobs(centre: Centre) -> dict[str, Any]:
+    """A job runs, and the one that goes on has been submitted."""
+    wait_until(lambda: len(queue(centre)) == 2, 60, "the job that goes on is there")
+    return await_state(centre, "running")
+
+
 def await_end(centre: Centre, timeout_s: float = 120, site: str = "lake") -> dict[str, Any]:
     last = ""
 
@@ -138,7 +144,7 @@ def test_it_finishes_by_itself_in_jobs_that_are_too_short(desk: Centre) -> None:
 def test_who_watches_asks_the_scheduler_rarely(desk: Centre) -> None:
     told(desk, seconds=50, pause=1)
     put(desk)
-    await_state(desk, "running")
+    await_both_jobs(desk)
     before = desk.scheduler_calls()
     gears(desk.login1, "data status run7 --site lake")
     one = desk.scheduler_calls() - before
@@ -148,9 +154,10 @@ def test_who_watches_asks_the_scheduler_rarely(desk: Centre) -> None:
 
 
 def test_what_is_shown_and_who_sees_it(desk: Centre) -> None:
+    told(desk, seconds=50, pause=2)
     said = put(desk)
     assert "to follow it: " in said
-    found = await_state(desk, "running")
+    found = await_both_jobs(desk)
     names = [name for _, name, _ in queue(desk)]
     assert len(names) == 2
     assert all(name.startswith("gears-data-") for name in names)
@@ -176,10 +183,11 @@ def test_what_is_shown_and_who_sees_it(desk: Centre) -> None:
 
 def test_the_end_of_its_node(desk: Centre) -> None:
     """While it makes bundles: the next job goes on elsewhere, past the locks of the dead one."""
-    told(desk, seconds=50, pause=0)
+    told(desk, seconds=50, pause=1)
     put(desk, "tape")
     running = await_state(desk, "running")["task"]["host"]
     wait_until(lambda: desk.login1.run("ls tape/run7/*.index").stdout, 20, "a bundle is sealed")
+    told(desk, seconds=50, pause=0)
     desk.hosts[running].power_off()
     found = await_end(desk, 75)
     assert (found["state"], found["task"]["verified"]) == ("done", True), json.dumps(found)
@@ -264,7 +272,8 @@ def test_the_job_that_goes_on_is_submitted_once_the_limit_of_jobs_allows_it(desk
         note = wait_until(lambda: (status(desk)["task"] or {}).get("note"), 40, "no further job was accepted")
         assert "no further job was accepted: " in str(note)
         assert "QOSMaxSubmitJobPerUserLimit" in str(note)
-        assert "no further job was accepted" in gears(desk.login1, "data status run7 --site lake").stdout
+        shown = "data status run7 --site lake"  # without it while the next attempt lasts
+        wait_until(lambda: "no further job was accepted" in gears(desk.login1, shown).stdout, 10, "it is shown")
         desk.login1.run("rm limit/reached", check=True)
         wait_until(lambda: len(queue(desk)) == 2, 30, f"the job that goes on is there: {status(desk)}")
         assert not status(desk)["task"]["note"]

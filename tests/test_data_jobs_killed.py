@@ -63,6 +63,8 @@ def await_running(desk: Centre) -> str:
 
 def sealed(desk: Centre, place: str) -> dict[str, str]:
     """The inode of each file that the manifest has as copied; of each bundle that has an index."""
+    # The manifest first: a name that it has is there already.
+    recorded = desk.login1.run("cat gears/run/lake/data/run7/manifest*").stdout.splitlines()
     listed = desk.login1.run(f"find {place} -type f -printf '%P %i\n'").stdout
     inodes = dict(line.split() for line in listed.splitlines() if ".gears-" not in line)
     if place == "tape":
@@ -70,7 +72,7 @@ def sealed(desk: Centre, place: str) -> dict[str, str]:
             name: inode for name, inode in inodes.items() if name.endswith(".tar") and f"{name[:-4]}.index" in inodes
         }
     finished = set[str]()
-    for line in desk.login1.run("cat gears/run/lake/data/run7/manifest*").stdout.splitlines():
+    for line in recorded:
         with suppress(ValueError):  # the last line can be a part
             values = json.loads(line)
             if "sha256" in values and "path" in values:

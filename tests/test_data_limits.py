@@ -65,9 +65,9 @@ def test_no_second_job_is_accepted(desk: Centre) -> None:
     limit(desk, MaxSubmitJobsPerUser=1)
     told(desk, seconds=14, pause=2)
     put(desk)
-    wait_until(lambda: (status(desk)["task"] or {}).get("note"), 60, "no further job was accepted")
-    assert "no further job was accepted: " in status(desk)["task"]["note"]
-    assert "QOSMaxSubmitJobPerUserLimit" in status(desk)["task"]["note"]
+    note = str(wait_until(lambda: (status(desk)["task"] or {}).get("note"), 60, "no further job was accepted"))
+    assert "no further job was accepted: " in note
+    assert "QOSMaxSubmitJobPerUserLimit" in note
     found = await_end(desk)
     assert (found["state"], found["exit_status"]) == ("paused", 7), json.dumps(found)
     assert "gears data put " in found["next"]

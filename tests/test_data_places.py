@@ -24,6 +24,7 @@ from gears.sites.profile import Place, Site, Transfer
 from gears.system import commands
 from gears.system.host import Host
 from tests.conftest import skip_or_fail
+from tests.helpers import PATIENCE, wait_until
 from tests.standins import install_hsi
 from tests.wheelhouse import SYSTEM_PYTHON
 
@@ -37,7 +38,7 @@ def here(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(places, "TIMEOUT_S", 3.0)
 
 
 def site(project: str = "", **found: Place) -> Site:
@@ -155,7 +156,7 @@ fuse = os.open("/dev/fuse", os.O_RDWR)
 options = f"fd={fuse},rootmode=40000,user_id=0,group_id=0".encode()
 if ctypes.CDLL(None, use_errno=True).mount(b"none", path.encode(), b"fuse", 0, options):
     raise OSError(ctypes.get_errno(), "mount")
-places.TIMEOUT_S = 1.0
+places.TIMEOUT_S = 3.0
 began = time.monotonic()
 found = places.find_places(site(dead=Place(path), alive=Place(beside)), HOST)
 print(json.dumps({"took_s": time.monotonic() - began, "places": [as_values(place) for place in found]}))
@@ -173,10 +174,10 @@ def test_a_dead_file_server_makes_one_place_unreachable_and_no_other(tmp_path: P
     assert done.returncode == 0, done.stderr
     reply = json.loads(done.stdout)
     _, dead, alive = reply["places"]
-    assert (dead["reachable"], dead["reason"]) == (False, "no answer within 1 s")
+    assert (dead["reachable"], dead["reason"]) == (False, "no answer within 3 s")
     assert dead["next"].startswith(f"timeout 10 ls {tmp_path}/dead ")
     assert alive["writable"] is True
-    assert reply["took_s"] < 2.5
+    assert reply["took_s"] < 3 + PATIENCE
     assert not [argv for argv in command_lines() if str(tmp_path) in argv]
 
 
@@ -206,18 +207,18 @@ def test_quota_commands_that_hang_fail_or_are_missing_harm_no_other(tmp_path: Pa
     }
     began = time.monotonic()
     found = found_by_name(site(**{name: Place(str(tmp_path), quota=quota) for name, quota in asked.items()}), here)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 3 + PATIENCE
     quotas = {name: found[name].quota for name in asked}
     assert all(quotas.values())
     assert {name: (quota.output, quota.status, quota.failure) for name, quota in quotas.items() if quota} == {
-        "hangs": ("", None, "sh did not finish within 1 s"),
+        "hangs": ("", None, "sh did not finish within 3 s"),
         "fails": ("no such project\n", 3, ""),
         "over": ("51G of 50G\n", 1, ""),
         "missing": ("", None, "no-such-quota: no such file or directory"),
         "works": ("1 of 2\n", 0, ""),
     }
     assert all(found[name].writable for name in asked)
-    assert not [argv for argv in command_lines() if argv.startswith(f"cat {fifo}")]
+    wait_until(lambda: not [one for one in command_lines() if one.startswith(f"cat {fifo}")], 10, "both have ended")
 
 
 def test_one_quota_command_runs_once_for_all_its_places(tmp_path: Path, here: Host) -> None:

@@ -80,10 +80,16 @@ def test_ten_at_once_unpack_once(room: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(local.stat().st_mode) == 0o700
 
 
-def test_broken_off_it_is_never_used(room: Path, tmp_path: Path) -> None:
+def test_broken_off_it_is_never_used(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed while tar is at work: no link, and the next one begins anew."""
-    local = tmp_path / "envs"
-    process = unpack_on_node(room / "packs", local, "sand")
+    local, slow = tmp_path / "envs", tmp_path / "slow"
+    slow.mkdir()
+    a_second_each_200_kb = "--checkpoint=20 --checkpoint-action=sleep=1"
+    (slow / "tar").write_text(f'#!/bin/sh\nexec {shutil.which("tar")} {a_second_each_200_kb} "$@"\n')
+    (slow / "tar").chmod(0o755)
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", f"{slow}:{os.environ['PATH']}")
+        process = unpack_on_node(room / "packs", local, "sand")
     wait_until(lambda: list(local.glob("sand-*/lib/python3*/site-packages/*")), 30, "files appear")
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)

@@ -37,8 +37,8 @@ from tests.jobs import PROFILE, queue
 from tests.pages import ROOT
 
 TOKEN = "5d41402abc4b2a76b9719d911017c592"
-TIMEOUT_S = 3
-WITH_PAGE_S = 8
+TIMEOUT_S = 5
+WITH_PAGE_S = 12
 
 
 class Here:
@@ -211,7 +211,7 @@ def test_status_says_since_when() -> None:
 
 # --- on every route ------------------------------------------------------------------------------
 
-IDLE = PROFILE.replace("[scheduler]", 'idle_timeout = "00:00:06"\n[scheduler]')
+IDLE = PROFILE.replace("[scheduler]", 'idle_timeout = "00:00:12"\n[scheduler]')
 
 
 @pytest.fixture

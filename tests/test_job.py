@@ -96,7 +96,8 @@ def test_successor_takes_over_on_another_node(site: JobLab, reach: str) -> None:
     (running,) = [job for job in jobs if job["state"] == "RUNNING"]
     (successor,) = [job for job in jobs if job != running]
     assert successor["reason"] == "Dependency"
-    assert (running["node"], status(centre.hub)["job"]["successor"]) == ("c1", successor["id"])
+    assert running["node"] == "c1"
+    wait_until(lambda: status(centre.hub)["job"]["successor"] == successor["id"], 20, "the record has it")
     with drained(centre, "c1"):
         cancel(centre, running["id"])
         wait_until(site.lab.waits, 20, "the waiting page is there meanwhile")

@@ -28,7 +28,7 @@ def site(request: pytest.FixtureRequest, open_centre: OpenCentre) -> Iterator[tu
     centre = open_centre(profiles={"andes": profile(kind)}, **options)
     if kind != "sge":
         for host in (centre.login1, centre.login2, centre.c1, centre.c2):
-            for name, text in standins.programs(kind, state=f"~/.{kind}", nodes=NODES).items():
+            for name, text in standins.programs(kind, state=f"~/.{kind}", nodes=NODES, kill_s=10).items():
                 host.install(name, text)
     yield centre, kind
     gears(centre.hub, "stop andes", timeout_s=120)
@@ -48,6 +48,7 @@ def test_lab_in_a_job_and_its_successor(site: tuple[Centre, str]) -> None:
     first = node_of(Kernel(lab_at(centre.hub)))
     assert first in ("c1", "c2")
     jobs = wait_until(lambda: len(found := waiting_or_running(centre, kind)) == 2 and found, 30, "a successor waits")
+    wait_until(lambda: status(centre.hub)["job"]["successor"], 20, "the record has it")
     running, successor = (status(centre.hub)["job"][name].partition(".")[0] for name in ("id", "successor"))
     assert {running, successor} == set(jobs)
 

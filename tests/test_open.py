@@ -115,7 +115,11 @@ def test_ctrl_c_leaves_the_lab_and_nothing_here(centre: Centre, opened: Opened) 
     assert opened.close() == 130
     await_nothing_left_but_records(centre)
     assert pid in [process.pid for process in centre.login1.processes("alice")]
-    assert not [process for process in centre.hub.processes("alice") if "_open" in process.argv]
+    wait_until(
+        lambda: not [process for process in centre.hub.processes("alice") if "_open" in process.argv],
+        10,
+        "the hub's end has gone",
+    )
 
 
 def test_a_cut_of_half_a_minute_costs_no_passcode(centre: Centre, opened: Opened, kernel: Kernel) -> None:
@@ -241,7 +245,7 @@ def test_the_passcode_of_a_jump_host(centre: Centre, kernel: Kernel, proxy: str)
     terminal.expect(r"alice@hub\) Verification code: ")
     terminal.sendline(centre.passcode())
     opened = await_up(centre.laptop, terminal)
-    assert opened.lab.answers()
+    wait_until(opened.lab.answers, 10, "JupyterLab answers")
     centre.hub.kill_sessions("alice")
     terminal.expect("hub requires a passcode")
     terminal.expect(ENTER)

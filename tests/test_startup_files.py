@@ -129,9 +129,12 @@ def test_no_tmux_configuration_ends_a_lab_or_keeps_a_run(hub: Host, centre: Cent
     hub.run("cat > ~/.tmux.conf", input=TMUX, check=True)
     gears(hub, "lab andes", check=True)
     gears(hub, "run andes -- true", check=True)
-    hosts = (centre.login1, centre.login2)
-    listed = [host.run("tmux -L gears list-sessions -F '#{session_name}'").stdout for host in hosts]
-    wait_until(lambda: not any("run" in line for line in listed), 5, "the session of a run that has ended is gone")
+
+    def sessions() -> str:
+        listing = "tmux -L gears list-sessions -F '#{session_name}'"
+        return "".join(host.run(listing).stdout for host in (centre.login1, centre.login2))
+
+    wait_until(lambda: "run" not in sessions(), 5, "the session of a run that has ended is gone")
     assert Kernel(lab_at(hub)).run("print(2)") == "2\n"
     assert hub.connect_unix(fixed_path(), "alice")
 

@@ -29,6 +29,7 @@ COMMANDS = (
     "gears.lab.supervisor.keeper",
     "gears.system.tmux",
     "gears.system.templates",
+    "libtmux",
 )
 """What is imported for the commands of a start, before JupyterLab."""
 

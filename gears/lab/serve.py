@@ -55,7 +55,7 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     wait_for(lambda: connects(context.paths.link), timeout_s=10)
     report(context, left, started=started)
     settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
-    wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=0.2)
+    wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=0.5)
     report(context, left, started=started)
     if observe(context).state == State.STOPPED:  # on this host, since it was started
         return end()

@@ -24,7 +24,8 @@ from gears.system.unix_http import connects
 
 UP_TIMEOUT_S = 180.0
 
-LOOK_EVERY_S = 0.1
+OBSERVE_EVERY_S = 0.5
+"""Interval for reading the records in the home, which may be on a slow file server, while this host shows no change."""
 
 STILL_EVERY_S = 60.0
 """Between two lines about a queued job whose state has not changed."""
@@ -87,6 +88,7 @@ class Waiting:
         if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
         while time.monotonic() - self.began < UP_TIMEOUT_S:
+            marks = self._marks()
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
@@ -101,9 +103,17 @@ class Waiting:
                 self._check_failure(status)
             self._request_lab(status)
             self._move_on(status)
-            time.sleep(LOOK_EVERY_S)
+            self._pause(marks)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
         raise NotReachable(reason, next=f"gears status {self.site}; gears logs {self.site}")
+
+    def _marks(self) -> list[int]:
+        """Return when the records on this host's own disk changed."""
+        paths = self.paths
+        return [files.changed_ns(path) for path in (paths.turn, paths.up, paths.hop_out, paths.lab_here)]
+
+    def _pause(self, marks: list[int]) -> None:
+        wait_for(lambda: self._marks() != marks, timeout_s=OBSERVE_EVERY_S, every_s=0.1)
 
     def _lives(self, status: Status) -> bool:
         """Return whether the job that was there waits or runs, by an answer of the scheduler that is newer."""

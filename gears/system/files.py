@@ -109,6 +109,14 @@ def age_s(path: Path) -> float:
         return 0.0
 
 
+def changed_ns(path: Path) -> int:
+    """Return when the file was last written, in ns since 1970; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def ensure_secret(path: Path) -> str:
     """Return the token in `path`; if there is none, create one of 24 random bytes in hexadecimal, 0600.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tests.bench import (
     commands,
+    dashboards,
     environments,
     growth,
     job,
@@ -17,6 +18,7 @@ from tests.bench import (
     slow_home,
     start,
     traffic,
+    travel,
     work,
 )
 from tests.bench.rows import HEAD, Row
@@ -33,6 +35,8 @@ MEASUREMENTS: dict[str, Callable[[Centre, int], Iterator[Row | str]]] = {
     "environments": environments.measure,
     "pages": pages.measure,
     "work": work.measure,
+    "dashboards": dashboards.measure,
+    "travel": travel.measure,
     "peers": peers.measure,
     "growth": growth.measure,
     "newcomer": newcomer.measure,

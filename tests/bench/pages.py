@@ -65,11 +65,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Contender:
-    """A JupyterLab at a port of the laptop; `pid` on the login node."""
+    """A JupyterLab at a port of the laptop; `pid` on the login node, 0: its processor time is not measured."""
 
     port: int
     token: str
-    pid: int
+    pid: int = 0
 
 
 def lines(usual: Sequence[tuple[float, float]] = LINES) -> list[Line]:
@@ -82,7 +82,7 @@ def measure(centre: Centre, rounds: int) -> Iterator[Row]:
     gears(centre.hub, "lab andes", check=True)
     for line in lines():
         with _contenders(centre, line) as (ours, theirs):
-            pages = [(_load_twice(centre, ours), _load_twice(centre, theirs)) for _ in range(rounds + 1)][1:]
+            pages = [(load_twice(centre, ours), load_twice(centre, theirs)) for _ in range(rounds + 1)][1:]
         for number, page in enumerate(("first", "second")):
             yield from _rows(line, page, [pair[0][number] for pair in pages], [pair[1][number] for pair in pages])
 
@@ -135,7 +135,7 @@ def _bare_pid(centre: Centre, other: int) -> int:
     return next(process.pid for process in running if f"port={BARE_PORT}" in " ".join(process.argv))
 
 
-def _load_twice(centre: Centre, contender: Contender) -> tuple[Loaded, Loaded]:
+def load_twice(centre: Centre, contender: Contender) -> tuple[Loaded, Loaded]:
     with centre.browser() as browser:
         context = browser.page.context
         first = _load(centre, contender, context, f"?token={contender.token}")
@@ -180,5 +180,7 @@ def count(page: Page, loaded: Loaded) -> None:
 
 def _cpu_s(centre: Centre, pid: int) -> float:
     """Return the processor time of a process of the login node (proc(5): /proc/PID/stat, fields 14 and 15)."""
+    if not pid:
+        return 0.0
     words = centre.login1.path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,8 +1,9 @@
-"""Work in notebooks over a long line: cells, large and many outputs, a notebook of 50 MB; by each way to the node.
+"""Over a long line: JupyterLab's page, cells, large and many outputs, a notebook of 50 MB; by each way to the node.
 
 All ways lead from the laptop over the line to the hub, and from there to JupyterLab on one login node, of the same
-environment. A client of a few lines stands for the browser, whose own work would hide the way's. Each value is the
-median of the rounds; the last column is the least time for one round trip and the bytes.
+environment. Pages are loaded in Chromium; for all else a client of a few lines stands for the browser, whose own work
+would hide the way's. Each value is the median of the rounds; the last column is the least time for one round trip (four
+for a page) and the bytes.
 """
 
 import json
@@ -17,7 +18,7 @@ from statistics import median
 
 from tests.bench.client import Client, port, wait_for_answer
 from tests.bench.laptop import PORT, laptop_connected
-from tests.bench.pages import TOKEN, Line, lines, over
+from tests.bench.pages import TOKEN, Contender, Line, Loaded, lines, load_twice, over
 from tests.bench.peers import PEER, install_peer
 from tests.bench.start import BARE, BARE_PORT
 from tests.centre import Centre
@@ -62,7 +63,10 @@ class Way:
         self._channels = lab.open_channels(Kernel(lab).id)
         self._channels.settimeout(WAITING_S)
         assert self._channels.sock
-        self._channels.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
+        self._kept = HTTPConnection("localhost", timeout=WAITING_S)
+        self._kept.sock = connect(lab.host, lab.where, WAITING_S)
+        for connection in (self._channels.sock, self._kept.sock):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         self.run("1")
 
     def run(self, code: str) -> float:
@@ -96,7 +100,15 @@ class Way:
         assert answer.status < 300, answer.status
         return time.perf_counter() - began
 
+    def ping(self) -> float:
+        """Return the seconds that a small request takes on a connection that is open."""
+        began = time.perf_counter()
+        self._kept.request("GET", "/api")
+        self._kept.getresponse().read()
+        return time.perf_counter() - began
+
     def close(self) -> None:
+        self._kept.close()
         self._channels.close()
         for kernel in self.lab.kernels():
             self.lab.request("DELETE", f"/api/kernels/{kernel}")
@@ -123,6 +135,7 @@ def tasks() -> list[Task]:
     saved = notebook()
     large = "/api/contents/large.ipynb"
     return [
+        Task("a request on an open connection", "ms", lambda way: median(way.ping() for _ in range(CELLS)) * 1000),
         Task("cell to output", "ms", lambda way: median(way.run("print(7)") for _ in range(CELLS)) * 1000),
         Task("5 MB printed", "s", lambda way: way.run(PRINTED), OUTPUT_BYTES),
         Task("200 small outputs in a second", "s", lambda way: way.run(SMALL), apart_s=1.0),
@@ -140,12 +153,15 @@ def measure(centre: Centre, rounds: int) -> Iterator[str]:
     gears(centre.hub, "lab andes", check=True)
     wanted, ways = tasks(), WAYS if install_peer() else {name: way for name, way in WAYS.items() if name != FORWARD}
     for line in lines(USUAL):
-        found = []
-        with over(centre, line), _bare(centre):
+        pages, found = [], []
+        with over(centre, line), bare(centre):
             for way in ways.values():
                 with way(centre) as lab:
+                    page = Contender(int(lab.where), lab.token)
+                    pages.append([load_twice(centre, page) for _ in range(rounds + 1)][1:])
                     found.append(_measure(lab, wanted, rounds))
-        yield from _table(line, wanted, list(ways), found)
+        yield from _page_table(line, list(ways), pages)
+        yield from _table(line, wanted, found)
 
 
 def _measure(lab: Lab, wanted: list[Task], rounds: int) -> list[float]:
@@ -155,9 +171,18 @@ def _measure(lab: Lab, wanted: list[Task], rounds: int) -> list[float]:
     return [median(values) for values in zip(*taken, strict=True)]
 
 
-def _table(line: Line, wanted: list[Task], names: list[str], found: list[list[float]]) -> Iterator[str]:
+def _page_table(line: Line, names: list[str], pages: list[list[tuple[Loaded, Loaded]]]) -> Iterator[str]:
+    """Yield the head of the table, and the pages: `pages` has those of each way."""
     head = [str(line), *names, "limit"]
     yield f"\n| {' | '.join(head)} |\n{'| --- ' * len(head)}|"
+    for number, name in enumerate(("first page", "second page")):
+        loads = [[pair[number] for pair in way] for way in pages]
+        least = line.limit_s(4, median(load.moved for load in loads[0]))
+        values = [*(median(load.taken_s for load in way) for way in loads), least]
+        yield f"| {name} | {' | '.join(f'{value:.3g} s' for value in values)} |"
+
+
+def _table(line: Line, wanted: list[Task], found: list[list[float]]) -> Iterator[str]:
     for number, task in enumerate(wanted):
         least = line.limit_s(1, task.moved) + task.apart_s
         values = [*(values[number] for values in found), least * (1000 if task.unit == "ms" else 1)]
@@ -168,7 +193,7 @@ def _table(line: Line, wanted: list[Task], names: list[str], found: list[list[fl
 
 
 @contextmanager
-def _bare(centre: Centre) -> Iterator[None]:
+def bare(centre: Centre) -> Iterator[None]:
     plain = centre.login1.popen(f"{BARE} --IdentityProvider.token={TOKEN}")
     try:
         with Client(centre.login1) as login1:
@@ -238,11 +263,11 @@ def _answering(centre: Centre, number: int, token: str) -> Lab:
     return Lab(centre.laptop, number, token, timeout_s=WAITING_S)
 
 
-FORWARD = "jupyter-forward"
+BY_STANZA, BY_OPEN, BY_CHAIN, FORWARD = "gears, the stanza", "`gears open`", "chain of `ssh -L`", "jupyter-forward"
 WAYS: dict[str, Callable[[Centre], AbstractContextManager[Lab]]] = {
-    "gears, the stanza": _by_stanza,
-    "`gears open`": _by_open,
-    "chain of `ssh -L`": _by_chain,
+    BY_STANZA: _by_stanza,
+    BY_OPEN: _by_open,
+    BY_CHAIN: _by_chain,
     "ControlMaster": _by_master,
     FORWARD: _by_forward,
 }

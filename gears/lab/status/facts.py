@@ -149,10 +149,11 @@ def _newest_lab(context: Context, report: HopReport | None) -> Lab | None:
 
     Of a local site the home's record may be another machine's: then it is ignored.
     """
-    labs = [load_lab(context.paths.lab_here), load_lab(context.paths.lab_record), report.lab if report else None]
-    return next(
-        (lab for lab in labs if lab and (context.route.kind != "local" or lab.host == context.route.here)), None
-    )
+    for path in (context.paths.lab_here, context.paths.lab_record):
+        lab = load_lab(path)
+        if lab and (context.route.kind != "local" or lab.host == context.route.here):
+            return lab
+    return report.lab if report else None
 
 
 def leads_to(paths: RunDir) -> str | None:

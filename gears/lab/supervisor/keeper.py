@@ -38,6 +38,9 @@ $GEARS_PROMPT_S, where the loop was started, shortens it for a host with a short
 NEWS_EVERY_S = 1.0
 """Interval for reading what a queued job has written: one small file, without asking the scheduler."""
 
+SHOW_EVERY_S = 0.5
+"""Interval for reading the records in the home, which may be on a slow file server, while this host shows no change."""
+
 CLOSED_S = 10.0
 """How long the forwards of a connected ssh must be refused without a break, before the remote sshd is blamed."""
 
@@ -147,7 +150,8 @@ def _watch(context: Context, server: WaitingServer[Status]) -> int | None:
         if answer.kind == "jupyter" and _switch_over(context, candidate, turn.number):
             return turn.number
         files.ensure_link(paths.link, server.path)
-        _show(context, server, answer)
+        if times.is_page_due(turn, answer):
+            _show(context, server, answer)
         times.note(turn, answer)
         if turn.plan == Plan.QUEUE:
             _notify_loop(paths, turn, tunnel=answer.kind != "refused")
@@ -164,6 +168,15 @@ class Times:
         self.born = self.turn_began = time.monotonic()
         self.number = -1
         self.closed_since = math.inf
+        self.shown: tuple[Turn, Answer] | None = None
+        self.shown_at = -math.inf
+
+    def is_page_due(self, turn: Turn, answer: Answer) -> bool:
+        """Return whether to conclude the page anew: from another turn or answer, or after SHOW_EVERY_S."""
+        if (turn, answer) == self.shown and time.monotonic() - self.shown_at < SHOW_EVERY_S:
+            return False
+        self.shown, self.shown_at = (turn, answer), time.monotonic()
+        return True
 
     def note(self, turn: Turn, answer: Answer) -> None:
         """Note what was found behind the turn's socket."""
