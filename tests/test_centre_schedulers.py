@@ -122,8 +122,15 @@ def test_slurm_notices_that_nodes_lost_power(centre: Centre) -> None:
     for host in (centre.c1, centre.c2):
         host.boot()
     wait_until(lambda: nodes(centre) == ["idle", "idle"], SOON_S, "booted nodes take jobs")
+    wait_until(lambda: not messages_under_way(centre), SOON_S, "what was to end it there has arrived")
     wait_until(lambda: starts_now(centre, requeued), SOON_S, "it runs again")
     empty_queue(centre)
+
+
+def messages_under_way(centre: Centre) -> bool:
+    """Whether slurmctld still has something to tell a node, as that the job it had when it failed is to end."""
+    said = centre.login1.run("sdiag", check=True).stdout
+    return any(re.search(rf"{name}: +0\n", said) is None for name in ("Agent queue size", "Agent count"))
 
 
 def starts_now(centre: Centre, job: str) -> bool:
