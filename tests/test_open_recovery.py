@@ -83,7 +83,7 @@ def test_another_address(centre: Centre, opened: Opened, kernel: Kernel, took: T
     began = time.monotonic()
     readdress(centre, "10.77.1.10", NEW)
     try:
-        opened.terminal.expect(f"address is {NEW} now|reconnecting")
+        opened.terminal.expect(f"address is {NEW} now, was 10.77.1.10: reconnecting")
         wait_until(opened.lab.answers, 60, "JupyterLab at the port")
         took("another address, JupyterLab answers again", began)
         goes_on(kernel)
@@ -92,9 +92,26 @@ def test_another_address(centre: Centre, opened: Opened, kernel: Kernel, took: T
         opened.close()
 
 
+def test_a_route_by_another_address_is_no_reason_to_reconnect(centre: Centre, opened: Opened, kernel: Kernel) -> None:
+    """As when a VPN begins: the old address is still there, and so is the connection."""
+    before = masters(centre.laptop)
+    centre.laptop.run(f"ip addr add {NEW}/32 dev outside && {route_by(NEW)}", "root", check=True)
+    try:
+        time.sleep(3)  # it looks twice a second
+        wait_until(opened.lab.answers, 10, "JupyterLab at the port")
+        goes_on(kernel)
+        assert masters(centre.laptop) == before
+    finally:
+        centre.laptop.run(f"{route_by('10.77.1.10')} && ip addr del {NEW}/32 dev outside", "root", check=True)
+        opened.close()
+
+
+def route_by(address: str) -> str:
+    return f"ip route replace 10.77.1.0/24 dev outside src {address}"
+
+
 def readdress(centre: Centre, old: str, new: str) -> None:
-    route = f"ip route replace 10.77.1.0/24 dev outside src {new}"
-    change = f"ip addr add {new}/32 dev outside && {route} && ip addr del {old}/32 dev outside"
+    change = f"ip addr add {new}/32 dev outside && {route_by(new)} && ip addr del {old}/32 dev outside"
     centre.laptop.run(change, "root", check=True)
 
 

@@ -60,10 +60,33 @@ def is_this_host(name: str, host: Host) -> bool:
     return any(_is_ours(address) for address in addresses)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """This machine's own address on the way to another host, `towards`, as its routes had it."""
+
+    towards: Address
+    address: str
+
+    def now(self) -> str:
+        """Return the address that it is by now; empty without a route. Sends nothing."""
+        return _source_towards(self.towards)
+
+    def is_gone(self) -> bool:
+        """Return whether the machine no longer has the address, so that no answer to it arrives."""
+        return not _can_bind(self.towards[0], self.address)
+
+
+def find_source(host: str) -> Source | None:
+    """Find this machine's source address towards `host`; None without a route. Takes up to LOOKUP_TIMEOUT_S."""
+    addresses = _look_up(host).addresses
+    address = _source_towards(addresses[0]) if addresses else ""
+    return Source(addresses[0], address) if address else None
+
+
 def source_towards(host: str) -> str:
     """Return this machine's source address towards `host`; empty without a route. Takes up to LOOKUP_TIMEOUT_S."""
-    addresses = _look_up(host).addresses
-    return _source_towards(addresses[0]) if addresses else ""
+    source = find_source(host)
+    return source.address if source else ""
 
 
 def _account() -> tuple[str, str]:

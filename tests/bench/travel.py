@@ -32,7 +32,8 @@ def measure(centre: Centre, rounds: int) -> Iterator[Row]:
 
 
 def _over(centre: Centre, line: Line, rounds: int) -> Iterator[Row]:
-    for what, happens in ((f"asleep for {ASLEEP_S} s", _sleep), ("another address", _move)):
+    asleep = f"asleep for {ASLEEP_S} s, its session ended meanwhile"
+    for what, happens in ((asleep, _sleep), ("another address", _move)):
         ours = [_by_gears(centre, happens) for _ in range(rounds)]
         theirs = [_by_autossh(centre, happens) for _ in range(rounds)] if shutil.which(AUTOSSH) else []
         name = f"{AUTOSSH}, to the hub" if theirs else f"{AUTOSSH} is not installed"
@@ -54,10 +55,10 @@ def _by_gears(centre: Centre, happens: Happens) -> float:
 
 
 def _by_autossh(centre: Centre, happens: Happens) -> float:
-    """It notices dead links as fast as we do."""
+    """It notices dead links as fast as we do. Without a gate time it would end with its first ssh."""
     options = "-o ServerAliveInterval=5 -o ServerAliveCountMax=2"
     words = f"exec {AUTOSSH} -M 0 -N {options} -L {AUTOSSH_PORT}:{fixed_path()} hub"
-    running = centre.laptop.popen(words)
+    running = centre.laptop.popen(words, env={"AUTOSSH_GATETIME": "0"})
     try:
         _back(centre, AUTOSSH_PORT, time.monotonic())
         return _back(centre, AUTOSSH_PORT, happens(centre))
@@ -75,10 +76,11 @@ def _back(centre: Centre, number: int, began: float) -> float:
 
 
 def _sleep(centre: Centre) -> float:
-    """All processes stand still, and the network is away."""
+    """All processes stand still, the network is away, and the hub ends the session."""
     pids = [process.pid for process in centre.laptop.processes("alice")]
     centre.laptop.kill(*pids, signal="STOP", check=True)
     centre.laptop.cut()
+    centre.hub.kill_sessions("alice")
     time.sleep(ASLEEP_S)
     centre.laptop.heal()
     centre.laptop.kill(*pids, signal="CONT", check=True)

@@ -6,6 +6,7 @@ once and waits for Enter: it never tries to log in while the user is away.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from gears.sites.route import Route
 from gears.ssh.failures import Failure
 from gears.system import files
 from gears.system.commands import run
-from gears.system.host import source_towards
+from gears.system.host import Source, find_source
 
 TICK_S = 0.5
 LOOK_EVERY_S = 5.0
@@ -82,7 +83,8 @@ class Session:
         files.ensure_private(self.paths.local)
         files.write_private(self.paths.open_config, dial.config)
         self._settle(False)
-        self.source = source_towards(first_host(self.route))
+        self.source = find_source(first_host(self.route))
+        self.address_seen = self.source.address if self.source else ""
         connection = Connection(dial)
         try:
             return self._follow(connection, number)
@@ -102,6 +104,7 @@ class Session:
                 self.waiting_for = None
                 self._settle(False)
                 connection.say("again")
+            self._check_address(connection)
             self._look(connection)
         if failed:
             return why_front_failed(failed, self.route, self.desk.again, shown=self.address_shown)
@@ -169,6 +172,24 @@ class Session:
             self.desk.say(f"{self.site} is back")
         self.trouble, self.waiting_for, self.was_down = None, None, False
 
+    def _check_address(self, connection: Connection) -> None:
+        """Reconnect if the address that the connection has here is gone, as with another Wi-Fi.
+
+        If only the route has changed, as with a VPN, look at once whether anything answers.
+        """
+        now = self.source.now() if self.source else ""
+        if not self.source or now in ("", self.address_seen):
+            return
+        self.address_seen = now
+        if self.source.is_gone():
+            self._leave_address(self.source, connection)
+        else:
+            self.looked_at = -math.inf
+
+    def _leave_address(self, source: Source, connection: Connection) -> None:
+        self._tell(f"this machine's address is {self.address_seen} now, was {source.address}: reconnecting")
+        connection.end()
+
     def _look(self, connection: Connection) -> None:
         """Check what answers at the port. The front's waiting page reports the state there."""
         every_s = AGAIN_S if self.misses else LOOK_EVERY_S
@@ -192,10 +213,8 @@ class Session:
     def _miss(self, connection: Connection) -> None:
         """Count a request without an answer: the connection hangs, or nothing is behind it."""
         self.misses += 1
-        now = source_towards(first_host(self.route))
-        if now and self.source and now != self.source:
-            self._tell(f"this machine's address is {now} now, was {self.source}: reconnecting")
-            connection.end()
+        if self.source and self.address_seen != self.source.address:
+            self._leave_address(self.source, connection)
         elif self.misses == MOST_MISSES:
             self._tell(f"{self.route.front} does not answer")
             self._settle(True)
