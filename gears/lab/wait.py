@@ -69,6 +69,7 @@ class Waiting:
         """`ask`: the loop was there before; `job`: so was this one, by the scheduler's last answer."""
         self.context, self.site = context, context.site.name
         self.route, self.paths, self.say = context.route, context.paths, context.say
+        self.on_this_host = (self.paths.turn, self.paths.up, self.paths.hop_out, self.paths.lab_here)
         self.requester, self.may_ask = requester, requester.may_ask
         self.wake = ask
         self.started_at = self.began = self.shown_at = time.monotonic()
@@ -87,8 +88,8 @@ class Waiting:
         status = observe(self.context)
         if self.wake and status.state == State.FAILED and not self.route.job:
             self._retry(status)
+        written: list[int] = []
         while time.monotonic() - self.began < UP_TIMEOUT_S:
-            marks = self._marks()
             status = observe(self.context)
             if status.state == State.QUEUED:
                 self.began = time.monotonic()
@@ -103,17 +104,9 @@ class Waiting:
                 self._check_failure(status)
             self._request_lab(status)
             self._move_on(status)
-            self._pause(marks)
+            written = files.await_write(self.on_this_host, written, timeout_s=OBSERVE_EVERY_S)
         reason = f"{self.site} is {status.state} after {UP_TIMEOUT_S:.0f} s: {status.reason or 'no answer yet'}"
         raise NotReachable(reason, next=f"gears status {self.site}; gears logs {self.site}")
-
-    def _marks(self) -> list[int]:
-        """Return when the records on this host's own disk changed."""
-        paths = self.paths
-        return [files.changed_ns(path) for path in (paths.turn, paths.up, paths.hop_out, paths.lab_here)]
-
-    def _pause(self, marks: list[int]) -> None:
-        wait_for(lambda: self._marks() != marks, timeout_s=OBSERVE_EVERY_S, every_s=0.1)
 
     def _lives(self, status: Status) -> bool:
         """Return whether the job that was there waits or runs, by an answer of the scheduler that is newer."""

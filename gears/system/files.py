@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +109,27 @@ def age_s(path: Path) -> float:
         return 0.0
 
 
-def changed_ns(path: Path) -> int:
-    """Return when the file was last written, in ns since 1970; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+def last_written(paths: Sequence[Path]) -> list[int]:
+    """Return when each file was last written, in ns since 1970; 0 where there is none."""
+
+    def written(path: Path) -> int:
+        try:
+            return path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+    return [written(path) for path in paths]
+
+
+def await_write(paths: Sequence[Path], before: list[int], *, timeout_s: float) -> list[int]:
+    """Wait until one of the files was written since `before`; 0.1 s at least, `timeout_s` at most. Return
+    `last_written`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        time.sleep(0.1)
+        now = last_written(paths)
+        if now != before or time.monotonic() > deadline:
+            return now
 
 
 def ensure_secret(path: Path) -> str:

@@ -110,6 +110,6 @@ class Watch:
         for path in self.directory.glob("[0-9]*"):
             try:
                 total += int(path.read_text() or 0)
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError):  # another node's, just made or removed; it is only shown
                 continue
         return total
