@@ -138,6 +138,11 @@ class Lab:
         finally:
             connection.close()
 
+    @property
+    def patient(self) -> "Lab":
+        """The same, which may take long to answer, as on a busy machine."""
+        return replace(self, timeout_s=PATIENCE * 20)
+
     def answers(self) -> bool:
         """Whether JupyterLab is behind it now."""
         try:
@@ -208,8 +213,7 @@ def execute_request(code: str) -> tuple[str, str]:
 
 
 def _start_kernel(lab: Lab, name: str) -> str:
-    patient = replace(lab, timeout_s=PATIENCE * 20)  # also where the lab is asked whether it answers at once
-    return str(patient.request("POST", "/api/kernels", {"name": name}).json()["id"])
+    return str(lab.patient.request("POST", "/api/kernels", {"name": name}).json()["id"])
 
 
 def _printed(channels: websocket.WebSocket, message: str) -> str:

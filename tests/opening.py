@@ -1,10 +1,11 @@
 """`gears open` in a terminal of the laptop, as the tests of it share it."""
 
+import time
 from dataclasses import dataclass
 
 import pexpect
 
-from tests.centre import Host
+from tests.centre import Centre, Host
 from tests.helpers import Lab, home, listening_ports, wait_until
 
 PORT = 38888
@@ -58,6 +59,28 @@ def left(laptop: Host) -> list[object]:
 
 def await_nothing_left(laptop: Host) -> None:
     wait_until(lambda: not left(laptop), 10, f"nothing of gears is left: {left(laptop)}")
+
+
+def fall_asleep(centre: Centre, for_s: float) -> None:
+    """All processes of the laptop stand still, its network is away, and the hub ends the session."""
+    pids = [process.pid for process in centre.laptop.processes("alice")]
+    centre.laptop.kill(*pids, signal="STOP", check=True)
+    centre.laptop.cut()
+    centre.hub.kill_sessions("alice")
+    time.sleep(for_s)
+    centre.laptop.heal()
+    centre.laptop.kill(*pids, signal="CONT", check=True)
+
+
+def route_by(address: str) -> str:
+    """The command by which the laptop sends to the hub from another address of its own."""
+    return f"ip route replace 10.77.1.0/24 dev outside src {address}"
+
+
+def readdress(laptop: Host, old: str, new: str) -> None:
+    """As Wi-Fi elsewhere: what was connected from the old address is lost without a word."""
+    change = f"ip addr add {new}/32 dev outside && {route_by(new)} && ip addr del {old}/32 dev outside"
+    laptop.run(change, "root", check=True)
 
 
 def masters(laptop: Host) -> list[int]:

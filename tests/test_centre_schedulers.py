@@ -1,6 +1,7 @@
 """The test centre's schedulers: that they are what other tests take them for."""
 
 import re
+import time
 
 import pytest
 
@@ -48,10 +49,12 @@ def nodes(centre: Centre) -> list[str]:
 @pytest.mark.parametrize(("user", "host"), [("alice", "login1"), ("bob", "login2")])
 def test_slurm_runs_a_job_on_a_node(centre: Centre, user: str, host: str) -> None:
     submitter = centre.hosts[host]
+    began = time.monotonic()
     submitter.run("sbatch -A nosuch -w c1 -o job.out --wrap 'hostname; id -un; echo done'", user, check=True)
     out = submitter.path(f"/home/{user}/job.out")
     wait_until(lambda: out.exists() and "done" in out.read_text(), SOON_S, "the job writes its output")
     assert out.read_text() == f"c1\n{user}\ndone\n"
+    assert time.monotonic() - began < SOON_S
 
 
 def test_slurm_has_two_nodes_and_tells_why_and_how_long_a_third_job_waits(centre: Centre) -> None:

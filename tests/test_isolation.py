@@ -131,7 +131,7 @@ def assert_starts(host: Host) -> None:
     """A lab starts now; it is stopped at once, long before it is up."""
     gears(host, "lab local --no-wait", check=True)
     assert "stopped" in gears(host, "stop local", check=True).stdout
-    wait_until(lambda: not host.processes("alice"), 10, "nothing of hers is left")
+    wait_until(lambda: not host.processes("alice"), 2, "nothing of hers is left")
 
 
 def left(host: Host) -> list[str]:
@@ -188,7 +188,7 @@ def test_a_directory_bob_took_on_the_login_node_is_told_on_the_hub(fresh: Centre
     assert "/tmp/gears-alice-0badcafe: belongs to someone else" in done.stderr
     assert f"rm {RUN}/id" in done.stderr.rpartition("next: ")[2]
     assert fresh.login1.run("ls -A /tmp/gears-alice-0badcafe", "bob").stdout == ""
-    wait_until(lambda: not fresh.login1.processes("alice"), 10, "nothing of hers is left")
+    wait_until(lambda: not fresh.login1.processes("alice"), 2, "nothing of hers is left")
 
 
 @pytest.mark.parametrize(("path", "mode"), [("run", "777"), ("run/local", "770"), ("run/local", "702")])

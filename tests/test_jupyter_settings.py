@@ -17,7 +17,6 @@ from gears.laptop.forward import discover
 from gears.laptop.forward.servers import Server, read_servers
 from tests.centre import Centre, Host
 from tests.helpers import (
-    PATIENCE,
     Kernel,
     Lab,
     gears,
@@ -98,7 +97,7 @@ def assert_closed(host: Host) -> None:
     assert {address for address, _ in ports} == {"0100007F"}
     for _, port in ports:
         try:
-            assert statuses(Lab(host, port, timeout_s=PATIENCE * 5)) <= {302, 403}
+            assert statuses(Lab(host, port, timeout_s=5)) <= {302, 403}
         except (OSError, HTTPException):
             assert port != record(host, "local/lab.json")["port"]  # a kernel's pipe says nothing at all
 

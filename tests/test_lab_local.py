@@ -89,7 +89,7 @@ def traces(login1: Host) -> list[str]:
 
 
 def test_make_lab_starts_it_and_says_how_to_go_on(login1: Host) -> None:
-    wait_until(lambda: not traces(login1), 10, "nothing is left")
+    wait_until(lambda: not traces(login1), 2, "nothing is left")
     said = make(login1, "lab", check=True).stdout
     lab, found = lab_at(login1, "local"), record(login1, "local/lab.json")
     address = f"http://localhost:{found['port']}/lab?token={lab.token}\n"
@@ -163,7 +163,7 @@ def test_shutdown_leaves_nothing(lab: Lab, login1: Host) -> None:
     wait_until(lambda: [p for p in login1.processes("alice") if p.argv == ("sleep", "992")], 10, "the terminal's sleep")
     assert traces(login1)
     assert "stopped" in make(login1, "lab-shutdown", check=True).stdout
-    wait_until(lambda: not traces(login1), 10, "nothing is left")
+    wait_until(lambda: not traces(login1), 2, "nothing is left")
     assert "nothing was running" in make(login1, "lab-shutdown", check=True).stdout
     assert gears(login1, "status local").returncode == 4
 
@@ -200,7 +200,7 @@ def test_it_outlives_the_terminal_and_tmux(login1: Host) -> None:
     assert "already up" in gears(login1, "lab local", check=True).stderr
     assert status(login1, "local")["lab"] == before | {"kernels": 1}
     stop(login1)
-    wait_until(lambda: not traces(login1), 10, "nothing is left")
+    wait_until(lambda: not traces(login1), 2, "nothing is left")
 
 
 def test_killed_jupyterlab_is_started_again_without_tmux_too(lab: Lab, login1: Host) -> None:
@@ -216,7 +216,7 @@ def test_killed_jupyterlab_is_started_again_without_tmux_too(lab: Lab, login1: H
     assert "is running at" in gears(login1, "logs local", check=True).stdout
     assert Kernel(lab).run("print(1)") == "1\n"
     stop(login1)
-    wait_until(lambda: not traces(login1), 10, "nothing is left")
+    wait_until(lambda: not traces(login1), 2, "nothing is left")
 
 
 # --- how it ends -----------------------------------------------------------------------------

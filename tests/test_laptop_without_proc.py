@@ -27,13 +27,13 @@ def laptop(centre: Centre) -> Iterator[Host]:
 
 def test_open_and_its_way_back(centre: Centre, laptop: Host) -> None:
     opened = await_up(laptop, type_open(laptop, "andes --no-browser", **BARE))
-    wait_until(opened.lab.answers, 10, "JupyterLab answers")
+    assert opened.lab.patient.answers()
     again = gears(laptop, "open andes --no-browser", env=BARE, check=True)
     assert "already open" in again.stdout
     centre.hub.kill_sessions("alice")
     opened.terminal.expect("reconnecting")
     opened.terminal.expect("andes is back")
-    wait_until(opened.lab.answers, 10, "JupyterLab answers")
+    assert opened.lab.patient.answers()
     assert opened.close() == 130
     wait_until(lambda: not listening_ports(laptop), 10, "no port is left")
     assert list(laptop.path("/tmp").glob("gears-*")) == []

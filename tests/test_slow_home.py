@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from gears.lab.supervisor.keeper import SHOW_EVERY_S
+from gears.lab.status.status import OBSERVE_EVERY_S
 from tests.bench.start import BARE, BARE_PORT
 from tests.centre import Centre, Host
 from tests.file_server import watched_home
@@ -54,7 +54,7 @@ def test_a_start_asks_for_less_than_a_bare_jupyterlab(centre: Centre) -> None:
         asked = questions_of(centre, lambda: gears(centre.hub, "lab andes", check=True, timeout_s=240))
     finally:
         gears(centre.hub, "stop andes", check=True)
-    looks, looks_planned = opened(asked, "/andes/lab.json"), LOOKING * (time.monotonic() - began) / SHOW_EVERY_S
+    looks, looks_planned = opened(asked, "/andes/lab.json"), LOOKING * (time.monotonic() - began) / OBSERVE_EVERY_S
     ours, bare = set(asked), set(questions_of(centre, lambda: start_bare(centre.login1)))
     modules, of_bare = opened(ours, ".pyc"), opened(bare, ".pyc")
     print(f"\nquestions: {len(ours)}, bare {len(bare)}: {len(ours) / len(bare):.2f}; bytecode: {modules}, {of_bare}")

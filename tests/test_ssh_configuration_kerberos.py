@@ -26,4 +26,4 @@ def test_a_ticket_lets_in_again(open_centre: OpenCentre) -> None:
     assert Kernel(lab_at(centre.hub), kernel.id).run("print(a + 1)") == "42\n"
     centre.hub.run("tmux -L gears kill-server", check=True)
     gears(centre.hub, "stop andes", check=True)
-    wait_until(lambda: not centre.login1.processes("alice"), 10, "nothing of hers is left")
+    wait_until(lambda: not centre.login1.processes("alice"), 2, "nothing of hers is left")

@@ -17,7 +17,7 @@ from gears.lab.start import choose_lab, prepare
 from gears.lab.state import load_lab, loop_alive, save_lab
 from gears.lab.status.model import State
 from gears.lab.status.report import HopReport
-from gears.lab.status.status import observe
+from gears.lab.status.status import OBSERVE_EVERY_S, observe
 from gears.lab.stop import stop_lab
 from gears.lab.supervisor.loop import start_loop
 from gears.sites.context import Context
@@ -55,7 +55,7 @@ def serve(site: Site, local: Path, again: list[str], *, requested: bool, job: bo
     wait_for(lambda: connects(context.paths.link), timeout_s=10)
     report(context, left, started=started)
     settled = (State.UP, State.FAILED, State.STOPPED, State.QUEUED)
-    wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=0.5)
+    wait_for(lambda: observe(context).state in settled, timeout_s=60, every_s=OBSERVE_EVERY_S)
     report(context, left, started=started)
     if observe(context).state == State.STOPPED:  # on this host, since it was started
         return end()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gears.errors import GearsError, LoginNeeded, NotReachable, StartFailed
 from gears.lab.state import Plan, load_turn
 from gears.lab.status.model import ShownJob, State, Status, StepState
-from gears.lab.status.status import observe
+from gears.lab.status.status import OBSERVE_EVERY_S, observe
 from gears.lab.supervisor.keeper import CLOSED_S
 from gears.schedulers.base import JobState
 from gears.sites.context import Context
@@ -23,9 +23,6 @@ from gears.system.progress import wait_for
 from gears.system.unix_http import connects
 
 UP_TIMEOUT_S = 180.0
-
-OBSERVE_EVERY_S = 0.5
-"""Interval for reading the records in the home, which may be on a slow file server, while this host shows no change."""
 
 STILL_EVERY_S = 60.0
 """Between two lines about a queued job whose state has not changed."""

@@ -109,7 +109,7 @@ def age_s(path: Path) -> float:
         return 0.0
 
 
-def last_written(paths: Sequence[Path]) -> list[int]:
+def _last_written(paths: Sequence[Path]) -> list[int]:
     """Return when each file was last written, in ns since 1970; 0 where there is none."""
 
     def written(path: Path) -> int:
@@ -122,12 +122,12 @@ def last_written(paths: Sequence[Path]) -> list[int]:
 
 
 def await_write(paths: Sequence[Path], before: list[int], *, timeout_s: float) -> list[int]:
-    """Wait until one of the files was written since `before`; 0.1 s at least, `timeout_s` at most. Return
-    `last_written`."""
+    """Wait until one of the files was written since `before`; 0.1 s at least, `timeout_s` at most. Return when
+    each was last written."""
     deadline = time.monotonic() + timeout_s
     while True:
         time.sleep(0.1)
-        now = last_written(paths)
+        now = _last_written(paths)
         if now != before or time.monotonic() > deadline:
             return now
 

@@ -15,7 +15,7 @@ from tests.bench.redial import AUTOSSH
 from tests.bench.rows import Row
 from tests.centre import Centre
 from tests.helpers import fixed_path, gears
-from tests.opening import PORT, await_up, type_open
+from tests.opening import PORT, await_up, fall_asleep, readdress, type_open
 
 ASLEEP_S = 40
 AUTOSSH_PORT = 38821
@@ -76,23 +76,13 @@ def _back(centre: Centre, number: int, began: float) -> float:
 
 
 def _sleep(centre: Centre) -> float:
-    """All processes stand still, the network is away, and the hub ends the session."""
-    pids = [process.pid for process in centre.laptop.processes("alice")]
-    centre.laptop.kill(*pids, signal="STOP", check=True)
-    centre.laptop.cut()
-    centre.hub.kill_sessions("alice")
-    time.sleep(ASLEEP_S)
-    centre.laptop.heal()
-    centre.laptop.kill(*pids, signal="CONT", check=True)
+    fall_asleep(centre, ASLEEP_S)
     return time.monotonic()
 
 
 def _move(centre: Centre) -> float:
-    """What was connected from the old address is lost without a word."""
     old, new = (AT_HOME, ELSEWHERE) if _has(centre, AT_HOME) else (ELSEWHERE, AT_HOME)
-    route = f"ip route replace 10.77.1.0/24 dev outside src {new}"
-    change = f"ip addr add {new}/32 dev outside && {route} && ip addr del {old}/32 dev outside"
-    centre.laptop.run(change, "root", check=True)
+    readdress(centre.laptop, old, new)
     return time.monotonic()
 
 

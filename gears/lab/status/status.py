@@ -24,6 +24,9 @@ from gears.system.installation import gears_home, with_gears_path
 if TYPE_CHECKING:  # read only where there is a job
     from gears.lab.job.records import JobRecord
 
+OBSERVE_EVERY_S = 0.5
+"""Interval of `observe` while this host shows no change: it reads the home, which may be on a slow file server."""
+
 FORBIDDEN_AFTER_S = 2.0
 """How long the remote end must have been serving before a closed forward is blamed on its sshd."""
 

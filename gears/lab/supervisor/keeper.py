@@ -20,7 +20,7 @@ from gears.lab.state import Plan, Turn, load_turn, loop_alive, note_up, save_giv
 from gears.lab.status.facts import BEGINNING_S, Answer, leads_to, probe
 from gears.lab.status.model import ShownJob, State, Status
 from gears.lab.status.report import read_hop
-from gears.lab.status.status import observe
+from gears.lab.status.status import OBSERVE_EVERY_S, observe
 from gears.lab.supervisor.held_socket import HELD_FD
 from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.sites.context import Context
@@ -37,9 +37,6 @@ $GEARS_PROMPT_S, where the loop was started, shortens it for a host with a short
 
 NEWS_EVERY_S = 1.0
 """Interval for reading what a queued job has written: one small file, without asking the scheduler."""
-
-SHOW_EVERY_S = 0.5
-"""Interval for reading the records in the home, which may be on a slow file server, while this host shows no change."""
 
 CLOSED_S = 10.0
 """How long the forwards of a connected ssh must be refused without a break, before the remote sshd is blamed."""
@@ -172,8 +169,8 @@ class Times:
         self.shown_at = -math.inf
 
     def is_page_due(self, turn: Turn, answer: Answer) -> bool:
-        """Return whether to conclude the page anew: from another turn or answer, or after SHOW_EVERY_S."""
-        if (turn, answer) == self.shown and time.monotonic() - self.shown_at < SHOW_EVERY_S:
+        """Return whether to conclude the page anew: from another turn or answer, or after OBSERVE_EVERY_S."""
+        if (turn, answer) == self.shown and time.monotonic() - self.shown_at < OBSERVE_EVERY_S:
             return False
         self.shown, self.shown_at = (turn, answer), time.monotonic()
         return True
