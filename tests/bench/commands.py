@@ -7,7 +7,7 @@ from tests.bench.rows import Row
 from tests.centre import Centre
 from tests.helpers import gears, home
 
-COMMANDS = ["--version", "ssh-config local", "status local"]
+COMMANDS = ["--version", "ssh-config local", "status local", "dask status local"]
 PYTHON = f"{home()}/.venv/bin/python"
 COUNT = """
 import sys
