@@ -17,7 +17,7 @@ from globus_sdk.token_storage import TokenStorageData
 
 from gears.data.stores import globus, open_store
 from gears.data.stores.base import CHUNK_BYTES, Near, Store
-from tests.places import PROGRAMS, Proxy, rclone_server
+from tests.places import PROGRAMS, Proxy, processes_with, rclone_server
 from tests.standins import install_hsi
 from tests.standins.globus import Transfers
 
@@ -155,3 +155,8 @@ def pieces(data: bytes) -> Iterator[bytes]:
 
 def read(store: Store, name: str, *part: int) -> bytes:
     return b"".join(store.read(name, *part))
+
+
+def programs() -> list[int]:
+    """Programs that this test has started: those in its own home. Others may run the same commands meanwhile."""
+    return processes_with(f"HOME={os.environ['HOME']}\0")

@@ -1,9 +1,7 @@
 """Stores of every kind do the same: whole files or none, parts, sizes, replacement, several at once."""
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,8 +9,17 @@ import pytest
 
 from gears.data.stores.base import CHUNK_BYTES, Near, is_part, part_name
 from gears.errors import CommandFailed
-from tests.places import ROOT, processes_with, until
-from tests.store_places import LARGE, Place, make_fixture, own_settings, pieces, read, served  # noqa: F401  fixtures
+from tests.places import ROOT, until
+from tests.store_places import (  # noqa: F401  fixtures
+    LARGE,
+    Place,
+    make_fixture,
+    own_settings,
+    pieces,
+    programs,
+    read,
+    served,
+)
 
 KINDS = ("posix", "directory", "s3", "hpss", "globus")
 
@@ -108,13 +115,12 @@ def test_a_killed_writer_leaves_nothing_under_the_name(place: Place) -> None:
         argv = [sys.executable, "-c", WRITER, place.kind, f"{place.path}/run7", *near_words(place.near)]
     else:
         argv = [sys.executable, "-c", WRITER, place.kind, f"{place.path}/run7"]
-    mark = {"GEARS_TEST_WRITER": f"{os.getpid()}-{time.monotonic_ns()}"}
-    writer = subprocess.Popen(argv, stdin=-1, stdout=-1, env=os.environ | mark, cwd=ROOT)
+    writer = subprocess.Popen(argv, stdin=-1, stdout=-1, cwd=ROOT)
     with writer:
         assert writer.stdout
         assert writer.stdout.readline() == b"sent\n"
         writer.kill()
-    until(lambda: not processes_with(mark["GEARS_TEST_WRITER"]), "a program is left behind")
+    until(lambda: not programs(), "a program is left behind")
     assert (store.sizes(), read(store, "file")) == ({"file": 6}, b"before")
     store.write("file", [b"after"])
     assert (store.sizes(), read(store, "file")) == ({"file": 5}, b"after")
@@ -137,7 +143,7 @@ def test_a_reader_that_stops_leaves_no_program(place: Place) -> None:
     reading = store.read("file")
     assert next(reading)
     reading.close()  # type: ignore[attr-defined]
-    assert not processes_with(f"{place.path}/run7/file")
+    assert not programs()
 
 
 def test_names_of_parts_are_no_files(place: Place) -> None:

@@ -14,7 +14,7 @@ from gears.errors import CommandFailed, Incomplete, LoginNeeded, NotReachable, U
 from gears.sites import profile
 from gears.sites.paths import RunDir
 from gears.system.host import Host
-from tests.places import free_port, processes_with
+from tests.places import free_port
 from tests.store_places import (  # noqa: F401  fixtures
     CLIENT,
     FAR,
@@ -24,6 +24,7 @@ from tests.store_places import (  # noqa: F401  fixtures
     make_fixture,
     own_settings,
     pieces,
+    programs,
     read,
     served,
 )
@@ -111,7 +112,7 @@ def test_a_server_that_does_not_answer(make: Callable[[str], Place], monkeypatch
             attempt()
         assert raised.value.next
         assert raised.value.next.startswith("rclone lsf --max-depth 1 far:bucket/")
-    assert not processes_with(f"{place.path}/run7")
+    assert not programs()
 
 
 # --- failures: hsi ---------------------------------------------------------------------------
