@@ -79,6 +79,12 @@ def record(host: Host, name: str, user: str = "alice") -> dict[str, Any]:
     return found
 
 
+def change_shell(centre: Centre, shell: str) -> None:
+    """Give alice another login shell on the hosts that she logs in to."""
+    for host in (centre.hub, centre.login1, centre.login2):
+        host.run(["sed", "-i", f"/^alice:/s#[^:]*$#/bin/{shell}#", "/etc/passwd"], "root", check=True)
+
+
 # --- the laptop ------------------------------------------------------------------------------
 
 

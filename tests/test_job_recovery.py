@@ -1,12 +1,14 @@
 """What breaks while a job waits or runs: what survives, survives; nothing is submitted twice; status is right."""
 
+import json
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.centre import Centre
-from tests.helpers import Kernel, gears, home, status, wait_until
+from tests.centre import Centre, Host
+from tests.centre.processes import Process
+from tests.helpers import Kernel, change_shell, gears, home, status, wait_until
 from tests.jobs import SLURM, JobLab, cancel, clear, connect, job_record, node_of, occupy, queue, state, submit
 
 CENTRE = SLURM
@@ -113,6 +115,64 @@ def test_link_to_the_compute_node_cut(site: JobLab, reach: str) -> None:
     wait_until(site.lab.answers, 60, "the way is back")
     check_kept(kernel)
     assert [found["id"] for found in queue(centre)] == [job["id"]]
+
+
+def test_tunnel_whose_end_is_noticed_late_ends_together_with_its_job(site: JobLab) -> None:
+    """The login node's sshd is busy: its end of the tunnel has ended, but the socket is still there."""
+    centre = site.centre
+    submit(centre.hub, "--reach reverse --renew")
+    running = wait_until(lambda: running_with_successor(centre), 30, "a successor waits")
+    (remote,) = tunnel_ends(centre.login1)
+    turn = turn_of(centre.login1)
+    centre.login1.kill(remote.ppid, signal="STOP")
+    centre.login1.kill(remote.pid)
+    wait_until(lambda: turn_of(centre.login1) > turn, 20, "the loop has seen the end")
+    cancel(centre, running)
+    centre.login1.kill(remote.ppid, signal="CONT")
+    wait_until(site.lab.answers, 60, "the successor is at the same address")
+
+
+def test_tunnel_of_a_node_without_power_and_that_of_the_successor(site: JobLab) -> None:
+    """The login node can't know that the node is off, and its end of the tunnel lives on for a while."""
+    centre = site.centre
+    submit(centre.hub, "--reach reverse --renew")
+    assert node_of(site.kernel()) == "c1"
+    running = wait_until(lambda: running_with_successor(centre), 30, "a successor waits")
+    centre.c1.power_off()
+    cancel(centre, running)  # else Slurm puts it back in the queue
+    centre.login2.run("scontrol update nodename=c1 state=down reason=off", "root", check=True)
+    wait_until(lambda: len(tunnel_ends(centre.login1)) == 2, 25, "both tunnels are there")
+    wait_until(site.lab.answers, 60, "the successor is at the same address")
+    assert node_of(site.kernel()) == "c2"
+
+
+def running_with_successor(centre: Centre) -> str:
+    """The id of the running job, once another one waits."""
+    jobs = queue(centre)
+    return next((job["id"] for job in jobs if job["state"] == "RUNNING"), "") if len(jobs) == 2 else ""
+
+
+def tunnel_ends(host: Host) -> list[Process]:
+    """The shells that sshd has started there for tunnels from jobs."""
+    return [process for process in host.processes("alice") if "/meet" in process.argv[-1] and process.comm != "cat"]
+
+
+def turn_of(host: Host) -> int:
+    """The number of the loop's turn."""
+    (file,) = host.path("/tmp").glob("gears-*/andes/turn.json")
+    return int(json.loads(file.read_text())["number"])
+
+
+@pytest.mark.parametrize("shell", ["tcsh", "fish"])
+def test_tunnel_to_another_login_shell(site: JobLab, shell: str) -> None:
+    centre = site.centre
+    change_shell(centre, shell)
+    try:
+        submit(centre.hub, "--reach reverse")
+        assert node_of(site.kernel()) == "c1"
+        clear(centre)
+    finally:
+        change_shell(centre, "bash")
 
 
 def test_node_powered_off_and_the_job_is_put_back_in_the_queue(site: JobLab) -> None:

@@ -100,7 +100,19 @@ def test_a_job_that_is_over_asks_for_a_person_unless_a_person_ended_it() -> None
 def test_a_tunnel_is_waited_for_with_the_scheduler_in_reach() -> None:
     waits = plan_job_turn(seen(JOB, "news", reach="reverse"))
     assert (waits.plan, waits.socket) == ("queue", 1)
-    assert plan_job_turn(seen(JOB, "news", reach="reverse", tunnel=True)).plan == "meet"
+    meets = plan_job_turn(seen(JOB, "news", reach="reverse", tunnel=True))
+    assert (meets.plan, meets.pause_s) == ("meet", 0.0)
+
+
+def test_a_tunnel_that_has_ended_is_not_taken_for_another_one() -> None:
+    """Its sshd may still listen, for minutes where the network was cut."""
+    meets = plan_job_turn(seen(JOB, "news", reach="reverse", tunnel=True))
+    after = plan_job_turn(seen(JOB, "0", last=meets, reach="reverse", tunnel=True))
+    assert (after.plan, after.ended_meeting) == ("queue", 1)
+    again = plan_job_turn(seen(JOB, "news", last=after, reach="reverse", tunnel=True))
+    assert (again.plan, again.ended_meeting) == ("meet", 0)
+    successor = plan_job_turn(seen(replace(JOB, number=2, id="8"), "0", last=meets, reach="reverse", tunnel=True))
+    assert (successor.plan, successor.ended_meeting) == ("meet", 1)
 
 
 def test_what_a_job_wrote_before_it_was_put_back_does_not_count() -> None:

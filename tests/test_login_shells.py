@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.centre import Centre
-from tests.helpers import Kernel, gears, lab_at
+from tests.helpers import Kernel, change_shell, gears, lab_at
 
 FILES = {"zsh": ".zshenv", "tcsh": ".tcshrc", "fish": ".config/fish/config.fish"}
 
@@ -16,11 +16,6 @@ def hub(centre: Centre) -> Iterator[Centre]:
     gears(centre.hub, "stop andes", timeout_s=60)
     centre.hub.run(f"rm -f {' '.join(FILES.values())}")
     change_shell(centre, "bash")
-
-
-def change_shell(centre: Centre, shell: str) -> None:
-    for host in (centre.hub, centre.login1, centre.login2):
-        host.run(["sed", "-i", f"/^alice:/s#[^:]*$#/bin/{shell}#", "/etc/passwd"], "root", check=True)
 
 
 @pytest.mark.parametrize("shell", FILES)

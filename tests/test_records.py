@@ -114,7 +114,7 @@ TURNS = {
     "lab": """{"number": 2, "what": "lab", "ended": null, "plan": "run", "pause_s": 0.0,
                "crashes": [], "never_up": 0}""",
     "job": """{"number": 3, "what": "job", "ever_up": true, "failures": 0, "lines": 4, "job": 1, "pause_s": 0.0,
-               "ended_meeting": false, "ended": null, "lost": null, "plan": "dial", "how": "batch", "node": "c1",
+               "ended_meeting": 0, "ended": null, "lost": null, "plan": "dial", "how": "batch", "node": "c1",
                "pid": "40", "start": "99"}""",
 }
 """As version 0.1.0 wrote them, each with the keys it needed."""

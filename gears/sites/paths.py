@@ -350,10 +350,9 @@ class RunDir:
         """Return the standard error of the hop's ssh and remote command in this turn: it explains why ssh ended."""
         return self.here / "hop.err"
 
-    @property
-    def meet_fifo(self) -> Path:
-        """Return the fifo that a reverse tunnel holds open on its target host."""
-        return self.here / "meet"
+    def meet_fifo(self, number: int) -> Path:
+        """Return the fifo that the reverse tunnel of a job holds open on its target host."""
+        return self.here / f"meet.{number}"
 
     @property
     def remote_ends(self) -> Path:

@@ -193,6 +193,12 @@ def write_fifo(path: Path, line: str) -> bool:
     return True
 
 
+def close_fifo(path: Path) -> None:
+    """Let the readers of the fifo see its end, unless another process has it open for writing. Never blocks."""
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+
+
 def try_lock(path: Path) -> int | None:
     """Take an exclusive flock(2) on a host-local file: a descriptor to keep open; None where another has it.
 

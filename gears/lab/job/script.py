@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,14 +111,19 @@ def _values(context: Context, number: int, before: int | None) -> dict[str, Any]
 def plan_tunnel(context: Context, number: int) -> Tunnel:
     """Plan the ssh from the job to the login node.
 
-    Its remote end notifies the loop there, and ends when no beat has come for three times BEAT_S.
+    Its remote end holds the fifo from which the loop there learns of its end, and ends when no beat has come for three
+    times BEAT_S. Any login shell can start it.
     """
     paths = context.paths
     beat = f'[ "$(timeout {3 * BEAT_S} head -c 1)" ]'
-    remote = f"exec 3<>{paths.meet_fifo} && while {beat}; do :; done"
+    fifo = paths.meet_fifo(number)
+    remote = f"mkfifo -m 600 {fifo} 2>/dev/null; exec 3<>{fifo} && while {beat}; do :; done"
     control = str(paths.local / f"{paths.site}.tunnel.{number}.sck")
     forward = f"-R {paths.local}/{paths.site}.job.{number}.sck:$GEARS_LAB_SOCKET"
     behind = forward if has_forwards(context.route.here) else ""
     return Tunnel(
-        ssh_options(forward=behind, control=control, clear=bool(behind)), "" if behind else forward, control, remote
+        ssh_options(forward=behind, control=control, clear=bool(behind)),
+        "" if behind else forward,
+        control,
+        f"exec sh -c {shlex.quote(remote)}",
     )

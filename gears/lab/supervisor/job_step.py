@@ -2,7 +2,7 @@
 
     queue SECONDS                               wait so long, or for a word: the job has started, its tunnel is up
     dial NUMBER PAUSE NODE PID START JOB        ssh to the node, where JupyterLab has that pid and start time
-    meet NUMBER PAUSE                           wait for the end of the job's own tunnel
+    meet NUMBER PAUSE JOB                       wait for the end of the job's own tunnel
     ask, stop                                   as for the others
 
 The scheduler is queried rarely: a job records what it does itself (`records.Life`), and the keeper reads that.
@@ -44,15 +44,17 @@ def next_job_turn(context: Context, word: str) -> Turn:
         job = submit.submit(context)
     if word in ("submit", "adopt") and job:
         job = replace(job, host=route.here)
+    number = job.number if job else 0
+    lines = count_lines(paths, number)  # first: what is written from now on is news to the keeper
     if job and job.host == route.here:
         job = follow(context, job, word)
         records.write(paths, job)
-    turn = plan_job_turn(_look(context, last, word, job))
+    turn = plan_job_turn(_look(context, last, word, job, lines=lines if job and job.number == number else 0))
     save_turn(paths, turn)
     return turn
 
 
-def _look(context: Context, last: Turn, word: str, job: JobRecord | None) -> Seen:
+def _look(context: Context, last: Turn, word: str, job: JobRecord | None, *, lines: int) -> Seen:
     paths = context.paths
     reach = check_scheduler(context.site).reach
     up = load_up(paths).is_of(last)
@@ -61,7 +63,7 @@ def _look(context: Context, last: Turn, word: str, job: JobRecord | None) -> See
     life, ended = records.read_life(paths, job.number), _explain_end(paths, last, word)
     if not job.live:
         ended = why_over(paths, job, life, answered=up or last.ever_up)
-    lines, tunnel = count_lines(paths, job.number), connects(paths.socket("job", job.number))
+    tunnel = connects(paths.socket("job", job.number))
     return Seen(last, word, job, life, ended, up, reach, lines=lines, tunnel=tunnel)
 
 
@@ -173,22 +175,23 @@ def line(turn: Turn) -> str:
         case Plan.DIAL:
             words = (turn.number, turn.pause_s, turn.node, turn.pid, turn.start, turn.job)
             return "dial " + " ".join(map(str, words))
-    return f"meet {turn.number} {turn.pause_s}"
+    return f"meet {turn.number} {turn.pause_s} {turn.job}"
 
 
 def clear_sockets(context: Context, turn: Turn) -> None:
     """Remove the sockets of connections that have ended, before the loop waits or dials.
 
     sshd leaves the socket of a reverse tunnel behind, and can't bind it again. A socket in use is kept, so that a new
-    loop does not disturb the job. The job is directed to tunnel to this host, if it tunnels to another.
+    loop does not disturb the job, but not that of a tunnel that has ended: its sshd may live on for a while. The job is
+    directed to tunnel to this host, if it tunnels to another.
     """
     paths = context.paths
-    files.ensure_fifo(paths.meet_fifo)
     assert turn.job is not None
-    lives = paths.socket("job", turn.job) if turn.plan != Plan.DIAL and not turn.ended_meeting else None
-    for stale in paths.local.glob(f"{paths.site}.job.*.sck"):
-        if stale != lives or not connects(stale):
-            stale.unlink(missing_ok=True)
+    files.ensure_fifo(paths.meet_fifo(turn.job))
+    ended = paths.socket("job", turn.ended_meeting)
+    for socket in paths.local.glob(f"{paths.site}.job.*.sck"):
+        if turn.plan == Plan.DIAL or socket == ended or not connects(socket):
+            socket.unlink(missing_ok=True)
     target = paths.job_meet(turn.job)
     if files.read_text(target).strip() != context.route.here:
         files.write_private(target, context.route.here + "\n")

@@ -152,6 +152,8 @@ def _watch(context: Context, server: WaitingServer[Status]) -> int | None:
         times.note(turn, answer)
         if turn.plan == Plan.QUEUE:
             _notify_loop(paths, turn, tunnel=answer.kind != "refused")
+        if turn.plan == Plan.MEET and answer.kind == "refused" and load_turn(paths) == turn:
+            files.close_fifo(paths.meet_fifo(turn.job or 0))  # the tunnel ended before the loop waited for that
         if why := _is_hopeless(context, turn, answer, server.page, times):
             _give_up(paths, why)
         time.sleep(times.pause_s(turn, answer))
