@@ -4,6 +4,7 @@ Between the servers and whoever uses them there is a proxy, which can cut connec
 """
 
 import os
+import re
 import select
 import shutil
 import socket
@@ -17,6 +18,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(sys.executable).parent
+CLOSED = 9
+"""A port at which nobody listens (discard, RFC 863)."""
+
+ADDRESS = re.compile(r"\[http://127\.0\.0\.1:(\d+)/\]")
+"""What a server of rclone says it listens at."""
 
 
 def until(happened: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
@@ -24,13 +30,6 @@ def until(happened: Callable[[], bool], what: str, timeout_s: float = 60) -> Non
     while not happened():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Proxy:
@@ -71,24 +70,20 @@ class Proxy:
 
 @contextmanager
 def rclone_server(protocol: str, directory: Path, *options: str) -> Iterator[int]:
-    """`rclone serve` on a free port, which it answers at when this returns."""
-    port = free_port()
-    argv = [str(PROGRAMS / "rclone"), "serve", protocol, "--addr", f"127.0.0.1:{port}", *options, str(directory)]
-    with open(directory.parent / f"{protocol}.log", "w") as log:
+    """`rclone serve` on a port of its choice, which it answers at when this returns."""
+    argv = [str(PROGRAMS / "rclone"), "serve", protocol, "--addr", "127.0.0.1:0", *options, str(directory)]
+    said = directory.parent / f"{protocol}.log"
+    with said.open("w") as log:
         server = subprocess.Popen(argv, stderr=log, env=os.environ | {"RCLONE_CONFIG": "/dev/null"})
     try:
-        until(lambda: answers(port), f"rclone serve {protocol} does not answer")
-        yield port
+        until(lambda: bool(ADDRESS.search(said.read_text())), f"rclone serve {protocol} does not answer")
+        found = ADDRESS.search(said.read_text())
+        assert found
+        yield int(found[1])
     finally:
         server.kill()
         server.wait()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-        return True
-    return False
 
 
 def processes_with(word: str) -> list[int]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -104,11 +104,6 @@ def start(directory: Path, name: str, listen: str) -> subprocess.Popen[str]:
         return subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log, text=True)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def await_answer(server: Running, process: "subprocess.Popen[str]") -> None:
     def answers() -> bool:
         assert process.poll() is None, server.sock.with_name(f"{server.sock.name}.log").read_text()[-2000:]
@@ -126,7 +121,7 @@ def pair() -> Iterator[tuple[Running, Running]]:
     with tempfile.TemporaryDirectory(prefix="gp-", dir="/tmp") as name:
         directory = Path(name)
         places = directory / "home", directory / "run/pages"
-        servers = [Running(directory / "a", *places, free_port()), Running(directory / "b", *places)]
+        servers = [Running(directory / name, *places) for name in "ab"]
         servers[0].extension().mkdir(parents=True)
         for file, size in (("one.js", 40_000), ("two.js", 60_000), ("small.js", 100)):
             (servers[0].extension() / file).write_text("/* of hers */\n" * (size // 14))
@@ -134,12 +129,13 @@ def pair() -> Iterator[tuple[Running, Running]]:
         (directory / "run").chmod(0o700)
         (directory / "run/site/token").write_text(TOKEN)
         (directory / "home/big.txt").write_text("".join(f"line {number}\n" for number in range(300_000)))
-        listen = [f"port={servers[0].port}", f"sock={servers[1].sock}"]
+        listen = ["port=0", f"sock={servers[1].sock}"]
         processes = [start(directory, *words) for words in zip("ab", listen, strict=True)]
         try:
             for server, process in zip(servers, processes, strict=True):
                 await_answer(server, process)
-            yield servers[0], servers[1]
+            port = json.loads((directory / "a.json").read_text())["port"]
+            yield replace(servers[0], port=port), servers[1]
         finally:
             for process in processes:
                 process.terminate()

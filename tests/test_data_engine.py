@@ -500,8 +500,15 @@ def test_a_worker_that_is_killed_is_an_error_and_the_same_call_goes_on(
         for worker in multiprocessing.active_children()[:1] if tally.copied else ():  # the pool may have ended them
             worker.kill()
 
-    with pytest.raises(Incomplete, match="worker"):
-        engine.copy_tree(place.source, place.copy, place.record, jobs=2, on_progress=kill)
+    def interrupted() -> bool:
+        try:
+            engine.copy_tree(place.source, place.copy, place.record, jobs=2, on_progress=kill)
+        except Incomplete as exc:
+            return "worker" in str(exc)
+        start_again(place)  # all was copied before the first file was told of
+        return False
+
+    assert any(interrupted() for _ in range(5))
     assert_whole(place.source, place.copy)
     assert place.put(2).reused > 0
     assert temporaries(place.copy) == []

@@ -198,7 +198,7 @@ def as_ordinary_user(function: Callable[[], None], *directories: Path) -> None:
             traceback.print_exc()
         finally:
             os._exit(status)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while (ended := os.waitpid(pid, os.WNOHANG)) == (0, 0):
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)

@@ -32,7 +32,7 @@ from tests.standins.globus import Reply, Transfers
 from tests.store_places import CLIENT, FAR, NEAR, log_in
 from tests.test_data_commands import Desk, contents, desk_fixture, sessions  # noqa: F401  a fixture
 
-BUNDLES = 2
+BUNDLES = 5
 CONSENT = (
     403,
     {

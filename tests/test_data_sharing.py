@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +31,7 @@ TEAM, ALICE, BOB = 4301, 4302, 4303
 @pytest.fixture
 def open_root() -> Iterator[Path]:
     """A directory that others can reach."""
-    root = Path("/var/tmp") / f"gears-test-{os.getpid()}"
-    root.mkdir(mode=0o755)
+    root = Path(tempfile.mkdtemp(prefix="gears-test-", dir="/var/tmp"))
     root.chmod(0o755)
     yield root
     shutil.rmtree(root)

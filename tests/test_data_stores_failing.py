@@ -14,7 +14,7 @@ from gears.errors import CommandFailed, Incomplete, LoginNeeded, NotReachable, U
 from gears.sites import profile
 from gears.sites.paths import RunDir
 from gears.system.host import Host
-from tests.places import free_port
+from tests.places import CLOSED
 from tests.store_places import (  # noqa: F401  fixtures
     CLIENT,
     FAR,
@@ -55,7 +55,7 @@ def test_what_rclone_refuses(
     store = make("s3").open()
     for name, value in settings.items():
         if value:
-            monkeypatch.setenv(name, value.format(closed=free_port()))
+            monkeypatch.setenv(name, value.format(closed=CLOSED))
         else:
             monkeypatch.delenv(name)
     for attempt in (store.sizes, lambda: store.write("file", [b"x"])):
@@ -278,7 +278,7 @@ def test_a_transfer_that_stands_still_is_cancelled(far: Place, monkeypatch: pyte
 def test_globus_without_a_login_or_an_answer(far: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     assert far.near
     assert far.near.tokens.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_TRANSFER", f"http://127.0.0.1:{free_port()}/")
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_TRANSFER", f"http://127.0.0.1:{CLOSED}/")
     with pytest.raises(NotReachable):
         far.open().sizes()
     far.near.tokens.unlink()

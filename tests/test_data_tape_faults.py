@@ -131,7 +131,7 @@ def make_transfer(tree: Path, tmp_path: Path, hpss: Hpss, number: int) -> Tape:
 def test_faults_of_a_put(source: Path, wanted: trees.Picture, tmp_path: Path, hpss: Hpss) -> None:  # noqa: F811
     """Some come too late; then the put has succeeded."""
     struck = 0
-    for number in range(POINTS):
+    for number in range(4 * POINTS):
         fault, statuses = OF_A_PUT[number % len(OF_A_PUT)]
         transfer = make_transfer(source, tmp_path, hpss, number)
         status, said = befallen(transfer, transfer.puts, transfer.place, hpss, fault)
@@ -140,13 +140,15 @@ def test_faults_of_a_put(source: Path, wanted: trees.Picture, tmp_path: Path, hp
         carry_on(transfer, wanted)
         for directory in (transfer.root, tmp_path / str(number)):
             trees.remove(directory)
-    assert struck >= POINTS / 2
+        if number + 1 >= POINTS and struck >= POINTS / 2:
+            return
+    pytest.fail(f"only {struck} came in time")
 
 
 def test_faults_of_a_get(source: Path, wanted: trees.Picture, tmp_path: Path, hpss: Hpss) -> None:  # noqa: F811
     transfer, struck = make_transfer(source, tmp_path, hpss, 0), 0
     transfer.succeeds(transfer.puts)
-    for number in range(POINTS):
+    for number in range(4 * POINTS):
         fault, statuses = OF_A_GET[number % len(OF_A_GET)]
         transfer.jobs = 1 + number % 2
         status, said = befallen(transfer, transfer.gets, transfer.back, hpss, fault)
@@ -155,4 +157,6 @@ def test_faults_of_a_get(source: Path, wanted: trees.Picture, tmp_path: Path, hp
         assert_nothing_half(wanted, transfer.back)
         assert_restored(wanted, transfer.back, transfer.succeeds(transfer.gets))
         trees.remove(transfer.back)
-    assert struck >= POINTS / 2
+        if number + 1 >= POINTS and struck >= POINTS / 2:
+            return
+    pytest.fail(f"only {struck} came in time")

@@ -23,7 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `make docs` builds it."""
     directory = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs", "-d", f"{directory}/doctrees"]
-    done = subprocess.run([*command, ".", f"{directory}/html"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, ".", f"{directory}/html"], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stderr) == (0, "")
     return directory / "html"
 

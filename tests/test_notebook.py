@@ -50,7 +50,7 @@ def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[An
     """A server that has written down that it is this process's parent, and that answers with `status`."""
     monkeypatch.setattr(notebook, "_in_jupyter", lambda: True)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
-    with http.server.HTTPServer(("127.0.0.1", 0), Answering) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         record = {"base_url": "/user/a/", "port": server.server_port, "sock": "", "token": "s3cr3t"}
         (tmp_path / f"jpserver-{os.getppid()}.json").write_text(json.dumps(record))

@@ -9,7 +9,7 @@ import pytest
 from gears.laptop.open.connection import split
 from tests.centre import Centre
 from tests.conftest import Took
-from tests.helpers import Kernel, gears, home, listening_ports, wait_until
+from tests.helpers import PATIENCE, Kernel, gears, home, listening_ports, wait_until
 from tests.opening import (
     PORT,
     Opened,
@@ -64,7 +64,7 @@ def test_the_port_is_never_closed_for_long(centre: Centre, opened: Opened, took:
     centre.laptop.kill(*masters(centre.laptop), check=True)
     longest, answered, waited = 0.0, False, False
     last = time.monotonic()
-    deadline = last + 20
+    deadline = last + PATIENCE * 20
     while not (waited and answered):
         began = time.monotonic()
         assert began < deadline

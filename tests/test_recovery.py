@@ -193,7 +193,7 @@ def test_link_to_the_login_node_cut(work: Work, took: Took) -> None:
     assert gears(hub, "status andes").returncode == 5
 
     check_waiting_page(lab_at(hub), token)
-    check_waiting_page(work.lab, token)
+    check_waiting_page(work.lab.patient, token)
     time.sleep(max(0, healed - time.monotonic()))
     work.centre.login1.heal()
     began = time.monotonic()

@@ -125,7 +125,9 @@ def test_held_job_is_told_apart_and_can_be_cancelled(cluster: Cluster) -> None:
     cluster.jobs.cancel(job)  # once more is no error
 
 
-def test_walltime_ends_a_job_with_time_to_clear_up(cluster: Cluster) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_walltime_ends_a_job_with_time_to_clear_up(open_cluster: Open, kind: str) -> None:
+    cluster = open_cluster(kind, queues=["batch", "long"], accounts=["csc123", ""], kill_s=10)
     # LSF's walltimes are whole minutes; here one lasts a second.
     job = cluster.submit(
         "trap 'echo cleared; exit' INT TERM; sleep 600 & wait", walltime_s=3 * (60 if cluster.kind == "lsf" else 1)

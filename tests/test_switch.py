@@ -23,7 +23,7 @@ from gears.lab.supervisor.waiting_page import WaitingServer
 from gears.system.files import ensure_link, switch
 from gears.system.unix_http import connect_unix, http_over
 from tests.centre import Centre, Host
-from tests.helpers import Lab, add_stanza, dial, lab_at, make, wait_until
+from tests.helpers import PATIENCE, Lab, add_stanza, dial, lab_at, make, wait_until
 
 REQUESTS = 2000
 PAGE = Page(site="test", state=State.CONNECTING)
@@ -141,7 +141,7 @@ def test_who_says_nothing_does_not_keep_the_waiting_page_alive(local: Path) -> N
         idle.connect(str(waiting.path))
         began = time.monotonic()
         waiting.leave()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 3 + PATIENCE * 1
 
 
 def test_a_websocket_waits_for_the_lab(local: Path) -> None:

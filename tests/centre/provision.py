@@ -192,4 +192,4 @@ def _make_parents(path: Path, user: Account) -> None:
 
 
 def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, timeout=120)
+    subprocess.run(command, check=True, timeout=INIT_LIMIT_S)
