@@ -65,7 +65,7 @@ def carry_out(words: list[str], *, env: str | None, follow: bool, on_lab_host: b
         return _list(route)
     paths, number = open_runs(route), _number(rest[1])
     if verb == "attach":
-        return attach(paths, number, route.here)
+        return attach(route, paths, number)
     return _show(route, number, follow=follow)
 
 

@@ -32,6 +32,7 @@ from gears.data.tally import Tally
 from gears.data.verification import DIFFERENT, EXTRA, METADATA, MISSING, Difference, Verified
 from gears.errors import CommandFailed, CommandTimeout, Incomplete, Paused
 from gears.ssh.failures import explain_failure
+from gears.ssh.login_shell import for_login_shell
 from gears.ssh.target import Target
 from gears.system import commands, timestamps
 
@@ -117,7 +118,7 @@ class Far:
         script = base64.b64encode(zlib.compress(Path(catalog.__file__).read_bytes())).decode()
         code = f"import base64,zlib;exec(zlib.decompress(base64.b64decode('{script}')))"
         if end.host:
-            argv = [*self.ssh(), shlex.join(["python3", "-c", code, word, end.path, *more])]
+            argv = [*self.ssh(), for_login_shell(shlex.join(["python3", "-c", code, word, end.path, *more]))]
         else:
             argv = [sys.executable, "-I", "-c", code, word, end.path, *more]
         status, said = self.run(argv, into)

@@ -19,6 +19,7 @@ from gears.sessions.records import RunRecord, load_run, save_run
 from gears.sessions.shell import active_environment, open_records
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
+from gears.ssh.remote_gears import remote_gears
 from gears.ssh.target import Target, run_remote
 from gears.system import files, processes, timestamps, tmux
 from gears.system.commands import find_program
@@ -112,16 +113,15 @@ def output(paths: RunDir, number: int, *, follow: bool) -> Iterator[str]:
         time.sleep(LOOK_EVERY_S)
 
 
-def attach(paths: RunDir, number: int, host: str) -> int:
-    """Attach to the tmux session of a run from `host`, this one. Raises NothingRunning if the run has ended."""
+def attach(route: Route, paths: RunDir, number: int) -> int:
+    """Attach to the tmux session of a run from this host. Raises NothingRunning if the run has ended."""
     run = find(paths, number)
     if run.status is not None or run.alive is False:
         state = run.state() if run.status is not None else "gone: its host or its tmux session ended"
         raise NothingRunning(f"run {number} is {state}", next=f"gears run logs {paths.site} {number}")
-    if run.host != host:
-        return run_remote(
-            Target(run.host), f"{this_gears()} _run attach {paths.site} {number}", again=f"gears run list {paths.site}"
-        )
+    if run.host != route.here:
+        remote = f"{remote_gears(route.site, paths.home, this_gears())} _run attach {paths.site} {number}"
+        return run_remote(Target(run.host), remote, again=f"gears run list {paths.site}")
     return tmux.attach(run_session(paths.site, number)).wait()
 
 

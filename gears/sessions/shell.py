@@ -22,8 +22,10 @@ from gears.sites.locate import host_role, lab_route, locate
 from gears.sites.paths import RunDir
 from gears.sites.profile import Site
 from gears.sites.route import Route
+from gears.ssh.login_shell import for_login_shell
 from gears.ssh.options import effective_options, same_configuration
 from gears.ssh.pin import load_pin
+from gears.ssh.remote_gears import remote_gears
 from gears.ssh.target import Target, next_target, pass_on, run_remote
 from gears.system import files, tmux
 from gears.system.installation import gears_home, this_gears
@@ -94,7 +96,8 @@ def enter_on_this_host(route: Route, options: ShellOptions, *, say: Progress, st
     other = load_shell_host(paths) or route.here
     if other != route.here and not stay:
         if _is_reachable(other):
-            remote = f"{this_gears()} {shlex.join(['_shell', name, '--stay', *options.words()])}"
+            gears = remote_gears(route.site, gears_home(), this_gears())
+            remote = for_login_shell(f"{gears} {shlex.join(['_shell', name, '--stay', *options.words()])}")
             return run_remote(Target(other), remote, again=f"gears shell {name}")
         say(f"your shell is on {other}, which is unreachable; starting a new one on {route.here}")
     save_shell_host(paths, route.here)

@@ -20,6 +20,7 @@ from gears.sites.load import load_site, site_names
 from gears.sites.locate import host_role, route_of
 from gears.sites.profile import Site
 from gears.sites.route import Route
+from gears.ssh.login_shell import for_login_shell
 from gears.ssh.options import address_options, effective_options, host_key_alias, ssh_options
 from gears.ssh.pin import Pin, load_pin, redial_method
 from gears.ssh.remote_gears import next_gears
@@ -111,7 +112,7 @@ def pass_on(route: Route, command: str, words: Sequence[str], *, again: str, tar
     """
     role = host_role(route)
     command = f"_{command}" if role == "front" or route.kind == "proxy" else command
-    remote = f"{next_gears(route.site, role)} {shlex.join([command, *words])}"
+    remote = for_login_shell(f"{next_gears(route.site, role)} {shlex.join([command, *words])}")
     return run_remote(target or next_target(route), remote, again=again)
 
 

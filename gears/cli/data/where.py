@@ -60,9 +60,10 @@ def pass_to_transfer_host(route: Route, host: str, words: Sequence[str]) -> int:
     """Run `gears data WORDS` on the host for transfers, which has the same home. Return its exit status."""
     import shlex
 
+    from gears.ssh.login_shell import for_login_shell
     from gears.ssh.remote_gears import next_gears
     from gears.ssh.target import Target, run_remote
 
     site = route.site.name
     remote = f"{next_gears(route.site, 'lab')} {shlex.join(['_data', *words, f'--site={site}'])}"
-    return run_remote(Target(host), remote, again=f"gears data status --site {site}")
+    return run_remote(Target(host), for_login_shell(remote), again=f"gears data status --site {site}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from gears.sites.paths import RunDir
 from gears.sites.route import Route
+from gears.ssh.login_shell import for_login_shell
 from gears.ssh.options import effective_options, neutral_options
 from gears.ssh.remote_gears import front_root
 from gears.ssh.stanza import alias, plan_blocks
@@ -95,7 +96,8 @@ def end_command(control: str) -> list[str]:
 
 def remote_command(route: Route, user: str, words: Sequence[str]) -> str:
     """Return the command for the front's shell, which `gears _open` replaces."""
-    return f"exec {front_root(route.site, user)}/.venv/bin/gears _open {shlex.join([route.site.name, *words])}"
+    gears = f"{front_root(route.site, user)}/.venv/bin/gears"
+    return for_login_shell(f"exec {gears} _open {shlex.join([route.site.name, *words])}")
 
 
 def first_host(route: Route) -> str:
