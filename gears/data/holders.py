@@ -16,9 +16,18 @@ from gears.data.records import Task
 from gears.errors import CommandFailed, GearsError, NotReachable
 from gears.schedulers.base import OVER, JobState, scheduler
 from gears.system import commands, lock_files, records
-from gears.system.processes import LocatedProcess, Process
+from gears.system.processes import LocatedProcess
 
 ASK_S = 20.0
+
+QUESTION = (
+    "exec sh -c 'LC_ALL=C; export LC_ALL; uname -n; cat /proc/sys/kernel/random/boot_id; readlink /proc/self/ns/pid; "
+    "cat /proc/{pid}/stat 2>/dev/null || kill -0 {pid} 2>&1; :'"
+)
+"""For any login shell: name and boot of the host, namespace of its processes, and the process or why it can't be seen.
+
+kill(1) tells one that has ended from one of another user, which /proc can hide (proc(5), hidepid).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +95,33 @@ def why_not_over(holder: Holder, me: Holder, before: Task | None = None) -> str:
     return ask_host(holder.process)
 
 
-def ask_host(process: Process) -> str:
-    """Ask the host of a process over ssh, without prompts, for ASK_S at most. Returns as `why_not_over`."""
+def ask_host(process: LocatedProcess) -> str:
+    """Ask the host of a process over ssh, without prompts, for ASK_S at most. Returns as `why_not_over`.
+
+    What answers can be another container, or another computer of that name: then it can't tell.
+    """
     from gears.ssh.target import Target
 
     ssh = Target(process.host).command("-T", "-n", "-oBatchMode=yes", "-oConnectTimeout=10")
     try:
-        stat = commands.run([*ssh, f"cat /proc/{process.pid}/stat"], timeout_s=ASK_S)
+        answer = commands.run([*ssh, QUESTION.format(pid=process.pid)], timeout_s=ASK_S)
     except CommandFailed as exc:
-        if exc.status in (None, 255):
-            return f"{process.host} can't be asked: {exc.stderr.strip() or exc.message}"
-        return ""  # cat(1) has failed: no such process
+        return f"{process.host} can't be asked: {exc.stderr.strip() or exc.message}"
     except GearsError as exc:
         return f"{process.host} can't be asked: {exc.message}"
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return "it is running" if fields[19] == process.start and fields[0] not in "ZX" else ""
+    return _judge(process, [line for line in answer.splitlines() if line.strip()][-4:])
+
+
+def _judge(process: LocatedProcess, answer: list[str]) -> str:
+    """Return as `why_not_over`, by the lines that QUESTION prints."""
+    match answer:
+        case [host, boot, namespace, stat] if host == process.host:
+            if namespace != process.namespace:
+                return f"{host} can't tell: it ran in a container there"
+            if boot != process.boot or "No such process" in stat:
+                return ""
+            fields = stat[stat.rfind(")") + 2 :].split()
+            if len(fields) < 20:
+                return "it may be running"
+            return "it is running" if fields[19] == process.start and fields[0] not in "ZX" else ""
+    return f"{process.host} can't be asked: {' '.join(answer) or 'it says nothing'}"

@@ -74,7 +74,11 @@ class LocatedProcess(Process):
         here = this_located_process()
         if (self.host, self.namespace) != (here.host, here.namespace):
             return None
-        return self.boot != here.boot or self.alive() is False
+        if self.boot != here.boot:
+            return True
+        if not self.alive() and _is_hidden(self.pid):
+            return None
+        return self.alive() is False
 
 
 def this_located_process() -> LocatedProcess:
@@ -86,6 +90,11 @@ def this_located_process() -> LocatedProcess:
     except OSError:
         boot = namespace = ""
     return LocatedProcess(me.host, me.pid, me.start, boot, namespace)
+
+
+def _is_hidden(pid: int) -> bool:
+    """Return whether there is a process of another user that /proc does not show (proc(5), hidepid)."""
+    return not Path(f"/proc/{pid}").exists() and _exists(pid)
 
 
 def _exists(pid: int) -> bool:
