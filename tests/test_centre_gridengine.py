@@ -16,7 +16,7 @@ SLEEP = "-b y -shell n sleep 600"
 
 def qsub(host: Host, words: str = SLEEP, user: str = "alice") -> str:
     """Submit; the job's id."""
-    return host.run(f"qsub -terse -j y -cwd {words}", user, check=True).stdout.strip()
+    return host.run(f"qsub -terse -j y -cwd -S /bin/sh {words}", user, check=True).stdout.strip()
 
 
 def qstat(host: Host) -> dict[str, str]:

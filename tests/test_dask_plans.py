@@ -124,9 +124,16 @@ asyncio.run(main())
 """
 DIRECTIVES = {
     "slurm": ["-J dask-worker", "-p batch", "-A phy123", "-n 1", "--cpus-per-task=8", "--mem=19G", "-t 02:30:00"],
-    "pbs": ["-N dask-worker", "-q batch", "-A phy123", "-l select=1:ncpus=8:mem=19GB", "-l walltime=02:30:00"],
+    "pbs": [
+        "-N dask-worker",
+        "-q batch",
+        "-A phy123",
+        "-l select=1:ncpus=8:mem=19GB",
+        "-l walltime=02:30:00",
+        "-S /bin/bash",
+    ],
     "lsf": ["-J dask-worker", "-q batch", '-P "phy123"', "-n 8", '-R "span[hosts=1]"', "-M 20000000", "-W 02:30"],
-    "sge": ["-N dask-worker", "-q batch", "-P phy123", "-l h_rt=02:30:00", "-cwd", "-j y"],
+    "sge": ["-N dask-worker", "-q batch", "-P phy123", "-l h_rt=02:30:00", "-cwd", "-j y", "-S /bin/bash"],
 }
 PREFIXES = {"slurm": "#SBATCH", "pbs": "#PBS", "lsf": "#BSUB", "sge": "#$"}
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests import standins
 from tests.centre import Centre
+from tests.clusters import await_workers, dask
 from tests.conftest import OpenCentre
 from tests.helpers import Kernel, gears, lab_at, status, wait_until
 from tests.jobs import PROFILE, node_of, open_notebook, submit
@@ -18,7 +19,8 @@ CANCEL = {"sge": "qdel", "pbs": "qdel", "lsf": "bkill"}
 
 def profile(kind: str) -> str:
     queue = {"sge": "batch", "pbs": "", "lsf": ""}[kind]
-    return PROFILE.replace('kind = "slurm"', f'kind = "{kind}"').replace('queue = "batch"', f'queue = "{queue}"')
+    own = PROFILE.replace('kind = "slurm"', f'kind = "{kind}"').replace('queue = "batch"', f'queue = "{queue}"')
+    return f'{own}[dask]\ncores = 1\nmemory = "400MB"\n'
 
 
 @pytest.fixture(params=["sge", "pbs", "lsf"])
@@ -60,6 +62,16 @@ def test_lab_in_a_job_and_its_successor(site: tuple[Centre, str]) -> None:
     assert done.returncode == 0, done.stderr
     wait_until(lambda: not waiting_or_running(centre, kind), 30, "nothing runs or waits")
     assert status(centre.hub)["state"] == "stopped"
+    if kind == "sge":
+        check_dask(centre)
+
+
+def check_dask(centre: Centre) -> None:
+    """Grid Engine runs the scripts of the workers' jobs, too; its queue's shell is csh."""
+    assert dask(centre.login1, "up andes --min=1").returncode == 0
+    await_workers(centre.login1, 1)
+    assert dask(centre.login1, "down andes").returncode == 0
+    wait_until(lambda: not waiting_or_running(centre, "sge"), 30, "nothing runs or waits")
 
 
 def test_variables_outlive_a_walltime_and_a_cancelled_job(site: tuple[Centre, str]) -> None:

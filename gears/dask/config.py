@@ -25,6 +25,10 @@ CLUSTERS = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "
 ACCOUNTS = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project"}
 """The parameter of each class of dask-jobqueue for the account that a job is charged to."""
 
+RUN_BY_LOGIN_SHELL = ("pbs", "sge")
+"""Batch systems that run a job's script with the login shell or the queue's, whatever its first line says, unless -S
+names another one (qsub(1B); queue_conf(5), shell_start_mode). dask-jobqueue's scripts are for bash."""
+
 PRIVATE = (
     '[ -d "${TMPDIR:-}" ] || TMPDIR=/tmp',
     'TMPDIR=$(mktemp -d "$TMPDIR/dask-XXXXXXXX") && export TMPDIR && trap \'rm -rf "$TMPDIR"\' EXIT',
@@ -92,6 +96,10 @@ def plan_jobqueue(scheduler: Scheduler, settings: Settings, paths: RunDir) -> Co
         profile["processes"] = processes_of(settings.cores)
     if account := profile.pop("project" if ACCOUNTS[scheduler.kind] == "account" else "account", None):
         profile.setdefault(ACCOUNTS[scheduler.kind], account)
+    if scheduler.kind in RUN_BY_LOGIN_SHELL:
+        given = [str(directive) for directive in profile.get("job-extra-directives") or []]
+        own = any(directive.split()[:1] == ["-S"] for directive in given)
+        profile["job-extra-directives"] = given if own else ["-S /bin/bash", *given]
     merged = defaults | profile
     limit_s = walltime_s(str(profile["walltime"]), limit_s) if "walltime" in profile else limit_s
     prologue = profile.get("job-script-prologue", list(scheduler.prologue))

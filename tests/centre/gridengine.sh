@@ -81,7 +81,7 @@ add_queue() {
     printf '%s\n' "name csc123" "oticket 0" "fshare 0" "acl NONE" "xacl NONE" > "$spool/new"
     qconf -Aprj "$spool/new"
     # However busy the machine is, and whatever a job does, a node has as many jobs as slots.
-    qconf -sq | put qname batch hostlist "$nodes" slots 1 pe_list mpi shell /bin/sh load_thresholds NONE notify 0:0:5 > "$spool/new"
+    qconf -sq | put qname batch hostlist "$nodes" slots 1 pe_list mpi shell /bin/csh load_thresholds NONE notify 0:0:5 > "$spool/new"
     qconf -Aq "$spool/new"
 }
 

@@ -1,6 +1,6 @@
 """Owns a Dask cluster: makes it, records its state in a file, scales it, and ends it with all its jobs.
 
-    python gears_dask_owner.py PLAN     PLAN: a file of JSON, written by gears/dask/launch.py
+    python gears_dask_owner.py ID PLAN  PLAN: a file of JSON, written by gears/dask/launch.py
 
 It runs under the Python of the workers' environment, so it imports only the standard library and Dask. It reads
 requests (a number of workers, or the end) from a file in the home, so that any host that shares the home can make them.
@@ -52,6 +52,7 @@ class Owner:
         self.files: dict[str, str] = plan["files"]
         self.wanted: Record = plan["wanted"]
         self.started = utc(time.time())
+        self.before = read(self.files["record"]).get("id")  # can't be replaced while the disk is full
         self.cluster: Any = None
         self.scaling: Any = None
         self.waiting: dict[str, Record] = {}
@@ -102,7 +103,7 @@ class Owner:
         if self.wanted.get("down"):
             self.leave("it was stopped on request")
             return
-        if read(self.files["record"]).get("id") != self.plan["id"]:
+        if read(self.files["record"]).get("id") not in (self.plan["id"], self.before, None):
             self.displaced = True  # a cluster has been started on another host, and the record is its own
             self.leave("another cluster has replaced it")
             return
@@ -266,10 +267,13 @@ def start_time() -> str:
     return stat[stat.rindex(")") + 2 :].split()[19]
 
 
-async def main(path: str) -> None:
-    """Run the owner of the plan at `path` until its cluster has ended."""
-    await Owner(read(path)).run()
+async def main(id: str, path: str) -> None:
+    """Run the owner of the plan at `path` until its cluster has ended; not if the plan is no longer that of `id`."""
+    plan = read(path)
+    if plan.get("id") != id:
+        sys.exit(f"another cluster was planned in place of {id}")
+    await Owner(plan).run()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))
