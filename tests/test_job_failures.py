@@ -7,7 +7,7 @@ import pytest
 
 from tests.centre import Centre
 from tests.helpers import Kernel, gears, home, lab_at, make, status, wait_until
-from tests.jobs import PROFILE, SLURM, clear, queue, submit
+from tests.jobs import PROFILE, SLURM, cancel, clear, queue, submit
 
 CENTRE = SLURM
 
@@ -97,6 +97,20 @@ def test_job_ends_before_jupyterlab_answers(site: Centre) -> None:
     assert done.returncode == 1, done.stderr
     assert "the module was not found" in done.stderr
     assert status(site.login1)["state"] == "failed"
+
+
+def test_job_that_is_cancelled_in_its_prologue_clears_up(site: Centre) -> None:
+    try:
+        write_profile(site, "prologue = ['sleep 600']\n")
+        gears(site.login1, "lab andes --job --no-wait", check=True)
+    finally:
+        write_profile(site, "")
+    wait_until(lambda: [process for process in site.c1.processes("alice") if process.comm == "sleep"], 60, "it runs")
+    cancel(site, queue(site)[0]["id"])
+    lives = site.login1.path(f"{home()}/run/andes").glob("job.*.life")
+    life = max(lives, key=lambda path: int(path.name.split(".")[1]))
+    wait_until(lambda: re.search(r"^ended [1-9]\d* TERM$", life.read_text(), re.M), 20, "the end is written down")
+    assert not list(site.c1.path("/tmp").glob("gears-*"))
 
 
 def test_prologue_runs_before_jupyterlab(site: Centre) -> None:

@@ -102,6 +102,8 @@ def test_settings_of_the_shell_change_nothing(hub: Host, kind: str) -> None:
         assert Kernel(lab_at(hub)).run("print(1)") == "1\n"
     ran = gears(hub, "run andes -- echo works", timeout_s=60)
     assert "works" in ran.stdout, ran.stderr
+    if kind == "talks":
+        assert "no answer from" not in gears(hub, "doctor andes", timeout_s=120).stdout
 
 
 def test_a_file_of_sshd_that_prints_and_takes_time(hub: Host) -> None:

@@ -137,6 +137,8 @@ def choose_lab(context: Context, *, requested: bool) -> tuple[Context, str]:
         return replace(context, route=replace(route, job=True, site=site)), "adopt"
     if route.job:
         return context, "submit"
+    if records.read(paths) != existing:  # another command has just submitted one
+        return choose_lab(context, requested=requested)
     records.forget(paths)
     return context, "start"
 

@@ -33,8 +33,8 @@ class Turn:
     Of a hop and of a job that is dialled: how (batch, asked or person), by (address or name; forced: by name, as the
     address refused). Of a lab: crashes (when, seconds since 1970), never_up (how many in a row). Of a job: job and
     socket (its number, and that of the socket where it is not this turn's), lines (of what it wrote), polls, node, pid
-    and start of its JupyterLab, lost (the pid of one that has ended), ended_meeting (the job whose
-    tunnel has ended), why it stops.
+    and start of its JupyterLab, lost (the pid of one that has ended), ended_meeting (the job whose tunnel has just
+    ended; 0: none), why it stops.
     """
 
     number: int = 0

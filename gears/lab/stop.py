@@ -73,14 +73,17 @@ def stop_job(context: Context) -> bool:
     Raises NotReachable, with nothing changed, where the scheduler can't be reached.
     """
     paths = context.paths
+    from gears.lab.job import records
     from gears.lab.job.cancel import cancel_jobs, end_records
 
     with files.locked(paths.start_lock, timeout_s=120):
-        ran = cancel_jobs(paths, context.say)
+        job = records.read(paths)
+        cancelled = cancel_jobs(paths, context.say)
+        end_loop(context)  # else it could write the record again, or submit another job
+        cancel_jobs(paths, context.say, but=cancelled)
         end_records(paths)
-        end_loop(context)
         clean(paths)
-    return ran
+    return bool(job and job.live)
 
 
 def _lab_process(paths: RunDir) -> processes.Process | None:

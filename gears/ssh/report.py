@@ -14,8 +14,8 @@ BEGIN = '{"gears":'
 
 
 def send(report: dict[str, Any]) -> None:
-    """Print a report, and flush it."""
-    sys.stdout.write(json.dumps({"gears": report}, separators=(",", ":")) + "\n")
+    """Print a report, and flush it. It begins a line, though start-up files may have printed an unfinished one."""
+    sys.stdout.write("\n" + json.dumps({"gears": report}, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 

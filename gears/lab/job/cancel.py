@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from gears.errors import CommandFailed, NotReachable
 from gears.lab.job import records
@@ -16,23 +17,24 @@ ENDING_S = 60.0
 """Time limit for a cancelled job to leave the queue: its two signals are some time apart (Slurm's KillWait: 30 s)."""
 
 
-def cancel_jobs(paths: RunDir, say: Progress) -> bool:
-    """Cancel the job and its successor, and wait until they have left the queue. False where there was none.
+def cancel_jobs(paths: RunDir, say: Progress, *, but: Sequence[str] = ()) -> list[str]:
+    """Cancel the job and its successor, and wait until they have left the queue. Return their ids, without `but`.
 
     Raises NotReachable, with the records unchanged, where the scheduler does not accept or confirm it.
     """
     job = records.read(paths)
     if not (job and job.live):
-        return False
-    for id in _ids(paths, job):
+        return []
+    ids = [id for id in _ids(paths, job) if id not in but]
+    for id in ids:
         say(f"cancelling job {id}")
         try:
             scheduler(job.kind).cancel(id)
         except CommandFailed as exc:
             raise _unsure(paths, id, exc.message) from exc
-    for id in _ids(paths, job):
+    for id in ids:
         _await_end(paths, job, id)
-    return True
+    return ids
 
 
 def _ids(paths: RunDir, job: JobRecord) -> list[str]:

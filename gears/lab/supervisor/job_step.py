@@ -179,7 +179,7 @@ def line(turn: Turn) -> str:
 
 
 def clear_sockets(context: Context, turn: Turn) -> None:
-    """Remove the sockets of connections that have ended, before the loop waits or dials.
+    """Remove the sockets and fifos of connections that have ended, before the loop waits or dials.
 
     sshd leaves the socket of a reverse tunnel behind, and can't bind it again. A socket in use is kept, so that a new
     loop does not disturb the job, but not that of a tunnel that has ended: its sshd may live on for a while. The job is
@@ -187,6 +187,8 @@ def clear_sockets(context: Context, turn: Turn) -> None:
     """
     paths = context.paths
     assert turn.job is not None
+    for number in range(max(1, turn.job - records.MOST_SAVED), turn.job):
+        paths.meet_fifo(number).unlink(missing_ok=True)
     files.ensure_fifo(paths.meet_fifo(turn.job))
     ended = paths.socket("job", turn.ended_meeting)
     for socket in paths.local.glob(f"{paths.site}.job.*.sck"):

@@ -38,6 +38,9 @@ $GEARS_PROMPT_S, where the loop was started, shortens it for a host with a short
 NEWS_EVERY_S = 1.0
 """Interval for reading what a queued job has written: one small file, without asking the scheduler."""
 
+MEETING_S = 60.0
+"""After this time a tunnel that does not answer, and whose other end does not hold the fifo, counts as ended."""
+
 CLOSED_S = 10.0
 """How long the forwards of a connected ssh must be refused without a break, before the remote sshd is blamed."""
 
@@ -110,8 +113,8 @@ def _guard(context: Context, listener: socket.socket | None) -> int:
 def keep(context: Context, listener: socket.socket | None) -> None:
     """Serve and probe until the newest turn has reached the lab. Returns at once where another keeper lives.
 
-    A turn that begins while this keeper leaves finds the lock taken and starts no keeper; so after releasing the lock,
-    check that the turn has not changed.
+    A turn or a loop that begins while this keeper leaves finds the lock taken and starts no keeper; so after releasing
+    the lock, check that there is none.
     """
     while (lock := files.try_lock(context.paths.keeper)) is not None:
         try:
@@ -120,7 +123,7 @@ def keep(context: Context, listener: socket.socket | None) -> None:
             number = _keep_turn(context, listener)
         finally:
             os.close(lock)
-        if number is None or load_turn(context.paths).number == number:
+        if not loop_alive(context.paths) or load_turn(context.paths).number == number:
             return
 
 
@@ -152,7 +155,8 @@ def _watch(context: Context, server: WaitingServer[Status]) -> int | None:
         times.note(turn, answer)
         if turn.plan == Plan.QUEUE:
             _notify_loop(paths, turn, tunnel=answer.kind != "refused")
-        if turn.plan == Plan.MEET and answer.kind == "refused" and load_turn(paths) == turn:
+        gone = answer.kind == "refused" or (answer.kind != "jupyter" and times.turn_s > MEETING_S)
+        if turn.plan == Plan.MEET and gone and load_turn(paths) == turn:
             files.close_fifo(paths.meet_fifo(turn.job or 0))  # the tunnel ended before the loop waited for that
         if why := _is_hopeless(context, turn, answer, server.page, times):
             _give_up(paths, why)

@@ -26,6 +26,8 @@ def start_loop(context: Context, *, local: Path | None = None, word: str = "star
     Waits for a loop that is just ending. That may remove the directories, so they are made again under the lock.
     Raises NotReachable where the site keeps being stopped.
     """
+    from gears.lab.supervisor.keeper import start_keeper
+
     paths = context.paths
     for _ in range(5):
         with contextlib.suppress(NothingRunning), files.locked(paths.start_lock):
@@ -35,6 +37,8 @@ def start_loop(context: Context, *, local: Path | None = None, word: str = "star
                 return False
             open_paths(context.route, local=local)
             _start(context, word)
+            if loop_alive(paths):
+                start_keeper(context)  # the first one may have met that of the last loop, which was about to leave
             return True
         open_paths(context.route, local=local)
     raise NotReachable(f"{context.site.name} keeps being stopped", next=f"gears status {context.site.name}")
@@ -82,6 +86,8 @@ def forget_last_loop(context: Context) -> None:
     """Remove the records of an earlier loop, and of a hop to a separate home the copy of the job's record."""
     paths = context.paths
     for stale in (paths.loop, paths.turn, paths.up, paths.given_up, paths.hop_out, paths.hop_err):
+        stale.unlink(missing_ok=True)
+    for stale in paths.here.glob("redial.*"):
         stale.unlink(missing_ok=True)
     if context.route.role == "front" and context.site.lab.home == "separate":
         paths.job_record.unlink(missing_ok=True)  # the lab host reports whether there is a job
