@@ -258,6 +258,17 @@ def test_a_broken_connection_is_dialled_again(servers: Centre) -> None:
     check_nothing_left(servers)
 
 
+def test_one_that_is_stopped_in_its_terminal_is_still_there(servers: Centre) -> None:
+    terminal, found = start(servers, "antakya")
+    ssh = [process.pid for process in servers.laptop.processes("alice") if process.comm == "ssh"]
+    servers.laptop.kill(*ssh, signal="STOP")
+    assert str(found[0].port) in gears(servers.laptop, "forward list", timeout_s=60).stdout
+    servers.laptop.kill(*ssh, signal="CONT")
+    assert str(found[0].port) in gears(servers.laptop, "forward list").stdout
+    end(terminal)
+    check_nothing_left(servers)
+
+
 def test_a_closed_terminal_ends_it(servers: Centre) -> None:
     terminal, _ = start(servers, "antakya")
     terminal.close()

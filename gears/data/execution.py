@@ -62,7 +62,8 @@ def execute(context: Context, name: str, job_name: str = "") -> int:
     transfer, task = records.load_transfer(paths, name), records.load_task(paths, name)
     if transfer is None or task is None:
         raise NothingRunning(f"{paths.site} has no transfer {name}", next=f"gears data list --site {paths.site}")
-    if job_name and (job_name not in (task.job_name, task.successor_name) or task.state not in records.UNDER_WAY):
+    needed = job_name in (task.job_name, task.successor_name) and not batch.stop_path(paths, name).exists()
+    if job_name and not (needed and task.state in records.UNDER_WAY):
         context.say("this job is no longer needed")
         return 0
     kind = context.site.scheduler.kind if context.site.scheduler and task.batch else ""

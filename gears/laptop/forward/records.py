@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gears.errors import CommandFailed, NothingRunning
+from gears.errors import CommandFailed, CommandTimeout, NothingRunning
 from gears.system import files, records
 from gears.system.commands import run
 from gears.system.installation import gears_home
@@ -77,11 +77,16 @@ def locked() -> Iterator[None]:
 
 
 def control_ssh(control: Path, command: str, *arguments: str) -> bool:
-    """Send a control command to a running ssh (ssh(1), -O). Return False if it failed or that ssh is gone."""
+    """Send a control command to a running ssh (ssh(1), -O). Return False if it failed or that ssh is gone.
+
+    An ssh that is stopped (Ctrl-Z) does not answer, but passes a check.
+    """
     if not control.exists():
         return False
     try:
         run(["ssh", "-F", "none", "-S", str(control), "-O", command, *arguments, "gears"], timeout_s=ASK_S)
+    except CommandTimeout:
+        return command == "check"
     except CommandFailed:
         return False
     return True
