@@ -211,6 +211,10 @@ def test_workers_that_wait_there_are_asked_about_and_cancelled_there(clusters: C
     assert jobs(clusters, *CLUSTERS) == [theirs]
 
 
+def workers_on(host: Host) -> list[int]:
+    return [process.pid for process in host.processes("alice") if "dask_worker" in " ".join(process.argv)]
+
+
 def test_workers_that_a_killed_owner_left_there_are_cancelled(clusters: Centre) -> None:
     typed(clusters.login1, "dask up quick --min=2", "SBATCH_CLUSTERS=other")
     await_workers(clusters.login1, 2, "quick")
@@ -219,7 +223,7 @@ def test_workers_that_a_killed_owner_left_there_are_cancelled(clusters: Centre) 
     owner = json.loads(clusters.login1.path(f"{directory}/cluster.json").read_text())["pid"]
     loop = clusters.login1.path(f"{directory}/loop").read_text().split()[1]
     # A worker ends by itself soon after its scheduler is gone: hold them, so that both are left to cancel.
-    workers = [process.pid for process in clusters.c2.processes("alice") if "dask_worker" in " ".join(process.argv)]
+    workers = wait_until(lambda: len(found := workers_on(clusters.c2)) == 2 and found, 20, "each job has a worker")
     clusters.c2.kill(*workers, signal="STOP", check=True)
     clusters.login1.run(["kill", "-KILL", loop, str(owner)], check=True)
     assert len(jobs(clusters, "other")) == 2

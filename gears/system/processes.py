@@ -93,8 +93,12 @@ def this_located_process() -> LocatedProcess:
 
 
 def _is_hidden(pid: int) -> bool:
-    """Return whether there is a process of another user that /proc does not show (proc(5), hidepid)."""
-    return not Path(f"/proc/{pid}").exists() and _exists(pid)
+    """Return whether there is a process of another user that /proc hides, or only names (proc(5), hidepid)."""
+    try:
+        Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return _exists(pid)
+    return False
 
 
 def _exists(pid: int) -> bool:
