@@ -98,7 +98,8 @@ def why_not_over(holder: Holder, me: Holder, before: Task | None = None) -> str:
 def ask_host(process: LocatedProcess) -> str:
     """Ask the host of a process over ssh, without prompts, for ASK_S at most. Returns as `why_not_over`.
 
-    What answers can be another container, or another computer of that name: then it can't tell.
+    What answers can be a host of another name, or sees other processes than those of the holder's container: then it
+    can't tell.
     """
     from gears.ssh.target import Target
 
