@@ -160,13 +160,26 @@ def test_status_of_one_that_is_just_ending(paths: RunDir) -> None:
     assert "shutting down, 1 workers connected; at most 1 cores" in done.stdout
 
 
-def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> None:
+def write_plan(paths: RunDir) -> tuple[Plan, dict[str, str]]:
+    """A plan on disk, and the environment of its owner."""
     route = lab_route(load_site("local", environ={"HOME": str(paths.home)}))
     ensure_config(route.site, paths, {"HOME": str(paths.home)})
     plan = make_plan(Context(route, paths), Request(minimum=1, maximum=1, cores=1, memory="500MB"))
     save_plan(paths, plan)
-    environment = {"HOME": str(paths.home), "PATH": os.environ["PATH"], "DASK_CONFIG": str(paths.dask_config)}
-    with subprocess.Popen([sys.executable, OWNER, paths.dask_file("plan.json")], env=environment) as owner:
+    return plan, {"HOME": str(paths.home), "PATH": os.environ["PATH"], "DASK_CONFIG": str(paths.dask_config)}
+
+
+def test_an_owner_runs_no_other_plan_than_its_own(paths: RunDir) -> None:
+    _, environment = write_plan(paths)
+    command = [sys.executable, OWNER, "dask-another", paths.dask_file("plan.json")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "another cluster was planned" in done.stderr) == (1, True)
+    assert load_cluster(paths) is None
+
+
+def test_its_owner_reads_such_a_plan_and_writes_such_a_record(paths: RunDir) -> None:
+    plan, environment = write_plan(paths)
+    with subprocess.Popen([sys.executable, OWNER, plan.id, paths.dask_file("plan.json")], env=environment) as owner:
         try:
             wait_until(lambda: look(paths).record.workers == 1, 60, "it has a worker")
             found = load_cluster(paths)
