@@ -52,6 +52,9 @@ OWNER = Path(__file__).parent / "anywhere" / "gears_dask_owner.py"
 START_S = 90.0
 LOOP_S = 15.0
 REPORT_EVERY_S = 3.0
+LOOK_EVERY_S = 0.5
+"""Interval for reading the records, which are in the home: it may be on a slow file server."""
+
 FIRST_JOBS_S = 10.0
 """How long `up` waits to see whether the batch system accepts the first jobs."""
 
@@ -335,7 +338,7 @@ def _await_up(paths: RunDir, say: Progress) -> ClusterRecord:
             queued = current.state == ClusterState.QUEUED
             why = f": {current.record.reason}" if queued and current.record.reason else ""
             say(f"the cluster is {current.state}{why} … {reported - query.began:.0f} s")
-        time.sleep(0.1)
+        time.sleep(LOOK_EVERY_S)
 
 
 def _lacks_workers(record: ClusterRecord) -> bool:

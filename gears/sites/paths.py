@@ -350,8 +350,8 @@ class RunDir:
         """Return the standard error of the hop's ssh and remote command in this turn: it explains why ssh ended."""
         return self.here / "hop.err"
 
-    def meet_fifo(self, number: int) -> Path:
-        """Return the fifo that the reverse tunnel of a job holds open on its target host."""
+    def meet_fifo(self, number: int | str) -> Path:
+        """Return the fifo that the reverse tunnel of a job holds open on its target host. `number`: or a variable."""
         return self.here / f"meet.{number}"
 
     @property

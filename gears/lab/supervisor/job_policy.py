@@ -80,7 +80,7 @@ def on_purpose(life: Life) -> bool:
 def plan_job_turn(seen: Seen) -> Turn:
     """Plan the next turn. A job that has ended is replaced only by its successor, or on request."""
     last, job = seen.last, seen.job
-    met = last.job if last.plan == Plan.MEET and seen.word.isdigit() else None
+    met = last.job or 0 if last.plan == Plan.MEET and seen.word.isdigit() else 0
     turn = Turn(
         number=last.number + 1,
         what="job",
@@ -88,7 +88,7 @@ def plan_job_turn(seen: Seen) -> Turn:
         ever_up=seen.was_up or (last.ever_up and seen.word != "submit"),
         lines=seen.lines,
         job=job.number if job else None,
-        ended_meeting=met or 0,
+        ended_meeting=met,
     )
     if not job:
         return replace(turn, plan=Plan.STOP, why="moved" if seen.moved else "stopped")
@@ -96,7 +96,7 @@ def plan_job_turn(seen: Seen) -> Turn:
         over = on_purpose(seen.life)
         return replace(turn, plan=Plan.STOP, why="shut down") if over else replace(turn, plan=Plan.ASK)
     turn = replace(turn, lost=last.pid if seen.word == str(GONE) else last.lost)
-    tunnel = seen.tunnel and met != job.number  # the socket of one that has just ended can still accept connections
+    tunnel = seen.tunnel and job.number != met  # the socket of one that has just ended can still accept connections
     ready = tunnel if seen.reach == "reverse" else _new_lab(seen.life, turn.lost)
     if seen.reach == "reverse" and job.known == JobState.RUNNING:
         turn = replace(turn, socket=job.number)  # instead of the turn's: it does not change while the job lives

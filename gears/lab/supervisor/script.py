@@ -94,7 +94,7 @@ def _job_values(context: Context) -> dict[str, Any]:
         "options": ssh_options(forward=behind, control=str(paths.control("job")), clear=bool(behind)),
         "forward": "" if behind else forward,
         "reach": check_scheduler(context.site).reach,
-        "meet": paths.here / "meet",
+        "meet": paths.meet_fifo("$4"),
         "watch": f"{shlex.quote(sys.executable)} -IS {shlex.quote(wait_for_exit.__file__)}",
         "lives": shlex.quote(str(paths.records)),
     }
